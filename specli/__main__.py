@@ -1,0 +1,3 @@
+from specli.cli.main import main
+
+main()

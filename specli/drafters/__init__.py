@@ -1,0 +1,1 @@
+"""One file per drafting method, all behind the protocol in `protocol.py`."""

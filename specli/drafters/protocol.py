@@ -1,0 +1,82 @@
+"""The life of a drafter: begin, propose, observe, end.
+
+The engine tells a drafter when a sequence begins and ends, asks it for proposals, and tells it
+after every round which tokens the sequence really got, whoever had proposed them. A proposal
+carries a confidence per token, so that callers can learn what a drafter's word is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from specli.events import Source
+from specli.llama.decoder import Logits
+
+
+class Chooser(Protocol):
+    """The sequence's own way to choose a token, so that a draft model can draw the same noise."""
+
+    def draft(self, logits: Logits, position: int) -> tuple[int, float]:
+        """The token this sequence would take at `position`, and its probability in `logits`."""
+
+
+class StopRule(Protocol):
+    """Decides after each proposed token whether the next one is worth drafting."""
+
+    limit: int
+    """Most tokens that may be proposed in this round."""
+
+    def keeps(self, confidences: Sequence[float]) -> bool:
+        """Whether the newest token, the last of `confidences`, stays in the proposal.
+
+        A token that does not stay ends the proposal.
+        """
+
+    def wants_more(self, confidences: Sequence[float]) -> bool:
+        """Whether another token should be drafted after those in `confidences`."""
+
+
+@dataclass(slots=True)
+class Request:
+    """Ask for a proposal that continues `tokens`.
+
+    `tokens` is the whole sequence so far, prompt included; the last one has not been decoded by
+    the target yet. Drafters read it and never change it.
+    """
+
+    seq: int
+    tokens: list[int]
+    rule: StopRule
+    chooser: Chooser
+
+
+@dataclass(slots=True)
+class Proposal:
+    """Proposed tokens, the drafter behind each, and its confidence in each (0 to 1)."""
+
+    tokens: list[int] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Drafter(Protocol):
+    """One drafting method, serving any number of sequences at once."""
+
+    name: Source
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+        """A sequence starts with `prompt`."""
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """One proposal per request, in order; an empty one where there is nothing to say."""
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
+        """`tokens` has grown by `emitted`, of which the first `accepted` had been proposed."""
+
+    def end(self, seq: int) -> None:
+        """The sequence is over; whatever is kept for it can go."""

@@ -1,0 +1,64 @@
+"""Every error a user can meet, with its exit code.
+
+    SpecliError                 1  something went wrong at run time
+    ├── UsageError              2  a flag, a profile or a combination of them is wrong
+    ├── ModelFileError          1  a model file is missing, broken or of an unknown kind
+    ├── LoadError               1  llama.cpp refused a model or a context
+    ├── MemoryShortError        1  the pair does not fit into memory
+    ├── PromptTooLongError      1  the prompt does not fit into the context
+    ├── DecodeError             1  llama.cpp failed while computing
+    ├── FetchError              1  a download failed
+    ├── PairIncompatibleError   3  target and draft do not share a vocabulary
+    └── CheckFailedError        4  speculation changed the text by more than a near tie
+
+A message is one sentence: what happened, and where. `hint` says what to type or change next.
+"""
+
+from __future__ import annotations
+
+
+class SpecliError(Exception):
+    """Base of all errors that are shown to the user without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(SpecliError):
+    exit_code = 2
+
+
+class ModelFileError(SpecliError):
+    """A model file is missing, is not a GGUF, is cut short, or has fields that contradict."""
+
+
+class LoadError(SpecliError):
+    """llama.cpp refused a model or a context; the message quotes its last error lines."""
+
+
+class MemoryShortError(SpecliError):
+    pass
+
+
+class PromptTooLongError(SpecliError):
+    pass
+
+
+class DecodeError(SpecliError):
+    pass
+
+
+class FetchError(SpecliError):
+    pass
+
+
+class PairIncompatibleError(SpecliError):
+    exit_code = 3
+
+
+class CheckFailedError(SpecliError):
+    exit_code = 4

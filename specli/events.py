@@ -1,0 +1,194 @@
+"""What a round says, and the one `Stats` object that every view and every report reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Source = str
+"""Where a token came from: `target`, or the name of the drafter that proposed it."""
+
+TARGET: Source = "target"
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(slots=True, frozen=True)
+class Piece:
+    """Text that may be shown, and where it came from."""
+
+    text: str
+    source: Source
+
+
+@dataclass(slots=True)
+class Prefilled:
+    """A chunk of prompt tokens has been decoded for one sequence."""
+
+    seq: int
+    done: int
+    total: int
+    ms: float
+
+
+@dataclass(slots=True)
+class Round:
+    """One verify step of one sequence.
+
+    `tokens` are the tokens emitted: the accepted head of the proposal, then the target's own
+    token unless a stop or a limit came first. `sources` runs parallel to `tokens`.
+    `proposal_sources` runs parallel to the proposal; its first `accepted` entries were kept.
+    `draft_ms` and `verify_ms` are wall times of the whole step, shared by the sequences in it.
+    `native_ms` is the part of both that was spent inside llama.cpp.
+    `margins`, where asked for, holds for each emitted token the distance between the two best
+    candidates in the units that the choice was made in (logits when greedy).
+    """
+
+    seq: int
+    tokens: list[int]
+    sources: list[Source]
+    pieces: list[Piece]
+    proposal_sources: list[Source]
+    accepted: int
+    draft_ms: float
+    verify_ms: float
+    native_ms: float
+    finish: FinishReason | None = None
+    margins: list[float] | None = None
+
+
+Event = Prefilled | Round
+
+
+@dataclass(slots=True)
+class DrafterCounts:
+    drafted: int = 0
+    accepted: int = 0
+    rounds: int = 0
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        return self.accepted / self.drafted if self.drafted else None
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts and times of one sequence; the only place where a statistic is computed.
+
+    Definitions follow llama.cpp #24536: the rate at position i is the number of verify steps
+    whose i-th proposed token was accepted, over the number of verify steps that had a proposal.
+    Every predicted token belongs to exactly one round, so
+    `predicted_n == accepted + <rounds that ended with a token of the target>`.
+    """
+
+    prompt_n: int = 0
+    prompt_cached: int = 0
+    prompt_ms: float = 0.0
+    predicted_n: int = 0
+    predicted_ms: float = 0.0
+    rounds: int = 0
+    rounds_with_proposal: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    draft_ms: float = 0.0
+    verify_ms: float = 0.0
+    native_ms: float = 0.0
+    accepted_at: list[int] = field(default_factory=list)
+    by_drafter: dict[Source, DrafterCounts] = field(default_factory=dict)
+    recent: list[tuple[int, int]] = field(default_factory=list)
+    """(accepted, drafted) of the last rounds, newest last, at most `RECENT_ROUNDS`."""
+
+    def add(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, Prefilled):
+            self.prompt_n = event.total
+            self.prompt_ms += event.ms
+            return
+        drafted = len(event.proposal_sources)
+        self.rounds += 1
+        self.predicted_n += len(event.tokens)
+        self.draft_ms += event.draft_ms
+        self.verify_ms += event.verify_ms
+        self.native_ms += event.native_ms
+        self.drafted += drafted
+        self.accepted += event.accepted
+        if drafted:
+            self._count_proposal(event, drafted)
+        self.recent.append((event.accepted, drafted))
+        if len(self.recent) > RECENT_ROUNDS:
+            del self.recent[0]
+
+    def _count_proposal(self, event: Round, drafted: int) -> None:
+        self.rounds_with_proposal += 1
+        if len(self.accepted_at) < drafted:
+            self.accepted_at.extend([0] * (drafted - len(self.accepted_at)))
+        for position in range(event.accepted):
+            self.accepted_at[position] += 1
+        for position, source in enumerate(event.proposal_sources):
+            counts = self.by_drafter.setdefault(source, DrafterCounts())
+            counts.drafted += 1
+            counts.accepted += position < event.accepted
+        for source in set(event.proposal_sources):
+            self.by_drafter[source].rounds += 1
+
+    @property
+    def acceptance_rate(self) -> float | None:
+        return self.accepted / self.drafted if self.drafted else None
+
+    @property
+    def mean_accepted_length(self) -> float | None:
+        """Tokens emitted per round, the target's own token included."""
+        return self.predicted_n / self.rounds if self.rounds else None
+
+    @property
+    def acceptance_per_position(self) -> list[float]:
+        return [count / self.rounds_with_proposal for count in self.accepted_at]
+
+    @property
+    def predicted_per_second(self) -> float | None:
+        return 1000 * self.predicted_n / self.predicted_ms if self.predicted_ms else None
+
+    @property
+    def prompt_per_second(self) -> float | None:
+        decoded = self.prompt_n - self.prompt_cached
+        return 1000 * decoded / self.prompt_ms if self.prompt_ms else None
+
+    def timings(self) -> dict[str, float | int | None]:
+        """The figures under llama-server's names, times in milliseconds."""
+        return {
+            "prompt_n": self.prompt_n,
+            "prompt_ms": round(self.prompt_ms, 3),
+            "prompt_per_second": _rounded(self.prompt_per_second, 2),
+            "predicted_n": self.predicted_n,
+            "predicted_ms": round(self.predicted_ms, 3),
+            "predicted_per_second": _rounded(self.predicted_per_second, 2),
+            "draft_n": self.drafted,
+            "draft_n_accepted": self.accepted,
+        }
+
+    def speculation(self) -> dict[str, object]:
+        """The figures of the speculation itself, rates between 0 and 1, times in milliseconds."""
+        return {
+            "rounds": self.rounds,
+            "mean_accepted_length": _rounded(self.mean_accepted_length, 4),
+            "acceptance_rate": _rounded(self.acceptance_rate, 4),
+            "acceptance_per_position": [round(rate, 4) for rate in self.acceptance_per_position],
+            "by_drafter": {
+                name: {
+                    "drafted": counts.drafted,
+                    "accepted": counts.accepted,
+                    "acceptance_rate": _rounded(counts.acceptance_rate, 4),
+                    "rounds": counts.rounds,
+                }
+                for name, counts in self.by_drafter.items()
+            },
+            "draft_ms": round(self.draft_ms, 3),
+            "verify_ms": round(self.verify_ms, 3),
+        }
+
+
+RECENT_ROUNDS = 64
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,1 @@
+"""A model reference in, a local file out."""

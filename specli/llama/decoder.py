@@ -1,0 +1,51 @@
+"""What the engine and the draft model need of a context; `Context` is one, test fakes are others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float32]
+
+
+class Decoder(Protocol):
+    """A causal model with a cache of the tokens it has seen, for several sequences.
+
+    A batch is filled with `add`, run with `decode`, and its logits are then read by row.
+    """
+
+    @property
+    def n_ctx(self) -> int:
+        """Positions available to one sequence."""
+
+    @property
+    def n_batch(self) -> int:
+        """Tokens that one batch may hold."""
+
+    @property
+    def n_vocab(self) -> int: ...
+
+    @property
+    def native_ns(self) -> int:
+        """Nanoseconds spent inside the native library so far."""
+
+    def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        """Append `tokens` of `seq`, the first at `position`; the last `outputs` get logits.
+
+        Returns the batch row of the first token with logits; the others follow it.
+        """
+
+    def decode(self) -> None:
+        """Run the batch and empty it. Raises DecodeError."""
+
+    def logits(self, row: int) -> Logits:
+        """Logits of a batch row, shape (n_vocab,): a view, valid until the next `decode`."""
+
+    def rollback(self, seq: int, length: int) -> None:
+        """Forget every token of `seq` from position `length` on."""
+
+    def share(self, source: int, seq: int, length: int) -> None:
+        """Let `seq` start with the first `length` tokens of `source` without decoding them."""

@@ -1,0 +1,1 @@
+"""What makes two models a pair: vocabulary rules, sizing, search."""

@@ -1,0 +1,1 @@
+"""Rich views fed by engine events; nothing here computes a statistic."""
