@@ -28,7 +28,11 @@ class Prefilled:
     seq: int
     done: int
     total: int
+    cached: int
+    """Prompt tokens that were in the cache already and were not decoded again."""
     ms: float
+    at: float
+    """Seconds on the `time.perf_counter` clock when the event happened."""
 
 
 @dataclass(slots=True)
@@ -53,6 +57,8 @@ class Round:
     draft_ms: float
     verify_ms: float
     native_ms: float
+    at: float
+    """Seconds on the `time.perf_counter` clock when the round was over."""
     finish: FinishReason | None = None
     margins: list[float] | None = None
 
@@ -97,16 +103,22 @@ class Stats:
     by_drafter: dict[Source, DrafterCounts] = field(default_factory=dict)
     recent: list[tuple[int, int]] = field(default_factory=list)
     """(accepted, drafted) of the last rounds, newest last, at most `RECENT_ROUNDS`."""
+    predicting_since: float | None = None
+    """When the prompt was done; the wall time from there on, views included, is `predicted_ms`."""
 
     def add(self, event: Event) -> None:
         """Count one event."""
         if isinstance(event, Prefilled):
             self.prompt_n = event.total
+            self.prompt_cached = event.cached
             self.prompt_ms += event.ms
+            self.predicting_since = event.at
             return
         drafted = len(event.proposal_sources)
         self.rounds += 1
         self.predicted_n += len(event.tokens)
+        if self.predicting_since is not None:
+            self.predicted_ms = 1000 * (event.at - self.predicting_since)
         self.draft_ms += event.draft_ms
         self.verify_ms += event.verify_ms
         self.native_ms += event.native_ms

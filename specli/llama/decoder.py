@@ -29,6 +29,10 @@ class Decoder(Protocol):
     def n_vocab(self) -> int: ...
 
     @property
+    def max_rollback(self) -> int | None:
+        """Most tokens since a checkpoint that `rollback` can cut; None when there is no limit."""
+
+    @property
     def native_ns(self) -> int:
         """Nanoseconds spent inside the native library so far."""
 
@@ -44,8 +48,8 @@ class Decoder(Protocol):
     def logits(self, row: int) -> Logits:
         """Logits of a batch row, shape (n_vocab,): a view, valid until the next `decode`."""
 
+    def checkpoint(self, seq: int) -> None:
+        """Tokens of `seq` decoded from here on may be rolled back soon."""
+
     def rollback(self, seq: int, length: int) -> None:
         """Forget every token of `seq` from position `length` on."""
-
-    def share(self, source: int, seq: int, length: int) -> None:
-        """Let `seq` start with the first `length` tokens of `source` without decoding them."""
