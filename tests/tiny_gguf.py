@@ -304,34 +304,34 @@ def llama_bytes(
     return gguf_bytes({**fields, **vocabulary.fields(), **(extra or {})}, weights.tensors)
 
 
-def gemma2_bytes(
+def gemma3_bytes(
     vocabulary: Vocabulary | None = None,
     *,
     seed: int = 0,
     noise: float = 0.0,
     shape: Shape | None = None,
 ) -> bytes:
-    """A Gemma 2 model: every other layer sees only a sliding window of `shape.window` tokens."""
+    """A Gemma 3 model: every other layer sees only a sliding window of `shape.window` tokens."""
     shape = shape or Shape()
     vocabulary = vocabulary or bpe_vocabulary()
     weights = _Weights(seed, noise)
-    weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
+    head_size = shape.n_embd // shape.heads
+    weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=0.2)
     for layer in range(shape.layers):
         prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.ffn_norm.weight", shape.n_embd)
-        # The output matrix is the embedding here: without a loud layer each token repeats itself.
-        weights.vector(f"{prefix}.post_attention_norm.weight", shape.n_embd, 8.0)
-        weights.vector(f"{prefix}.post_ffw_norm.weight", shape.n_embd, 8.0)
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            weights.vector(f"{prefix}.{norm}.weight", shape.n_embd)
+        weights.vector(f"{prefix}.attn_q_norm.weight", head_size)
+        weights.vector(f"{prefix}.attn_k_norm.weight", head_size)
         _attention(weights, prefix, shape)
         _feed_forward(weights, prefix, shape)
     weights.vector("output_norm.weight", shape.n_embd)
-    fields = _common_fields("gemma2", shape) | {
-        "gemma2.attention.key_length": shape.n_embd // shape.heads,
-        "gemma2.attention.value_length": shape.n_embd // shape.heads,
-        "gemma2.attention.sliding_window": shape.window,
-        "gemma2.attn_logit_softcapping": 50.0,
-        "gemma2.final_logit_softcapping": 30.0,
+    weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
+    fields = _common_fields("gemma3", shape) | {
+        "gemma3.attention.key_length": head_size,
+        "gemma3.attention.value_length": head_size,
+        "gemma3.attention.sliding_window": shape.window,
+        "gemma3.attention.sliding_window_pattern": 2,
     }
     return gguf_bytes(fields | vocabulary.fields(), weights.tensors)
 
