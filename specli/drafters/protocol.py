@@ -69,6 +69,10 @@ class Drafter(Protocol):
 
     name: Source
 
+    @property
+    def native_ns(self) -> int:
+        """Nanoseconds spent inside llama.cpp so far; 0 for a drafter without a model."""
+
     def begin(self, seq: int, prompt: Sequence[int]) -> None:
         """A sequence starts with `prompt`."""
 

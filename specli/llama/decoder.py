@@ -1,4 +1,4 @@
-"""What the engine and the draft model need of a context; `Context` is one, test fakes are others."""
+"""What the engine and the draft model need of a context: `Context` is one, fakes are others."""
 
 from __future__ import annotations
 
@@ -29,6 +29,10 @@ class Decoder(Protocol):
     def n_vocab(self) -> int: ...
 
     @property
+    def can_cut(self) -> bool:
+        """Whether `rollback` works to any length; else only to the last checkpoint."""
+
+    @property
     def max_rollback(self) -> int | None:
         """Most tokens since a checkpoint that `rollback` can cut; None when there is no limit."""
 
@@ -53,3 +57,11 @@ class Decoder(Protocol):
 
     def rollback(self, seq: int, length: int) -> None:
         """Forget every token of `seq` from position `length` on."""
+
+
+def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
+    """Tokens that two sequences begin with alike: what a cache of one saves the other."""
+    for place, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return place
+    return min(len(left), len(right))

@@ -1,0 +1,123 @@
+"""A smaller model drafts: all sequences in lockstep, one batch per draft position.
+
+Its cache keeps what it drafted. After a round it is cut back to the accepted point, and only the
+tokens it has not seen are decoded (llama.cpp's `draft-simple` decodes every verify batch again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specli.drafters.protocol import Proposal, Request
+from specli.events import Source
+from specli.llama.decoder import Decoder, common_prefix
+
+
+@dataclass(slots=True)
+class _Drafting:
+    """One sequence while its proposal grows."""
+
+    request: Request
+    proposal: Proposal
+    unseen: list[int]
+    """Tokens to decode next; the last one's logits give the next draft."""
+    length: int
+    """Tokens of the sequence with the drafted ones; where the next draft would stand."""
+    row: int = 0
+
+
+class DraftModel:
+    """Drafts with a model. It borrows the decoder: who made it closes it."""
+
+    name: Source = "draft"
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._cached: dict[int, list[int]] = {}
+        """The tokens in the draft's cache: the sequence's own, behind them drafted ones."""
+
+    @property
+    def native_ns(self) -> int:
+        return self._decoder.native_ns
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+        """Decode the prompt but for its last token, reusing what the cache has of it."""
+        cached = self._cached.setdefault(seq, [])
+        common = common_prefix(cached, prompt[:-1])
+        if common < len(cached):
+            common = common if self._decoder.can_cut else 0
+            self._decoder.rollback(seq, common)
+            del cached[common:]
+        self._decode_silently(seq, prompt[common : min(len(prompt) - 1, self._decoder.n_ctx)])
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """Proposals that grow together; each ends where its rule or the context says so."""
+        proposals = [Proposal() for _ in requests]
+        drafting: list[_Drafting] = []
+        share = self._decoder.n_batch // len(requests)
+        for request, proposal in zip(requests, proposals, strict=True):
+            length = len(request.tokens)
+            if length > self._decoder.n_ctx:
+                continue
+            missed = request.tokens[len(self._cached[request.seq]) :]
+            if len(missed) > share:
+                self._decode_silently(request.seq, missed[:-1])
+                missed = missed[-1:]
+            drafting.append(_Drafting(request, proposal, missed, length))
+        checkpointed = False
+        while drafting:
+            for one in drafting:
+                self._add(one)
+            self._decoder.decode()
+            if not checkpointed:
+                checkpointed = True
+                for one in drafting:
+                    self._decoder.checkpoint(one.request.seq)
+            drafting = [one for one in drafting if self._extend(one)]
+        return proposals
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
+        """Cut the cache back to what the sequence kept."""
+        cached = self._cached[seq]
+        before = len(tokens) - emitted
+        kept = before + common_prefix(cached[before:], tokens[before:-1])
+        if kept < len(cached):
+            self._decoder.rollback(seq, kept)
+            del cached[kept:]
+
+    def end(self, seq: int) -> None:
+        """Keep the cache: the slot's next sequence may start with the same tokens."""
+
+    def _extend(self, one: _Drafting) -> bool:
+        """Draft one token; whether another one is wanted."""
+        request, proposal = one.request, one.proposal
+        logits = self._decoder.logits(one.row)
+        token, confidence = request.chooser.draft(logits, one.length)
+        proposal.confidences.append(confidence)
+        if not request.rule.keeps(proposal.confidences):
+            proposal.confidences.pop()
+            return False
+        proposal.tokens.append(token)
+        proposal.sources.append(self.name)
+        one.unseen = [token]
+        one.length += 1
+        return (
+            len(proposal) < request.rule.limit
+            and one.length <= self._decoder.n_ctx
+            and request.rule.wants_more(proposal.confidences)
+        )
+
+    def _add(self, one: _Drafting) -> None:
+        start = one.length - len(one.unseen)
+        one.row = self._decoder.add(one.request.seq, one.unseen, start, 1)
+        self._cached[one.request.seq].extend(one.unseen)
+
+    def _decode_silently(self, seq: int, tokens: Sequence[int]) -> None:
+        """Bring the cache up to date where no logits are needed."""
+        cached = self._cached[seq]
+        for start in range(0, len(tokens), self._decoder.n_batch):
+            chunk = tokens[start : start + self._decoder.n_batch]
+            self._decoder.add(seq, chunk, len(cached), 0)
+            self._decoder.decode()
+            cached.extend(chunk)

@@ -1,0 +1,64 @@
+"""How long to draft: what decides it, and the fixed lengths that llama.cpp's users know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from specli.drafters.protocol import Proposal, StopRule
+
+
+class Policy(Protocol):
+    """Gives every round its stop rule, and learns from what the round brought."""
+
+    def rule(self, seq: int, limit: int) -> StopRule:
+        """The rule for a round of `seq` that may propose at most `limit` tokens."""
+
+    def review(self, seq: int, proposal: Proposal) -> Proposal:
+        """The proposal as it will be verified: the policy may shorten or drop it."""
+
+    def observe(
+        self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float
+    ) -> None:
+        """What came of a round."""
+
+    def end(self, seq: int) -> None:
+        """The sequence is over."""
+
+
+@dataclass(slots=True)
+class FixedRule:
+    """Draft up to `limit` tokens, stopping at the first one less probable than `p_min`."""
+
+    limit: int
+    p_min: float
+
+    def keeps(self, confidences: Sequence[float]) -> bool:
+        return confidences[-1] >= self.p_min
+
+    def wants_more(self, confidences: Sequence[float]) -> bool:
+        return len(confidences) < self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPolicy:
+    """llama.cpp's `--spec-draft-n-max`, `-n-min` and `-p-min`, with its meaning of each."""
+
+    draft_max: int = 3
+    draft_min: int = 0
+    p_min: float = 0.0
+
+    def rule(self, seq: int, limit: int) -> StopRule:  # noqa: ARG002
+        return FixedRule(min(limit, self.draft_max), self.p_min)
+
+    def review(self, seq: int, proposal: Proposal) -> Proposal:  # noqa: ARG002
+        return proposal if len(proposal) >= self.draft_min else Proposal()
+
+    def observe(
+        self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float
+    ) -> None:
+        pass
+
+    def end(self, seq: int) -> None:
+        pass

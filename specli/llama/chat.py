@@ -1,0 +1,79 @@
+"""Chat messages to prompt text, by the template that the model carries."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import jinja2
+import llama_cpp
+from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+from specli.errors import UsageError
+from specli.llama.model import Model
+from specli.llama.vocab import Vocab
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: str
+    content: str
+
+
+def prompt_tokens(model: Model, messages: list[Message]) -> list[int]:
+    """Tokens of a conversation, ready for the assistant's answer.
+
+    A model without a template gets the contents as they are, one paragraph each. Raises
+    UsageError when neither Jinja nor llama.cpp's built-in formats can apply the template.
+    """
+    template = model.chat_template
+    if template is None:
+        text = "\n\n".join(message.content for message in messages)
+        return model.vocab.tokenize(text, add_special=True)
+    text = _render(model.vocab, template, messages)
+    bos = model.vocab.name(model.vocab.bos) if model.vocab.bos >= 0 else ""
+    # Many templates write BOS themselves; adding it twice changes the model's answers.
+    has_bos = bool(bos) and text.startswith(bos)
+    return model.vocab.tokenize(text, add_special=not has_bos)
+
+
+def _render(vocab: Vocab, template: str, messages: list[Message]) -> str:
+    """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
+    a template adds by itself, such as a default system prompt."""
+    try:
+        formatter = Jinja2ChatFormatter(
+            template=template,
+            bos_token=vocab.name(vocab.bos) if vocab.bos >= 0 else "",
+            eos_token=vocab.name(vocab.eos) if vocab.eos >= 0 else "",
+        )
+        rendered = formatter(
+            messages=[{"role": m.role, "content": m.content} for m in messages]  # type: ignore[misc]
+        )
+    except (jinja2.TemplateError, ValueError, TypeError, RecursionError) as error:
+        text = _built_in(template, messages)
+        if text is None:
+            raise UsageError(
+                f"the model's chat template refuses these messages: {error}",
+                hint="--raw sends the prompt without a template",
+            ) from None
+        return text
+    return rendered.prompt
+
+
+def _built_in(template: str, messages: list[Message]) -> str | None:
+    """llama.cpp's built-in format for a template it recognises, else None."""
+    chat = (llama_cpp.llama_chat_message * len(messages))(
+        *(llama_cpp.llama_chat_message(m.role.encode(), m.content.encode()) for m in messages)
+    )
+    room = 256 + 2 * sum(len(m.content.encode()) + len(m.role) for m in messages)
+    for _attempt in range(2):
+        buffer = ctypes.create_string_buffer(room)
+        count = llama_cpp.llama_chat_apply_template(
+            template.encode(), chat, len(messages), True, buffer, room
+        )
+        if count < 0:
+            return None
+        if count <= room:
+            return buffer.raw[:count].decode("utf-8", "replace")
+        room = count
+    return None

@@ -1,0 +1,283 @@
+"""A context: a model's cache for several sequences, with batches, logits and rollback."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import llama_cpp
+import numpy as np
+
+from specli.errors import DecodeError, LoadError
+from specli.llama import library
+from specli.llama.decoder import Logits
+from specli.llama.model import Model
+
+RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
+"""How a tail of tokens is forgotten: cutting the cache, llama.cpp's recurrent snapshots, or
+restoring a saved state and decoding the kept tokens again."""
+
+KV_TYPES = {
+    name: getattr(llama_cpp, f"GGML_TYPE_{name.upper()}")
+    for name in ("f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+}
+_BF16 = 30
+KV_TYPES["bf16"] = _BF16
+
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+
+_PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: the part that cannot be cut
+
+
+@dataclass(frozen=True, slots=True)
+class ContextOptions:
+    """How to make a context. `n_ctx` counts positions of one sequence; 0 takes the model's own.
+
+    `snapshots` asks for that many steps of recurrent rollback inside one batch.
+    """
+
+    n_ctx: int = 4096
+    n_seq: int = 1
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    threads: int = 4
+    threads_batch: int | None = None
+    type_k: str = "f16"
+    type_v: str = "f16"
+    flash_attention: str = "auto"
+    snapshots: int = 0
+
+
+# llama-cpp-python declares a float pointer; reading its address costs more than the call.
+_logits_at = llama_cpp.llama_cpp._lib["llama_get_logits_ith"]
+_logits_at.argtypes = [ctypes.c_void_p, ctypes.c_int32]
+_logits_at.restype = ctypes.c_void_p
+
+
+class Context:
+    """Implements `Decoder` on llama.cpp. Use it as a context manager, or call `close`."""
+
+    def __init__(self, model: Model, options: ContextOptions) -> None:
+        """Allocate the cache. Raises LoadError when llama.cpp cannot, with its reason."""
+        n_ctx = options.n_ctx or model.context_length
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = n_ctx * options.n_seq
+        params.n_batch = min(options.n_batch, max(n_ctx, 32))
+        params.n_ubatch = min(options.n_ubatch, params.n_batch)
+        params.n_seq_max = options.n_seq
+        params.n_rs_seq = options.snapshots
+        params.n_threads = options.threads
+        params.n_threads_batch = options.threads_batch or options.threads
+        params.type_k = KV_TYPES[options.type_k]
+        params.type_v = KV_TYPES[options.type_v]
+        params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
+        params.no_perf = True
+        # A window's cache forgets positions that a rollback would need again.
+        params.swa_full = True
+        params.kv_unified = True
+        self._handle: Any = None
+        library.forget_log()
+        handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if not handle:
+            raise LoadError(
+                f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "
+                f"{library.log_errors() or 'no reason given'}",
+                hint="a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0) "
+                "need less memory",
+            )
+        self._handle = handle
+        self._memory = llama_cpp.llama_get_memory(handle)
+        if not self._memory:
+            self.close()
+            raise LoadError(f"{model.path} keeps no cache of tokens, so it cannot generate text")
+        self.model = model
+        self.n_ctx: int = min(n_ctx, llama_cpp.llama_n_ctx_seq(handle))
+        self.n_batch: int = llama_cpp.llama_n_batch(handle)
+        self.n_vocab: int = model.vocab.size
+        self.native_ns = 0
+        self.rollback_means: RollbackMeans = "cut"
+        self.max_rollback: int | None = None
+        if model.keeps_state:
+            self.max_rollback = llama_cpp.llama_n_rs_seq(handle) or None
+            self.rollback_means = "snapshots" if self.max_rollback else "checkpoint"
+        self._checkpoints: dict[int, _Checkpoint] = {}
+        self._address = ctypes.cast(handle, ctypes.c_void_p).value
+        self._views: dict[int, Logits] = {}
+        self._count = 0
+        self._make_batch()
+
+    def _make_batch(self) -> None:
+        size = self.n_batch
+        self._token = np.zeros(size, dtype=np.int32)
+        self._position = np.zeros(size, dtype=np.int32)
+        self._seq = np.zeros(size, dtype=np.int32)
+        self._wanted = np.zeros(size, dtype=np.int8)
+        self._seq_counts = np.ones(size, dtype=np.int32)
+        start = self._seq.ctypes.data
+        self._seq_rows = np.arange(start, start + 4 * size, 4, dtype=np.uintp)
+        self._range = np.arange(self.n_ctx + size, dtype=np.int32)
+        batch = llama_cpp.llama_batch()
+        for name, array in (
+            ("token", self._token),
+            ("pos", self._position),
+            ("n_seq_id", self._seq_counts),
+            ("seq_id", self._seq_rows),
+            ("logits", self._wanted),
+        ):
+            # Same size, same place: a pointer field takes an address through a void pointer.
+            place = ctypes.addressof(batch) + getattr(llama_cpp.llama_batch, name).offset
+            ctypes.c_void_p.from_address(place).value = array.ctypes.data
+        self._batch = batch
+
+    @property
+    def handle(self) -> Any:
+        if self._handle is None:
+            raise ValueError("the context has been closed")
+        return self._handle
+
+    def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        """Append tokens to the batch; see `Decoder.add`. Raises DecodeError if it is full."""
+        start = self._count
+        end = start + len(tokens)
+        if end > self.n_batch:
+            raise DecodeError(f"a batch of {end} tokens is larger than the {self.n_batch} allowed")
+        if position + len(tokens) > self.n_ctx:
+            raise DecodeError(
+                f"position {position + len(tokens)} is outside the context of {self.n_ctx} tokens"
+            )
+        self._token[start:end] = tokens
+        self._position[start:end] = self._range[position : position + len(tokens)]
+        self._seq[start:end] = seq
+        self._wanted[start : end - outputs] = 0
+        self._wanted[end - outputs : end] = 1
+        self._count = end
+        saved = self._checkpoints.get(seq)
+        if saved is not None:
+            saved.tokens.extend(tokens)
+        return end - outputs
+
+    def decode(self) -> None:
+        """Run the batch and empty it; see `Decoder.decode`."""
+        self._batch.n_tokens = self._count
+        count, self._count = self._count, 0
+        handle = self.handle
+        begin = perf_counter_ns()
+        status = llama_cpp.llama_decode(handle, self._batch)
+        llama_cpp.llama_synchronize(handle)
+        self.native_ns += perf_counter_ns() - begin
+        if status == 0:
+            return
+        if status == 1:
+            raise DecodeError(
+                f"no room for {count} more tokens in the cache of {self.model.path}",
+                hint="a larger context (-c) gives more room",
+            )
+        raise DecodeError(
+            f"llama.cpp failed to decode {count} tokens with {self.model.path} "
+            f"(status {status}): {library.log_errors() or 'no reason given'}"
+        )
+
+    def logits(self, row: int) -> Logits:
+        """A view on the logits of a batch row; see `Decoder.logits`."""
+        address = _logits_at(self._address, row)
+        if not address:
+            raise DecodeError(f"llama.cpp has no logits for row {row} of the batch")
+        view = self._views.get(address)
+        if view is None:
+            if len(self._views) > 4096:
+                self._views.clear()
+            buffer = (ctypes.c_float * self.n_vocab).from_address(address)
+            view = self._views[address] = np.ctypeslib.as_array(buffer)
+        return view
+
+    def checkpoint(self, seq: int) -> None:
+        """Save what cannot be cut, where the model keeps a state; else nothing."""
+        if self.rollback_means == "checkpoint":
+            self._checkpoints[seq] = self._save(seq)
+
+    def rollback(self, seq: int, length: int) -> None:
+        """Forget every token of `seq` from `length` on. Raises DecodeError if it cannot be done."""
+        begin = perf_counter_ns()
+        if self.length(seq) <= length:
+            return
+        cut = llama_cpp.llama_memory_seq_rm(self._memory, seq, length, -1)
+        self.native_ns += perf_counter_ns() - begin
+        if not cut:
+            self._restore(seq, length)
+        elif (saved := self._checkpoints.get(seq)) is not None:
+            if length < saved.length:
+                del self._checkpoints[seq]
+            else:
+                del saved.tokens[length - saved.length :]
+
+    @property
+    def can_cut(self) -> bool:
+        return self.rollback_means == "cut"
+
+    def length(self, seq: int) -> int:
+        """Tokens of `seq` in the cache."""
+        last: int = llama_cpp.llama_memory_seq_pos_max(self._memory, seq)
+        return last + 1
+
+    def _save(self, seq: int) -> _Checkpoint:
+        begin = perf_counter_ns()
+        size = llama_cpp.llama_state_seq_get_size_ext(self.handle, seq, _PARTIAL_STATE)
+        state = np.empty(size, dtype=np.uint8)
+        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        llama_cpp.llama_state_seq_get_data_ext(self.handle, pointer, size, seq, _PARTIAL_STATE)
+        self.native_ns += perf_counter_ns() - begin
+        return _Checkpoint(state=state, length=self.length(seq), tokens=[])
+
+    def _restore(self, seq: int, length: int) -> None:
+        saved = self._checkpoints.get(seq)
+        if saved is None or saved.length > length:
+            raise DecodeError(
+                f"the state of {self.model.path} cannot go back to {length} tokens: "
+                "no checkpoint was taken before them"
+            )
+        begin = perf_counter_ns()
+        pointer = saved.state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+        size = len(saved.state)
+        if saved.length:
+            read = llama_cpp.llama_state_seq_set_data_ext(
+                self.handle, pointer, size, seq, _PARTIAL_STATE
+            )
+            if not read:
+                raise DecodeError(f"llama.cpp could not restore a state of {self.model.path}")
+        llama_cpp.llama_memory_seq_rm(self._memory, seq, saved.length or -1, -1)
+        self.native_ns += perf_counter_ns() - begin
+        again = saved.tokens[: length - saved.length]
+        saved.tokens = []
+        if again:
+            self.add(seq, again, saved.length, 0)
+            self.decode()
+
+    def close(self) -> None:
+        """Free the context; the model stays."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            llama_cpp.llama_free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(slots=True)
+class _Checkpoint:
+    """A saved state and the tokens decoded since."""
+
+    state: np.ndarray[Any, np.dtype[np.uint8]]
+    length: int
+    tokens: list[int]

@@ -1,0 +1,159 @@
+"""The native library as a whole: start-up, log, build features, devices."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import llama_cpp
+from llama_cpp._ggml import libggml
+
+_LEVEL_WARN = 2
+_LEVEL_ERROR = 3
+_LEVEL_CONT = 5
+_KEPT_LINES = 200
+
+
+class _Log:
+    """llama.cpp's log: kept for error messages, shown only when asked for."""
+
+    def __init__(self) -> None:
+        self.verbose = False
+        self._lines: deque[tuple[int, str]] = deque(maxlen=_KEPT_LINES)
+        self._level = 0
+        self._partial = ""
+
+    def write(self, level: int, text: str) -> None:
+        if self.verbose:
+            sys.stderr.write(text)
+        if level != _LEVEL_CONT:
+            self._level = level
+        *lines, self._partial = (self._partial + text).split("\n")
+        self._lines.extend((self._level, line) for line in lines if line.strip())
+
+    def mark(self) -> None:
+        self._lines.clear()
+        self._partial = ""
+
+    def errors(self) -> list[str]:
+        worst = [line for level, line in self._lines if level == _LEVEL_ERROR]
+        return worst or [line for level, line in self._lines if level == _LEVEL_WARN]
+
+
+_log = _Log()
+
+
+@llama_cpp.llama_log_callback
+def _on_log(level: int, text: bytes, _user_data: object) -> None:
+    _log.write(level, text.decode("utf-8", "replace"))
+
+
+@cache
+def start() -> None:
+    """Start llama.cpp once in this process and catch its log."""
+    llama_cpp.llama_log_set(_on_log, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+
+
+def show_log(verbose: bool) -> None:
+    """Pass llama.cpp's log on to stderr, or keep it to ourselves."""
+    _log.verbose = verbose
+
+
+def forget_log() -> None:
+    """Drop the kept log lines, so that `log_errors` speaks of what follows."""
+    _log.mark()
+
+
+def log_errors(last: int = 3) -> str:
+    """The last error lines that llama.cpp logged, or its warnings where it logged no error."""
+    return "; ".join(line.strip() for line in _log.errors()[-last:])
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A compute device as llama.cpp names it; memory in bytes."""
+
+    name: str
+    description: str
+    kind: str
+    free: int
+    total: int
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.kind in {"gpu", "igpu"}
+
+
+_DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
+
+
+def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
+    function = libggml[name]
+    function.restype = restype
+    function.argtypes = argtypes
+    return function
+
+
+def devices() -> list[Device]:
+    """Every device that this build of llama.cpp can use, the CPU included."""
+    start()
+    get = _ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = _ggml("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
+    description = _ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+    kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+    size_p = ctypes.POINTER(ctypes.c_size_t)
+    memory = _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
+    found = []
+    for index in range(_ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
+        handle = get(index)
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        memory(handle, ctypes.byref(free), ctypes.byref(total))
+        found.append(
+            Device(
+                name=name(handle).decode("utf-8", "replace"),
+                description=description(handle).decode("utf-8", "replace"),
+                kind=_DEVICE_KINDS[kind(handle)],
+                free=free.value,
+                total=total.value,
+            )
+        )
+    return found
+
+
+def device_handles(names: list[str]) -> Any:
+    """A NULL-ended array of device handles for llama.cpp's model parameters.
+
+    Raises KeyError with the name that no device has.
+    """
+    start()
+    by_name = _ggml("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
+    handles = []
+    for wanted in names:
+        handle = by_name(wanted.encode())
+        if not handle:
+            raise KeyError(wanted)
+        handles.append(handle)
+    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+
+
+def supports_gpu() -> bool:
+    """Whether layers can be offloaded: a GPU backend was built in and found a device."""
+    start()
+    return bool(llama_cpp.llama_supports_gpu_offload())
+
+
+def build_id() -> str:
+    """Names the library build: measurements and made files of another build are not reused."""
+    version = llama_cpp.llama_version().decode()
+    return f"llama-cpp-python {llama_cpp.__version__}, llama.cpp {version}"
+
+
+def system_info() -> str:
+    """llama.cpp's own line about backends and CPU features."""
+    start()
+    return llama_cpp.llama_print_system_info().decode("utf-8", "replace")

@@ -1,0 +1,153 @@
+"""A loaded model: owns the native handle and frees it once."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import llama_cpp
+
+from specli.errors import LoadError, UsageError
+from specli.llama import library
+from specli.llama.vocab import Vocab
+
+ALL_LAYERS = -1
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How to load a model.
+
+    `gpu_layers` None means all layers when the build has a GPU, else none. `devices` are names
+    from `library.devices()`; empty means llama.cpp's own choice, `["none"]` means CPU only.
+    """
+
+    gpu_layers: int | None = None
+    devices: list[str] = field(default_factory=list)
+    vocab_only: bool = False
+
+
+class Model:
+    """A model in memory. Use it as a context manager, or call `close`."""
+
+    def __init__(self, path: Path, options: ModelOptions | None = None) -> None:
+        """Load `path`. The caller has checked its header.
+
+        Raises LoadError with llama.cpp's own words when it refuses the file, UsageError for a
+        device that does not exist.
+        """
+        library.start()
+        options = options or ModelOptions()
+        params = llama_cpp.llama_model_default_params()
+        layers = options.gpu_layers
+        if layers is None:
+            layers = ALL_LAYERS if library.supports_gpu() else 0
+        params.n_gpu_layers = layers
+        params.vocab_only = options.vocab_only
+        # The array must live until the load is over; llama.cpp copies it.
+        handles = _device_array(options.devices)
+        if handles is not None:
+            params.devices = ctypes.cast(handles, ctypes.c_void_p)
+        self.path = path
+        self._handle: Any = None
+        library.forget_log()
+        handle = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        if not handle:
+            raise LoadError(
+                f"llama.cpp could not load {path}: {library.log_errors() or 'no reason given'}",
+                hint="run again with --verbose to see llama.cpp's whole log",
+            )
+        self._handle = handle
+        self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
+
+    @property
+    def handle(self) -> Any:
+        if self._handle is None:
+            raise ValueError("the model has been closed")
+        return self._handle
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of context that the model was trained on."""
+        return llama_cpp.llama_model_n_ctx_train(self.handle)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        return llama_cpp.llama_model_size(self.handle)
+
+    @property
+    def parameters(self) -> int:
+        return llama_cpp.llama_model_n_params(self.handle)
+
+    @property
+    def layers(self) -> int:
+        return llama_cpp.llama_model_n_layer(self.handle)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a recurrent state, not only a cache of positions, carries the past."""
+        return bool(
+            llama_cpp.llama_model_is_recurrent(self.handle)
+            or llama_cpp.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
+    def generates(self) -> bool:
+        """Whether it is a plain left-to-right decoder, which is what speculation needs."""
+        return bool(
+            llama_cpp.llama_model_has_decoder(self.handle)
+            and not llama_cpp.llama_model_has_encoder(self.handle)
+            and not llama_cpp.llama_model_is_diffusion(self.handle)
+        )
+
+    @property
+    def has_window(self) -> bool:
+        """Whether some layers attend to a sliding window only."""
+        return llama_cpp.llama_model_n_swa(self.handle) > 0
+
+    @property
+    def description(self) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def chat_template(self) -> str | None:
+        found = llama_cpp.llama_model_chat_template(self.handle, None)
+        return found.decode("utf-8", "replace") if found else None
+
+    def close(self) -> None:
+        """Free the model; contexts made from it must have been closed before."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            llama_cpp.llama_model_free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _device_array(names: list[str]) -> Any:
+    if not names:
+        return None
+    if names == ["none"]:
+        return library.device_handles([])
+    try:
+        return library.device_handles(names)
+    except KeyError as missing:
+        known = ", ".join(device.name for device in library.devices())
+        raise UsageError(
+            f"no device is called {missing.args[0]!r}",
+            hint=f"this build of llama.cpp has: {known}; `none` keeps the model on the CPU",
+        ) from None

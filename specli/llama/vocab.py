@@ -1,0 +1,72 @@
+"""Text to tokens and back, as the model's own tokenizer does it."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import llama_cpp
+
+
+class Vocab:
+    """A model's vocabulary. It borrows the model's handle and must not outlive it."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+        self.size: int = llama_cpp.llama_vocab_n_tokens(handle)
+        self.bos: int = llama_cpp.llama_vocab_bos(handle)
+        self.eos: int = llama_cpp.llama_vocab_eos(handle)
+        self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(handle)
+        self.adds_eos: bool = llama_cpp.llama_vocab_get_add_eos(handle)
+        self.kind: int = llama_cpp.llama_vocab_type(handle)
+        self._pieces: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
+
+    def is_end(self, token: int) -> bool:
+        """Whether the token ends a generation (EOS, end of turn and their like)."""
+        known = self._ends.get(token)
+        if known is None:
+            known = self._ends[token] = llama_cpp.llama_vocab_is_eog(self.handle, token)
+        return known
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> list[int]:
+        """Tokens of `text`; `add_special` adds BOS and EOS where the model wants them."""
+        data = text.encode("utf-8", "surrogateescape")
+        room = len(data) + 8
+        while True:
+            buffer = (llama_cpp.llama_token * room)()
+            count = llama_cpp.llama_tokenize(
+                self.handle, data, len(data), buffer, room, add_special, parse_special
+            )
+            if count >= 0:
+                return list(buffer[:count])
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token, often a part of a character; control tokens have none."""
+        known = self._pieces.get(token)
+        if known is None:
+            known = self._pieces[token] = self._render(token, special=False)
+        return known
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
+
+    def name(self, token: int) -> str:
+        """A token as a person would want to see it, control tokens by their name."""
+        return self._render(token, special=True).decode("utf-8", "replace")
+
+    def text(self, token: int) -> bytes:
+        """The token as the vocabulary spells it (before byte decoding)."""
+        found = llama_cpp.llama_vocab_get_text(self.handle, token)
+        return found if found is not None else b""
+
+    def _render(self, token: int, *, special: bool) -> bytes:
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = llama_cpp.llama_token_to_piece(self.handle, token, buffer, room, 0, special)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
