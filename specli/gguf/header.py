@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import sys
 from array import array
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Never, TypeAlias
 
 from specli.errors import ModelFileError
+from specli.gguf.cursor import DOWNLOAD_AGAIN, Cursor, NeedMoreBytes
 from specli.gguf.types import (
     REMOVED_TENSOR_TYPES,
     SCALAR_CODES,
@@ -31,9 +30,6 @@ DEFAULT_ALIGNMENT = 32
 
 FIRST_READ = 32 << 20
 """Bytes read at once from a local file; headers are nearly always smaller."""
-MAX_HEADER = 128 << 20
-MAX_STRINGS = 1 << 22
-"""Strings in all arrays of a file together; the largest vocabularies need a fifth of it."""
 MAX_FIELDS = 1 << 16
 MAX_TENSORS = 1 << 16
 MAX_NAME = 63
@@ -41,14 +37,6 @@ MAX_DIMENSIONS = 4
 MAX_ELEMENTS = (1 << 63) - 1
 
 Value: TypeAlias = "int | float | bool | str | list[bytes] | array[int] | array[float]"
-
-
-class NeedMoreBytes(Exception):  # noqa: N818 - a signal to the caller, not an error
-    """The prefix ends inside the header; at least the first `needed` bytes of the file are due."""
-
-    def __init__(self, needed: int) -> None:
-        super().__init__(f"at least {needed} bytes of the file are needed")
-        self.needed = needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +147,7 @@ class Header:
         if entry.element is not None:
             found = f"array of {entry.element.name.lower()}"
         return ModelFileError(
-            f"{self.name}: {key} is of type {found}, not {expected}", hint=_DOWNLOAD_AGAIN
+            f"{self.name}: {key} is of type {found}, not {expected}", hint=DOWNLOAD_AGAIN
         )
 
 
@@ -203,7 +191,7 @@ def parse_header(prefix: bytes, file_size: int, name: str) -> Header:
     Raises NeedMoreBytes when the prefix is a good start but too short, ModelFileError as
     `read_header` does.
     """
-    cursor = _Cursor(prefix, file_size, name)
+    cursor = Cursor(prefix, file_size, name)
     version = _read_version(cursor)
     tensor_count = cursor.count("Q", "tensors", MAX_TENSORS)
     field_count = cursor.count("Q", "metadata fields", MAX_FIELDS)
@@ -240,7 +228,7 @@ def parse_header(prefix: bytes, file_size: int, name: str) -> Header:
     )
 
 
-def _read_version(cursor: _Cursor) -> int:
+def _read_version(cursor: Cursor) -> int:
     if cursor.take(4, "the magic bytes") != MAGIC:
         cursor.fail("is not a GGUF file: it does not start with the letters GGUF")
     version = cursor.number("I", "the format version")
@@ -260,7 +248,7 @@ def _read_version(cursor: _Cursor) -> int:
     return version
 
 
-def _read_field(cursor: _Cursor, key: str) -> Field:
+def _read_field(cursor: Cursor, key: str) -> Field:
     kind = cursor.value_type(key)
     if kind is ValueType.STRING:
         return Field(cursor.string(key), kind)
@@ -275,7 +263,7 @@ def _read_field(cursor: _Cursor, key: str) -> Field:
     return Field(cursor.number_array(SCALAR_CODES[element], key), kind, element)
 
 
-def _alignment(cursor: _Cursor, fields: dict[str, Field]) -> int:
+def _alignment(cursor: Cursor, fields: dict[str, Field]) -> int:
     field = fields.get("general.alignment")
     if field is None:
         return DEFAULT_ALIGNMENT
@@ -287,7 +275,7 @@ def _alignment(cursor: _Cursor, fields: dict[str, Field]) -> int:
     return alignment
 
 
-def _read_tensor(cursor: _Cursor, expected_offset: int) -> TensorInfo:
+def _read_tensor(cursor: Cursor, expected_offset: int) -> TensorInfo:
     name = cursor.string("a tensor name", limit=MAX_NAME)
     dimensions = cursor.number("I", f"the shape of {name!r}")
     if dimensions > MAX_DIMENSIONS:
@@ -314,7 +302,7 @@ def _read_tensor(cursor: _Cursor, expected_offset: int) -> TensorInfo:
     return TensorInfo(name, shape, kind, offset, elements // kind.block_size * kind.block_bytes)
 
 
-def _fail_type(cursor: _Cursor, name: str, type_id: int) -> Never:
+def _fail_type(cursor: Cursor, name: str, type_id: int) -> Never:
     removed = REMOVED_TENSOR_TYPES.get(type_id)
     if removed is not None:
         raise ModelFileError(
@@ -326,97 +314,3 @@ def _fail_type(cursor: _Cursor, name: str, type_id: int) -> Never:
         f"{cursor.name} stores the tensor {name!r} in the unknown type {type_id}",
         hint="update specli and llama-cpp-python, or download the file again if it may be damaged",
     )
-
-
-class _Cursor:
-    """A place in the prefix of a file, with every read held against both lengths."""
-
-    def __init__(self, prefix: bytes, file_size: int, name: str) -> None:
-        self.name = name
-        self.position = 0
-        self._prefix = prefix
-        self._file_size = file_size
-        self._strings_left = MAX_STRINGS
-
-    def fail(self, what: str) -> Never:
-        raise ModelFileError(f"{self.name} {what}", hint=_DOWNLOAD_AGAIN)
-
-    def _require(self, size: int, what: str) -> int:
-        """The position after the next `size` bytes, which the prefix does hold."""
-        end = self.position + size
-        if end <= len(self._prefix):
-            return end
-        if end > self._file_size:
-            self.fail(
-                f"is cut short or damaged: {what} needs {size} bytes at {self.position}, "
-                f"and the file has {self._file_size}"
-            )
-        if end > MAX_HEADER:
-            self.fail(f"has a header larger than {MAX_HEADER >> 20} MiB, which no model has")
-        raise NeedMoreBytes(end)
-
-    def take(self, size: int, what: str) -> bytes:
-        start, self.position = self.position, self._require(size, what)
-        return self._prefix[start : self.position]
-
-    def scalar(self, code: str, what: str) -> int | float:
-        start, self.position = self.position, self._require(struct.calcsize("<" + code), what)
-        value: int | float = struct.unpack_from("<" + code, self._prefix, start)[0]
-        return value
-
-    def number(self, code: str, what: str) -> int:
-        return int(self.scalar(code, what))
-
-    def count(self, code: str, what: str, limit: int) -> int:
-        count = self.number(code, f"the number of {what}")
-        if count > limit:
-            self.fail(f"claims {count} {what}; {limit} is the most that is believed")
-        return count
-
-    def value_type(self, key: str) -> ValueType:
-        number = self.number("I", f"the type of {key!r}")
-        if number > ValueType.FLOAT64:
-            self.fail(f"gives {key!r} the unknown type {number}")
-        return ValueType(number)
-
-    def string(self, what: str, limit: int = MAX_HEADER) -> str:
-        size = self.number("Q", f"the length of {what}")
-        if size > limit:
-            self.fail(f"is damaged: {what} claims a length of {size} bytes")
-        return self.take(size, what).decode("utf-8", "backslashreplace")
-
-    def number_array(self, code: str, key: str) -> array[int] | array[float]:
-        values: array[int] | array[float] = array(code)
-        count = self.number("Q", f"the length of {key!r}")
-        values.frombytes(self.take(count * values.itemsize, key))
-        if sys.byteorder == "big":
-            values.byteswap()
-        return values
-
-    def string_array(self, key: str) -> list[bytes]:
-        count = self.number("Q", f"the length of {key!r}")
-        if count > self._strings_left:
-            self.fail(f"claims {count} strings in {key!r}; {MAX_STRINGS} is the most believed")
-        self._strings_left -= count
-        start = self.position
-        # Each string needs eight bytes for its length: a wild count ends here.
-        self._require(8 * count, key)
-        prefix, limit = self._prefix, len(self._prefix)
-        unpack = struct.Struct("<Q").unpack_from
-        strings: list[bytes] = []
-        append = strings.append
-        position = start
-        for _ in range(count):
-            body = end = position + 8
-            if body <= limit:
-                end += unpack(prefix, position)[0]
-            if end > limit:
-                # Raises: the array leaves the prefix here, with its other lengths still to come.
-                self._require(end - start + 8 * (count - len(strings) - 1), key)
-            append(prefix[body:end])
-            position = end
-        self.position = position
-        return strings
-
-
-_DOWNLOAD_AGAIN = "download or convert the file again"

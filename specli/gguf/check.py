@@ -1,0 +1,213 @@
+"""Checks a model file before llama.cpp sees it.
+
+llama.cpp aborts the whole process on some broken files instead of refusing them. What is known
+to abort is refused here with a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from specli.errors import ModelFileError
+from specli.gguf.header import MAGIC, Header, TensorInfo, read_header
+from specli.gguf.tokenizer import read_tokenizer
+from specli.gguf.types import ValueType
+
+MAX_LAYERS = 512
+MAX_EXPERTS = 1024
+_SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
+_ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
+
+
+def check_file(path: str | os.PathLike[str]) -> Header:
+    """The header of a model that can be handed to llama.cpp, all parts of a split one included.
+
+    For a split model the tensors of all parts are in the result, and its sizes are those of all
+    parts together. Raises ModelFileError saying what is wrong: not a file, not a GGUF, cut
+    short, a part missing, no architecture, no tokenizer, fields that llama.cpp would abort on.
+    """
+    path = Path(path)
+    _require_file(path)
+    header = _whole(path)
+    parts = header.integer("split.count") or 1
+    if parts > 1:
+        header = _with_other_parts(path, header, parts)
+    if not header.architecture:
+        raise ModelFileError(
+            f"{path} does not name its architecture",
+            hint="convert the model again; general.architecture is missing",
+        )
+    check_metadata(header)
+    return header
+
+
+def check_metadata(header: Header) -> None:
+    """Raise ModelFileError for fields on which llama.cpp would refuse the file or abort."""
+    read_tokenizer(header)
+    layers = header.model_integer("block_count")
+    if layers is not None and not 1 <= layers <= MAX_LAYERS:
+        _impossible(header, "block_count", layers)
+    _in_range(header, "nextn_predict_layers", layers or 0)
+    _check_experts(header)
+    scaling = header.text(f"{header.architecture}.rope.scaling.type")
+    if scaling is not None and scaling not in _ROPE_SCALINGS:
+        _impossible(header, "rope.scaling.type", repr(scaling))
+
+
+def _check_experts(header: Header) -> None:
+    experts = header.model_integer("expert_count") or 0
+    if experts > MAX_EXPERTS:
+        _impossible(header, "expert_count", experts)
+    used_key = f"{header.architecture}.expert_used_count"
+    field = header.fields.get(used_key)
+    if field is not None and field.kind is ValueType.ARRAY:
+        used = int(max(header.numbers(used_key) or [0]))
+    else:
+        used = header.integer(used_key) or 0
+    # llama.cpp's own converters leave both counts out or write both.
+    if used > experts or (experts and not used):
+        _impossible(header, "expert_used_count", used)
+    groups = header.model_integer("expert_group_count") or 0
+    if groups and groups >= experts:
+        _impossible(header, "expert_group_count", groups)
+    if groups > 1:
+        group_used = header.model_integer("expert_group_used_count") or 0
+        if experts % groups or not 0 < group_used < groups:
+            _impossible(header, "expert_group_used_count", group_used)
+
+
+def _in_range(header: Header, key: str, most: int) -> None:
+    value = header.model_integer(key)
+    if value is not None and not 0 <= value <= most:
+        _impossible(header, key, value)
+
+
+def _impossible(header: Header, key: str, value: object) -> None:
+    raise ModelFileError(
+        f"{header.name} is damaged: {header.architecture}.{key} is {value}",
+        hint="download or convert the file again",
+    )
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        models = sorted(file.name for file in path.glob("*.gguf"))
+        hint = f"name a file in it, such as {models[0]}" if models else "name a .gguf file"
+        raise ModelFileError(f"{path} is a directory, not a model file", hint=hint)
+    if not path.exists():
+        raise ModelFileError(f"{path} does not exist", hint="check the spelling of the path")
+    if not path.is_file():
+        raise ModelFileError(f"{path} is not a regular file", hint="name a .gguf file")
+
+
+def _whole(path: Path) -> Header:
+    """The header of one file, which must be a GGUF and have all its bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read: {error.strerror}", hint="check the permissions of the file"
+        ) from error
+    if not start:
+        raise ModelFileError(f"{path} is empty", hint="download the file again")
+    if not start.startswith(MAGIC):
+        what, hint = _likeness(start)
+        raise ModelFileError(f"{path} is not a GGUF file: {what}", hint=hint)
+    header = read_header(path)
+    if header.file_size < header.expected_size:
+        raise ModelFileError(
+            f"{path} is cut short: it has {header.file_size:,} bytes "
+            f"and should have {header.expected_size:,}",
+            hint="finish or repeat the download",
+        )
+    return header
+
+
+_CONVERT = "convert it with llama.cpp's convert_hf_to_gguf.py, or download a GGUF of the model"
+
+
+def _likeness(start: bytes) -> tuple[str, str]:
+    """What a file that is not a GGUF looks like, and what to do about it."""
+    text = start.lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer", "fetch the real file with `git lfs pull`"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return (
+            "it is a web page",
+            "download the file itself, not the page that links to it",
+        )
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
+        return "it looks like safetensors", _CONVERT
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        return "it looks like a PyTorch checkpoint or a zip archive", _CONVERT
+    if start.startswith((b"lmgg", b"fmgg", b"tjgg", b"algg")):
+        return "it is in a format older than GGUF", "download a newer conversion of the model"
+    if text.startswith((b"{", b"[")):
+        return "it looks like JSON", "name the .gguf file"
+    return f"it starts with {start[:4]!r}", "name a .gguf file, or download it again"
+
+
+def _with_other_parts(path: Path, first: Header, parts: int) -> Header:
+    number = first.integer("split.no") or 0
+    match = _SPLIT_NAME.search(path.name)
+    if number != 0:
+        hint = "give the first part; the others are found beside it"
+        if match:
+            hint = f"give the first part, {_part_name(path, match, 0, parts)}"
+        raise ModelFileError(f"{path} is part {number + 1} of {parts} of a split model", hint=hint)
+    if match is None or (int(match[1]), int(match[2])) != (1, parts):
+        raise ModelFileError(
+            f"{path} is the first of {parts} parts, but its name does not end in "
+            f"-00001-of-{parts:05d}.gguf, so the others cannot be found",
+            hint="give the parts back the names that they were published under",
+        )
+    tensors = dict(first.tensors)
+    sizes = [first.file_size]
+    expected = [first.expected_size]
+    for header in _other_parts(path, match, parts):
+        tensors |= _new_tensors(tensors, header)
+        sizes.append(header.file_size)
+        expected.append(header.expected_size)
+    promised = first.integer("split.tensors.count")
+    if promised != len(tensors):
+        raise ModelFileError(
+            f"{path} and its other parts have {len(tensors)} tensors, not the {promised} promised",
+            hint="download all parts again",
+        )
+    return replace(first, tensors=tensors, file_size=sum(sizes), expected_size=sum(expected))
+
+
+def _other_parts(path: Path, match: re.Match[str], parts: int) -> Iterator[Header]:
+    for index in range(1, parts):
+        part = path.with_name(_part_name(path, match, index, parts))
+        if not part.exists():
+            raise ModelFileError(
+                f"part {index + 1} of {parts} of the model is missing: {part}",
+                hint="download it into the same directory",
+            )
+        header = _whole(part)
+        if header.integer("split.no") != index:
+            raise ModelFileError(
+                f"{part} says it is part {(header.integer('split.no') or 0) + 1}, not {index + 1}",
+                hint="download it again under its published name",
+            )
+        yield header
+
+
+def _part_name(path: Path, match: re.Match[str], index: int, parts: int) -> str:
+    return f"{path.name[: match.start()]}-{index + 1:05d}-of-{parts:05d}.gguf"
+
+
+def _new_tensors(known: dict[str, TensorInfo], header: Header) -> dict[str, TensorInfo]:
+    for name in header.tensors:
+        if name in known:
+            raise ModelFileError(
+                f"{header.name} repeats the tensor {name!r} of an earlier part",
+                hint="download all parts again",
+            )
+    return header.tensors
