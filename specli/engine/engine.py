@@ -6,7 +6,7 @@ propose -> verify -> accept -> commit; see `Engine.step`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -91,7 +91,7 @@ class Engine:
     def idle(self) -> bool:
         return not self._live and not self._waiting
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Generator[Event, None, None]:
         """Steps until every sequence is finished; closing the iterator cancels them."""
         try:
             while not self.idle:
@@ -127,12 +127,12 @@ class Engine:
         checks = [_Verification(s, Proposal()) for s in self._live.values() if s.drafting]
         self._propose(checks)
         proposed = perf_counter()
-        chunks = self._fill(checks)
-        if checks or chunks:
+        advancing, filled = self._fill(checks)
+        if filled:
             self._target.decode()
         verified = perf_counter()
         rounds = [self._accept(check) for check in checks]
-        events: list[Event] = [*self._prefilled(chunks, began)]
+        events: list[Event] = [*self._prefilled(advancing, began)]
         draft_ms, verify_ms = 1000 * (proposed - began), 1000 * (verified - proposed)
         native_ms = (self._native_ns() - native_before) / 1e6
         at = perf_counter()
@@ -203,21 +203,22 @@ class Engine:
             for check, proposal in zip(asking, self._drafter.propose(requests), strict=True):
                 check.proposal = self._policy.review(check.sequence.id, proposal)
 
-    def _fill(self, checks: list[_Verification]) -> list[Sequence]:
+    def _fill(self, checks: list[_Verification]) -> tuple[list[Sequence], int]:
         """Put the verifications and, in the room left, prompt chunks into the target's batch.
 
-        Returns the sequences whose prompts advance.
+        Returns the sequences still at their prompt, and how many tokens the batch holds: none
+        when a prompt was in the cache already.
         """
         target = self._target
-        room = target.n_batch
+        filled = 0
         for check in checks:
             sequence, proposed = check.sequence, check.proposal.tokens
             if proposed:
                 target.checkpoint(sequence.slot)
             tokens = [sequence.tokens[-1], *proposed]
             check.row = target.add(sequence.slot, tokens, sequence.cached, len(tokens))
-            room -= len(tokens)
-        room = min(room, self._prefill_chunk)
+            filled += len(tokens)
+        room = min(target.n_batch - filled, self._prefill_chunk)
         advancing = [s for s in self._live.values() if not s.drafting]
         for sequence in advancing:
             size = min(len(sequence.tokens) - 1 - sequence.cached, room)
@@ -226,7 +227,8 @@ class Engine:
                 target.add(sequence.slot, chunk, sequence.cached, 0)
                 sequence.cached += size
                 room -= size
-        return advancing
+                filled += size
+        return advancing, filled
 
     def _prefilled(self, advancing: list[Sequence], began: float) -> list[Prefilled]:
         """Let the drafters see the prompts that are complete now; this too is prompt time."""

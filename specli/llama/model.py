@@ -23,11 +23,13 @@ class ModelOptions:
 
     `gpu_layers` None means all layers when the build has a GPU, else none. `devices` are names
     from `library.devices()`; empty means llama.cpp's own choice, `["none"]` means CPU only.
+    `repacked` lets llama.cpp keep weights in the layout that its fastest kernels want.
     """
 
     gpu_layers: int | None = None
     devices: list[str] = field(default_factory=list)
     vocab_only: bool = False
+    repacked: bool = True
 
 
 class Model:
@@ -47,6 +49,7 @@ class Model:
             layers = ALL_LAYERS if library.supports_gpu() else 0
         params.n_gpu_layers = layers
         params.vocab_only = options.vocab_only
+        params.use_extra_bufts = options.repacked
         # The array must live until the load is over; llama.cpp copies it.
         handles = _device_array(options.devices)
         if handles is not None:
@@ -95,14 +98,15 @@ class Model:
             or llama_cpp.llama_model_is_hybrid(self.handle)
         )
 
-    @property
-    def generates(self) -> bool:
-        """Whether it is a plain left-to-right decoder, which is what speculation needs."""
-        return bool(
-            llama_cpp.llama_model_has_decoder(self.handle)
-            and not llama_cpp.llama_model_has_encoder(self.handle)
-            and not llama_cpp.llama_model_is_diffusion(self.handle)
-        )
+    def require_text_generation(self) -> None:
+        """Raises LoadError unless it is a left-to-right decoder, which speculation needs."""
+        decodes = llama_cpp.llama_model_has_decoder(self.handle)
+        encodes = llama_cpp.llama_model_has_encoder(self.handle)
+        if encodes or not decodes or llama_cpp.llama_model_is_diffusion(self.handle):
+            raise LoadError(
+                f"{self.path} is no left-to-right text generator ({self.description})",
+                hint="speculative decoding needs a model that writes text token by token",
+            )
 
     @property
     def has_window(self) -> bool:

@@ -1,0 +1,195 @@
+"""From files to an engine that is ready: check, probe, load, and free it all again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from specli.drafters.cascade import Cascade
+from specli.drafters.model import DraftModel
+from specli.drafters.ngram import NgramDrafter
+from specli.drafters.protocol import Drafter
+from specli.engine.engine import Engine
+from specli.engine.policy import FixedPolicy, Policy
+from specli.gguf.check import check_file
+from specli.gguf.header import Header
+from specli.llama.context import Context, ContextOptions
+from specli.llama.model import Model, ModelOptions
+from specli.llama.probe import probe
+from specli.pairs.vocabulary import require_compatible
+
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one model of the pair runs, and with what. None leaves a choice to specli.
+
+    `threads` None means one per physical core that this process may use.
+    """
+
+    gpu_layers: int | None = None
+    devices: tuple[str, ...] = ()
+    threads: int | None = None
+    type_k: str = "f16"
+    type_v: str = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class NgramSettings:
+    """Sizes of the n-gram drafter: tokens to match, and most tokens to propose."""
+
+    size: int
+    draft_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that decides how text is generated, apart from the prompt and the sampling."""
+
+    target: Path
+    draft: Path | None = None
+    n_ctx: int | None = None
+    flash_attention: str = "auto"
+    target_placement: Placement = field(default_factory=Placement)
+    draft_placement: Placement = field(default_factory=Placement)
+    ngram: NgramSettings | None = None
+    policy: FixedPolicy = field(default_factory=FixedPolicy)
+    slots: int = 1
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on; hyper-threads only slow llama.cpp down."""
+    physical = psutil.cpu_count(logical=False) or 1
+    try:
+        allowed = len(psutil.Process().cpu_affinity() or [])
+    except (AttributeError, psutil.Error):
+        return physical
+    return max(1, min(physical, allowed))
+
+
+class Session:
+    """Loaded models and their contexts. Use it as a context manager, or call `close`."""
+
+    def __init__(
+        self, setup: Setup, records: Path, notice: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """Check both files, then load them. `records` is a folder for what the probe learns;
+        `notice` is told, in one sentence each, what a user should know and did not ask for.
+
+        Raises ModelFileError, PairIncompatibleError, MemoryShortError and LoadError.
+        """
+        self.setup = setup
+        target_header = check_file(setup.target)
+        if setup.draft is not None:
+            draft_header = check_file(setup.draft)
+            require_compatible(target_header, draft_header, setup.target, setup.draft)
+        self.n_ctx = _context_size(setup, target_header)
+        with ExitStack() as stack:
+            self.target_model = stack.enter_context(
+                _load(setup.target, setup.target_placement, records, notice)
+            )
+            self.draft_model: Model | None = None
+            if setup.draft is not None:
+                self.draft_model = stack.enter_context(
+                    _load(setup.draft, setup.draft_placement, records, notice)
+                )
+            rollback = setup.policy.draft_max
+            self.target = stack.enter_context(
+                self._context(self.target_model, setup.target_placement, rollback)
+            )
+            self.draft: Context | None = None
+            if self.draft_model is not None:
+                self.draft = stack.enter_context(
+                    self._context(self.draft_model, setup.draft_placement, 0)
+                )
+            self._stack = stack.pop_all()
+
+    def _context(self, model: Model, placement: Placement, snapshots: int) -> Context:
+        threads = placement.threads or physical_cores()
+        return Context(
+            model,
+            ContextOptions(
+                n_ctx=self.n_ctx,
+                n_seq=self.setup.slots,
+                threads=threads,
+                type_k=placement.type_k,
+                type_v=placement.type_v,
+                flash_attention=self.setup.flash_attention,
+                snapshots=snapshots,
+            ),
+        )
+
+    def drafter(self) -> Drafter | None:
+        """A new drafter as the set-up asks for, or None where it asks for none."""
+        drafters: list[Drafter] = []
+        ngram = self.setup.ngram
+        if ngram is not None:
+            drafters.append(NgramDrafter(size_n=ngram.size, size_m=ngram.draft_max))
+        if self.draft is not None:
+            drafters.append(DraftModel(self.draft))
+        if len(drafters) > 1:
+            return Cascade(drafters)
+        return drafters[0] if drafters else None
+
+    def engine(self) -> Engine:
+        """A new engine on the loaded models; one at a time, since they share the caches."""
+        policy: Policy = self.setup.policy
+        return Engine(
+            self.target,
+            self.target_model.vocab,
+            self.drafter(),
+            policy,
+            slots=self.setup.slots,
+        )
+
+    def rollback_means(self) -> Sequence[tuple[str, str]]:
+        """(model, means) for each model that cannot simply cut its cache."""
+        contexts = [("target", self.target), ("draft", self.draft)]
+        return [
+            (name, context.rollback_means)
+            for name, context in contexts
+            if context is not None and context.rollback_means != "cut"
+        ]
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _context_size(setup: Setup, header: Header) -> int:
+    limit = header.model_integer("context_length") or DEFAULT_CONTEXT
+    if setup.n_ctx is None:
+        return min(DEFAULT_CONTEXT, limit)
+    return setup.n_ctx or limit
+
+
+def _load(path: Path, placement: Placement, records: Path, notice: Callable[[str], None]) -> Model:
+    found = probe(path, records)
+    if not found.repacked:
+        notice(
+            f"llama.cpp's repacked weights crash on this machine with {path.name}; "
+            "it is loaded without them (a build without AMX avoids this)"
+        )
+    options = ModelOptions(
+        gpu_layers=placement.gpu_layers, devices=list(placement.devices), repacked=found.repacked
+    )
+    model = Model(path, options)
+    model.require_text_generation()
+    return model

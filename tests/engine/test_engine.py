@@ -1,0 +1,364 @@
+"""The round loop on scripted models: what is proposed, kept, emitted and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specli.drafters.cascade import Cascade
+from specli.drafters.model import DraftModel
+from specli.drafters.protocol import Drafter, Proposal, Request
+from specli.engine.engine import Engine
+from specli.engine.policy import FixedPolicy
+from specli.engine.sequence import GenerationRequest
+from specli.errors import PromptTooLongError, UsageError
+from specli.events import Event, Prefilled, Round, Stats
+from specli.sampling.params import SamplingParams
+from tests.fakes import FakeDecoder, FakeVocab, Script, hashed, mostly, scripted
+
+PROMPT = [1, 2, 3]
+ANSWER = [5, 6, 7, 8, 9, 10, 11, 12]
+
+
+class Canned:
+    """A drafter that always proposes the tokens it was given for a position."""
+
+    name = "canned"
+    native_ns = 0
+
+    def __init__(self, by_length: dict[int, list[int]]) -> None:
+        self.by_length = by_length
+        self.observed: list[tuple[int, int]] = []
+        self.ended: list[int] = []
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None: ...
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        proposals = []
+        for request in requests:
+            tokens = self.by_length.get(len(request.tokens), [])[: request.rule.limit]
+            proposals.append(Proposal(tokens, ["canned"] * len(tokens), [0.9] * len(tokens)))
+        return proposals
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
+        self.observed.append((emitted, accepted))
+
+    def end(self, seq: int) -> None:
+        self.ended.append(seq)
+
+
+def engine_of(
+    target: FakeDecoder, drafter: Drafter | None = None, draft_max: int = 4, **options: int
+) -> Engine:
+    return Engine(target, FakeVocab(), drafter, FixedPolicy(draft_max=draft_max), **options)
+
+
+def finished(engine: Engine, *requests: GenerationRequest) -> dict[int, list[Round]]:
+    ids = [engine.submit(request) for request in requests]
+    rounds: dict[int, list[Round]] = {seq: [] for seq in ids}
+    for event in engine.run():
+        if isinstance(event, Round):
+            rounds[event.seq].append(event)
+    return rounds
+
+
+def tokens_of(rounds: list[Round]) -> list[int]:
+    return [token for round_ in rounds for token in round_.tokens]
+
+
+def text_of(rounds: list[Round]) -> str:
+    return "".join(piece.text for round_ in rounds for piece in round_.pieces)
+
+
+def test_without_a_drafter_every_round_emits_one_token_of_the_target() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    rounds = finished(engine_of(target), GenerationRequest(PROMPT))[0]
+    assert tokens_of(rounds) == [*ANSWER, 0]
+    assert {len(round_.tokens) for round_ in rounds} == {1}
+    assert rounds[-1].finish == "stop"
+    assert text_of(rounds) == "efghijkl"
+
+
+@pytest.mark.parametrize("wrong_at", range(5))
+def test_a_proposal_is_kept_up_to_its_first_wrong_token(wrong_at: int) -> None:
+    proposal = ANSWER[:4]
+    if wrong_at < 4:
+        proposal = [*proposal[:wrong_at], 15, *proposal[wrong_at + 1 :]]
+    drafter = Canned({len(PROMPT): proposal})
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    first = finished(engine_of(target, drafter), GenerationRequest(PROMPT))[0][0]
+    assert first.tokens == ANSWER[: wrong_at + 1]
+    assert first.accepted == wrong_at
+    assert first.sources == ["canned"] * wrong_at + ["target"]
+    assert drafter.observed[0] == (wrong_at + 1, wrong_at)
+
+
+def test_the_cache_holds_exactly_what_was_accepted_after_a_rejection() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    engine = engine_of(target, Canned({len(PROMPT): [5, 15, 15, 15]}))
+    engine.submit(GenerationRequest(PROMPT))
+    engine.step()
+    engine.step()
+    assert target.seen[0] == [*PROMPT, 5]
+
+
+def test_tokens_after_the_end_inside_a_proposal_are_neither_emitted_nor_counted() -> None:
+    target = FakeDecoder(scripted([5, 6, 0, 7, 8], len(PROMPT)))
+    drafter = Canned({len(PROMPT): [5, 6, 0, 7]})
+    rounds = finished(engine_of(target, drafter), GenerationRequest(PROMPT))[0]
+    assert tokens_of(rounds) == [5, 6, 0]
+    assert rounds[0].accepted == 3
+    assert text_of(rounds) == "ef"
+
+
+def test_a_stop_string_inside_a_proposal_ends_there_and_is_never_shown() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    drafter = Canned({len(PROMPT): ANSWER[:4]})
+    request = GenerationRequest(PROMPT, stops=("fg",))
+    rounds = finished(engine_of(target, drafter), request)[0]
+    assert text_of(rounds) == "e"
+    assert rounds[0].accepted == 3
+    assert rounds[0].finish == "stop"
+
+
+def test_max_tokens_is_exact_and_the_proposal_leaves_room_for_the_targets_token() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    drafter = Canned({n: ANSWER[n - len(PROMPT) :] for n in range(3, 12)})
+    rounds = finished(engine_of(target, drafter), GenerationRequest(PROMPT, max_tokens=6))[0]
+    assert tokens_of(rounds) == ANSWER[:6]
+    assert rounds[-1].finish == "length"
+    assert [len(round_.proposal_sources) for round_ in rounds] == [4, 0]
+
+
+def test_generation_ends_with_length_when_the_context_is_full() -> None:
+    target = FakeDecoder(hashed(1), n_ctx=10)
+    request = GenerationRequest(PROMPT, ignore_end=True)
+    rounds = finished(engine_of(target, DraftModel(FakeDecoder(hashed(1), n_ctx=10))), request)[0]
+    assert len(PROMPT) + len(tokens_of(rounds)) == 10
+    assert rounds[-1].finish == "length"
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
+    engine = engine_of(FakeDecoder(hashed(1), n_ctx=4))
+    with pytest.raises(PromptTooLongError, match=r"has 4 tokens.*holds 4"):
+        engine.submit(GenerationRequest([1, 2, 3, 4]))
+
+
+def test_an_empty_prompt_is_refused() -> None:
+    with pytest.raises(UsageError, match="empty"):
+        engine_of(FakeDecoder(hashed(1))).submit(GenerationRequest([]))
+
+
+def test_a_request_may_decline_speculation() -> None:
+    drafter = Canned({n: [5, 5, 5] for n in range(50)})
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    request = GenerationRequest(PROMPT, speculate=False)
+    rounds = finished(engine_of(target, drafter), request)[0]
+    assert all(not round_.proposal_sources for round_ in rounds)
+    assert tokens_of(rounds) == [*ANSWER, 0]
+
+
+def test_a_long_prompt_is_decoded_in_chunks_that_report_progress() -> None:
+    target = FakeDecoder(hashed(1))
+    engine = engine_of(target, prefill_chunk=20)
+    engine.submit(GenerationRequest([1 + n % 9 for n in range(50)], max_tokens=1))
+    progress = [event for event in engine.run() if isinstance(event, Prefilled)]
+    assert [event.done for event in progress] == [20, 40, 50]
+    assert {event.total for event in progress} == {50}
+
+
+def test_a_prompt_that_starts_like_the_last_one_is_not_decoded_again() -> None:
+    target = FakeDecoder(hashed(1))
+    engine = engine_of(target)
+    finished(engine, GenerationRequest(list(range(1, 13)), max_tokens=3))
+    decoded = target.decoded
+    seq = engine.submit(GenerationRequest([*range(1, 11), 14, 15], max_tokens=1))
+    events = list(engine.run())
+    # Ten tokens are in the cache; 14 is prompt, 15 is the round's own token.
+    assert target.decoded - decoded == 2
+    assert [e.cached for e in events if isinstance(e, Prefilled) and e.seq == seq] == [10]
+
+
+def test_a_model_with_a_state_starts_anew_when_the_prompt_differs() -> None:
+    target = FakeDecoder(hashed(1), keeps_state=True)
+    engine = engine_of(target)
+    finished(engine, GenerationRequest([1, 2, 3, 4, 5], max_tokens=2))
+    again = finished(engine, GenerationRequest([1, 2, 9, 4, 5], max_tokens=4, ignore_end=True))
+    fresh = engine_of(FakeDecoder(hashed(1)))
+    alone = finished(fresh, GenerationRequest([1, 2, 9, 4, 5], max_tokens=4, ignore_end=True))
+    assert tokens_of(again[1]) == tokens_of(alone[0])
+
+
+def test_more_requests_than_slots_wait_for_their_turn() -> None:
+    target = FakeDecoder(hashed(3))
+    engine = engine_of(target, slots=2)
+    requests = [GenerationRequest([n, n + 1], max_tokens=5) for n in range(1, 6)]
+    rounds = finished(engine, *requests)
+    assert len(rounds) == 5
+    assert set(target.seen) == {0, 1}
+    assert engine.idle
+
+
+def test_closing_the_run_early_ends_every_sequence() -> None:
+    drafter = Canned({})
+    engine = engine_of(FakeDecoder(hashed(1)), drafter)
+    engine.submit(GenerationRequest(PROMPT, ignore_end=True))
+    run = engine.run()
+    for _event, _count in zip(run, range(4), strict=False):
+        pass
+    run.close()
+    assert engine.idle
+    assert drafter.ended == [0]
+
+
+def test_the_statistics_agree_with_the_rounds() -> None:
+    target_script = hashed(4)
+    draft = DraftModel(FakeDecoder(mostly(target_script, hashed(5), 0.7)))
+    engine = engine_of(FakeDecoder(target_script), draft)
+    engine.submit(GenerationRequest(PROMPT, max_tokens=60, ignore_end=True))
+    stats = Stats()
+    rounds = []
+    for event in engine.run():
+        stats.add(event)
+        rounds += [event] if isinstance(event, Round) else []
+    assert stats.predicted_n == 60 == sum(len(round_.tokens) for round_ in rounds)
+    assert stats.rounds == len(rounds)
+    assert stats.drafted == sum(len(round_.proposal_sources) for round_ in rounds)
+    assert 0 < stats.accepted < stats.drafted
+    assert stats.accepted + stats.rounds == stats.predicted_n
+    assert stats.mean_accepted_length == pytest.approx(60 / len(rounds))
+    assert stats.by_drafter["draft"].accepted == stats.accepted
+    per_position = stats.acceptance_per_position
+    assert per_position == sorted(per_position, reverse=True)
+    assert sum(stats.accepted_at) == stats.accepted
+
+
+MODELS = st.integers(0, 50)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=MODELS,
+    agreement=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    draft_max=st.integers(1, 9),
+    temperature=st.sampled_from([0.0, 0.9]),
+    keeps_state=st.booleans(),
+    penalty=st.sampled_from([1.0, 1.3]),
+)
+def test_the_text_is_the_same_whoever_drafts(
+    seed: int,
+    agreement: float,
+    draft_max: int,
+    temperature: float,
+    keeps_state: bool,
+    penalty: float,
+) -> None:
+    script = hashed(seed)
+    sampling = SamplingParams(
+        temperature=temperature, seed=seed, repeat_penalty=penalty, presence_penalty=0.1
+    )
+    request = GenerationRequest(PROMPT, max_tokens=40, sampling=sampling)
+    plain = tokens_of(finished(engine_of(FakeDecoder(script)), request)[0])
+    drafting = FakeDecoder(mostly(script, hashed(seed + 1), agreement), keeps_state=keeps_state)
+    target = FakeDecoder(script, keeps_state=keeps_state)
+    speculated = finished(engine_of(target, DraftModel(drafting), draft_max), request)[0]
+    assert tokens_of(speculated) == plain
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seeds=st.lists(st.integers(1, 9), min_size=2, max_size=5),
+    slots=st.integers(1, 4),
+    draft_max=st.integers(1, 6),
+    chunk=st.integers(1, 12),
+)
+def test_several_sequences_at_once_each_get_the_text_they_get_alone(
+    seeds: list[int], slots: int, draft_max: int, chunk: int
+) -> None:
+    script: Script = hashed(7)
+    requests = [
+        GenerationRequest(
+            [seed] * seed + [place + 1], max_tokens=20, sampling=SamplingParams(0.8, seed=seed)
+        )
+        for place, seed in enumerate(seeds)
+    ]
+    alone = [tokens_of(finished(engine_of(FakeDecoder(script)), r)[0]) for r in requests]
+    draft = DraftModel(FakeDecoder(mostly(script, hashed(8), 0.8)))
+    engine = engine_of(FakeDecoder(script), draft, draft_max, slots=slots, prefill_chunk=chunk)
+    together = finished(engine, *requests)
+    assert [tokens_of(together[seq]) for seq in range(len(requests))] == alone
+
+
+def test_several_sequences_draft_in_lockstep_and_share_the_targets_batch() -> None:
+    script = hashed(7)
+    draft, target = FakeDecoder(script), FakeDecoder(script)
+    engine = engine_of(target, DraftModel(draft), 4, slots=3)
+    for first in (1, 2, 3):
+        engine.submit(GenerationRequest([first, 5], max_tokens=20, ignore_end=True))
+    engine.step()
+    draft_calls, target_calls = draft.calls, target.calls
+    engine.step()
+    assert draft.calls - draft_calls == 4
+    assert target.calls - target_calls == 1
+
+
+def test_the_cascade_asks_the_draft_model_only_where_the_first_drafter_is_silent() -> None:
+    script = scripted(ANSWER, len(PROMPT))
+    first = Canned({len(PROMPT): ANSWER[:2]})
+    draft = FakeDecoder(script)
+    engine = engine_of(FakeDecoder(script), Cascade([first, DraftModel(draft)]), 3)
+    rounds = finished(engine, GenerationRequest(PROMPT))[0]
+    assert rounds[0].proposal_sources == ["canned", "canned"]
+    assert rounds[1].proposal_sources == ["draft"] * 3
+    assert tokens_of(rounds) == [*ANSWER, 0]
+
+
+def test_a_limit_on_rollback_limits_the_proposal() -> None:
+    script = hashed(2)
+    target = FakeDecoder(script, keeps_state=True, max_rollback=2)
+    engine = engine_of(target, DraftModel(FakeDecoder(hashed(9))), 6)
+    rounds = finished(engine, GenerationRequest(PROMPT, max_tokens=12, ignore_end=True))[0]
+    assert max(len(round_.proposal_sources) for round_ in rounds) == 2
+
+
+def test_margins_tell_how_close_each_choice_was() -> None:
+    def script(tokens: Sequence[int]) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+        row = np.zeros(16, dtype=np.float32)
+        row[4], row[5] = 1.0, 0.75
+        return row
+
+    engine = engine_of(FakeDecoder(script))
+    rounds = finished(engine, GenerationRequest(PROMPT, max_tokens=2, margins=True))[0]
+    assert [round_.margins for round_ in rounds] == [[0.25], [0.25]]
+
+
+def test_a_grammar_that_allows_nothing_more_stops_the_text() -> None:
+    class OnlyTwice:
+        left = 2
+
+        def allows(self, token: int) -> bool:
+            return self.left > 0
+
+        def mask(self, logits: object) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+            return np.full(16, -np.inf, dtype=np.float32)
+
+        def accept(self, token: int) -> None:
+            self.left -= 1
+
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    drafter = Canned({len(PROMPT): ANSWER[:4]})
+    request = GenerationRequest(PROMPT, grammar=OnlyTwice())
+    rounds = finished(engine_of(target, drafter), request)[0]
+    assert tokens_of(rounds) == ANSWER[:2]
+    assert rounds[-1].finish == "stop"
+
+
+def test_events_of_a_step_name_their_sequence() -> None:
+    engine = engine_of(FakeDecoder(hashed(1)), slots=2)
+    ids = {engine.submit(GenerationRequest([n, 2], max_tokens=3)) for n in (1, 3)}
+    events: list[Event] = list(engine.run())
+    assert {event.seq for event in events} == ids

@@ -1,0 +1,129 @@
+"""A target, a draft and a vocabulary without native code, for the engine's own tests."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from specli.llama.decoder import Logits
+
+Script = Callable[[Sequence[int]], Logits]
+"""Logits of the token that follows the given ones."""
+
+
+def scripted(answer: Sequence[int], prompt_length: int, vocab: int = 16) -> Script:
+    """A model that continues every prompt of `prompt_length` with `answer`, then with zeros."""
+
+    def logits(tokens: Sequence[int]) -> Logits:
+        place = len(tokens) - prompt_length
+        row = np.zeros(vocab, dtype=np.float32)
+        row[answer[place] if 0 <= place < len(answer) else 0] = 5.0
+        return row
+
+    return logits
+
+
+def hashed(seed: int, vocab: int = 16, window: int = 3) -> Script:
+    """A model whose every choice depends on its last `window` tokens, in no simple way."""
+
+    def logits(tokens: Sequence[int]) -> Logits:
+        state = zlib.crc32(bytes(token % 256 for token in tokens[-window:]), seed)
+        return np.random.default_rng(state).normal(0, 2, vocab).astype(np.float32)
+
+    return logits
+
+
+def mostly(model: Script, other: Script, share: float) -> Script:
+    """Agrees with `model` in about `share` of the positions, else follows `other`."""
+
+    def logits(tokens: Sequence[int]) -> Logits:
+        state = zlib.crc32(bytes(token % 256 for token in tokens), 99)
+        return (model if state % 1000 < 1000 * share else other)(tokens)
+
+    return logits
+
+
+class FakeDecoder:
+    """Implements `Decoder` over a script and refuses what llama.cpp would refuse.
+
+    `calls` counts decodes; `seen` holds the tokens in each sequence's cache. With
+    `keeps_state`, a rollback works to the last checkpoint only, as with recurrent models.
+    """
+
+    def __init__(
+        self,
+        script: Script,
+        *,
+        n_ctx: int = 256,
+        n_batch: int = 64,
+        vocab: int = 16,
+        keeps_state: bool = False,
+        max_rollback: int | None = None,
+    ) -> None:
+        self.n_ctx = n_ctx
+        self.n_batch = n_batch
+        self.n_vocab = vocab
+        self.native_ns = 0
+        self.can_cut = not keeps_state
+        self.max_rollback = max_rollback
+        self.seen: dict[int, list[int]] = {}
+        self.calls = 0
+        self.decoded = 0
+        self._script = script
+        self._pending: list[tuple[int, int, int, bool]] = []
+        self._rows: dict[int, Logits] = {}
+        self._checkpoints: dict[int, int] = {}
+
+    def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        assert 0 <= outputs <= len(tokens)
+        start = len(self._pending)
+        for place, token in enumerate(tokens):
+            wanted = place >= len(tokens) - outputs
+            self._pending.append((seq, int(token), position + place, wanted))
+        assert len(self._pending) <= self.n_batch, "the batch is too large"
+        return start + len(tokens) - outputs
+
+    def decode(self) -> None:
+        assert self._pending, "an empty batch"
+        self._rows = {}
+        for row, (seq, token, position, wanted) in enumerate(self._pending):
+            seen = self.seen.setdefault(seq, [])
+            assert position == len(seen), f"position {position}, but {len(seen)} tokens are cached"
+            assert position < self.n_ctx, "the context is full"
+            seen.append(token)
+            if wanted:
+                self._rows[row] = self._script(tuple(seen))
+        self.decoded += len(self._pending)
+        self.calls += 1
+        self._pending = []
+
+    def logits(self, row: int) -> Logits:
+        return self._rows[row]
+
+    def checkpoint(self, seq: int) -> None:
+        self._checkpoints[seq] = len(self.seen.get(seq, []))
+
+    def rollback(self, seq: int, length: int) -> None:
+        seen = self.seen.setdefault(seq, [])
+        cut = len(seen) - length
+        if cut > 0 and length > 0:
+            if not self.can_cut:
+                assert length >= self._checkpoints[seq], "no checkpoint so far back"
+            assert self.max_rollback is None or cut <= self.max_rollback
+        del seen[length:]
+
+
+class FakeVocab:
+    """Tokens are letters: 0 is the end, 1 is `a`, 2 is `b` and so on; or bytes as given."""
+
+    def __init__(self, pieces: dict[int, bytes] | None = None, end: int = 0) -> None:
+        self._pieces = pieces or {}
+        self._end = end
+
+    def piece(self, token: int) -> bytes:
+        return self._pieces.get(token, bytes([96 + token]) if token != self._end else b"")
+
+    def is_end(self, token: int) -> bool:
+        return token == self._end
