@@ -43,7 +43,10 @@ class DraftModel:
 
     def begin(self, seq: int, prompt: Sequence[int]) -> None:
         """Decode the prompt but for its last token, reusing what the cache has of it."""
-        cached = self._cached.setdefault(seq, [])
+        if seq not in self._cached:
+            self._cached[seq] = []
+            self._decoder.rollback(seq, 0)
+        cached = self._cached[seq]
         common = common_prefix(cached, prompt[:-1])
         if common < len(cached):
             common = common if self._decoder.can_cut else 0

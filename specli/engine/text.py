@@ -28,6 +28,8 @@ class TextStream:
 
     def finish(self, source: Source) -> list[Piece]:
         """What is still held back when the sequence ends without a stop string."""
+        if self.stopped:
+            return []
         pieces = self._release(self._decoder.decode(b"", final=True), source)
         if not self.stopped:
             pieces += self._held

@@ -12,8 +12,8 @@ from typing import Any
 import llama_cpp
 from llama_cpp._ggml import libggml
 
-_LEVEL_WARN = 2
-_LEVEL_ERROR = 3
+_LEVEL_WARN = 3
+_LEVEL_ERROR = 4
 _LEVEL_CONT = 5
 _KEPT_LINES = 200
 
