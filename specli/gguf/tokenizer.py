@@ -13,6 +13,7 @@ from specli.gguf.header import Header
 from specli.gguf.types import ValueType
 
 TOKENS = "tokenizer.ggml.tokens"
+BYTE_TOKEN = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +119,23 @@ def read_tokenizer(header: Header) -> Tokenizer:
     add_eos = _flag(header, "add_eos_token")
     if add_eos is None:
         add_eos = defaults.add_eos
-    for wanted, token, name in ((add_bos, bos, "BOS"), (add_eos, eos, "EOS")):
-        if wanted and token is None:
-            raise ModelFileError(
-                f"{header.name} asks for a {name} token around every prompt but names none",
-                hint=f"set tokenizer.ggml.{name.lower()}_token_id, or convert the model again",
-            )
+    wanted = {"bos": bos} if add_bos or defaults.kind == "WPM" else {}
+    wanted |= {"eos": eos} if add_eos else {}
+    if defaults.kind == "WPM":
+        wanted["seperator"] = _token_id(header, "seperator_token_id", 102, len(texts))
+    _require_edges(header, wanted)
     ends = _ends(header, texts, eos)
     return Tokenizer(model, pre, defaults.kind, texts, bos, eos, add_bos, add_eos, ends)
+
+
+def _require_edges(header: Header, wanted: dict[str, int | None]) -> None:
+    """llama.cpp aborts while tokenizing when a token it puts around every prompt is missing."""
+    for name, token in wanted.items():
+        if token is None:
+            raise ModelFileError(
+                f"{header.name} asks for a {name.upper()} token around every prompt but has none",
+                hint=f"set tokenizer.ggml.{name}_token_id, or convert the model again",
+            )
 
 
 def _texts(header: Header, model: str) -> list[bytes]:
@@ -176,6 +186,11 @@ def _check_lists(header: Header, size: int, kind: str, pre: str) -> None:
                 f"{header.name}: {key} has {len(values)} entries for {size} tokens",
                 hint="convert the model again",
             )
+    if kind == "WPM" and BYTE_TOKEN in (header.numbers("tokenizer.ggml.token_type") or ())[:size]:
+        raise ModelFileError(
+            f"{header.name} has byte tokens in a WordPiece tokenizer, on which llama.cpp aborts",
+            hint="convert the model again",
+        )
 
 
 def _ends(header: Header, texts: list[bytes], eos: int | None) -> frozenset[int]:
