@@ -65,7 +65,7 @@ def _check_experts(header: Header) -> None:
     used_key = f"{header.architecture}.expert_used_count"
     field = header.fields.get(used_key)
     if field is not None and field.kind is ValueType.ARRAY:
-        used = int(max(header.numbers(used_key) or [0]))
+        used = max(header.integers(used_key) or [0])
     else:
         used = header.integer(used_key) or 0
     # llama.cpp's own converters leave both counts out or write both.

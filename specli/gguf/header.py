@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Never, TypeAlias
+from typing import BinaryIO, Never, TypeAlias, cast
 
 from specli.errors import ModelFileError
 from specli.gguf.cursor import DOWNLOAD_AGAIN, Cursor, NeedMoreBytes
@@ -132,6 +132,13 @@ class Header:
         if value is None or isinstance(value, array):
             return value
         raise self._wrong_type(key, "an array of numbers")
+
+    def integers(self, key: str) -> array[int] | None:
+        """An array of integers. Raises ModelFileError when the key holds something else."""
+        values = self.numbers(key)
+        if values is None or values.typecode not in "fd":
+            return cast("array[int] | None", values)
+        raise self._wrong_type(key, "an array of integers")
 
     def model_integer(self, key: str) -> int | None:
         """An integer under the architecture's own prefix, such as `block_count`."""

@@ -1,0 +1,131 @@
+"""`specli inspect`: what a model file says about itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from specli.pairs.check import Model
+
+
+def inspect(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to look at.")],
+    context: Annotated[
+        int | None,
+        typer.Option("-c", "--ctx-size", min=1, help="Context in tokens to estimate memory for."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show a model's architecture, size, vocabulary, template and memory from its header."""
+    from specli.gguf.check import check_file
+    from specli.pairs.check import examine
+
+    examined = examine(check_file(model))
+    if as_json:
+        typer.echo(json.dumps(_json(examined, context), ensure_ascii=False, indent=2))
+    else:
+        _show(examined, context)
+
+
+def _context(model: Model, context: int | None) -> int:
+    from specli.pairs.sizing import DEFAULT_CONTEXT
+
+    return context or min(DEFAULT_CONTEXT, model.facts.context_length)
+
+
+def _json(model: Model, context: int | None) -> dict[str, object]:
+    from dataclasses import asdict
+
+    from specli.pairs.sizing import memory_need
+
+    tokenizer = model.tokenizer
+    size = _context(model, context)
+    need = memory_need(model.facts, size)
+    return {
+        "file": model.header.name,
+        "bytes": model.header.file_size,
+        **asdict(model.facts),
+        "tokenizer": {
+            "type": tokenizer.kind,
+            "pre": tokenizer.pre,
+            "size": len(tokenizer),
+            "bos": tokenizer.bos,
+            "eos": tokenizer.eos,
+            "add_bos": tokenizer.add_bos,
+            "add_eos": tokenizer.add_eos,
+            "ends": sorted(tokenizer.ends),
+        },
+        "kv_bytes_per_token": model.facts.kv_bytes_per_token(),
+        "memory": {**asdict(need), "total": need.total, "context": size},
+    }
+
+
+def _show(model: Model, context: int | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(model, context):
+        table.add_row(name, Text(value))
+    Console(highlight=False).print(table)
+
+
+def _rows(model: Model, context: int | None) -> list[tuple[str, str]]:
+    from specli.gguf.tokenizer import shown
+    from specli.pairs.quantities import short_bytes, short_count
+    from specli.pairs.sizing import memory_need
+
+    facts, tokenizer = model.facts, model.tokenizer
+    size = _context(model, context)
+    need = memory_need(facts, size)
+    parameters = short_count(facts.parameters)
+    if facts.active_parameters != facts.parameters:
+        parameters += f", {short_count(facts.active_parameters)} active per token"
+    attention = f"{facts.heads} heads, {facts.kv_heads} for keys and values"
+    if facts.window:
+        attention += f", sliding window of {facts.window} tokens in some layers"
+    if facts.keeps_state:
+        attention += f", recurrent state of {short_bytes(facts.state_bytes)}"
+    vocabulary = f"{len(tokenizer)} tokens, {tokenizer.kind}"
+    if tokenizer.pre:
+        vocabulary += f", pre-tokenizer {tokenizer.pre}"
+    rows = [
+        ("file", f"{model.header.name} ({short_bytes(model.header.file_size)})"),
+        ("name", facts.name or "not given"),
+        ("architecture", facts.architecture),
+        ("parameters", parameters),
+        ("quantisation", facts.quantisation or "no tensors"),
+        ("layers", f"{facts.layers}, embedding {facts.embedding_length}"),
+        ("attention", attention),
+        ("context", f"{facts.context_length} tokens in training"),
+        ("vocabulary", vocabulary),
+    ]
+    for name, token, added in (
+        ("BOS", tokenizer.bos, tokenizer.add_bos),
+        ("EOS", tokenizer.eos, tokenizer.add_eos),
+    ):
+        if token is not None:
+            text = f"{token} {shown(tokenizer.texts[token])}"
+            rows.append((name, text + (", added to prompts" if added else "")))
+    ends = ", ".join(f"{token} {shown(tokenizer.texts[token])}" for token in sorted(tokenizer.ends))
+    return [
+        *rows,
+        ("ends", ends or "none"),
+        ("chat template", _template_line(facts.chat_template)),
+        ("KV cache", f"{short_bytes(facts.kv_bytes_per_token())} per token (f16)"),
+        (
+            "memory",
+            f"{short_bytes(need.total)} at {size} tokens: {short_bytes(need.weights)} weights, "
+            f"{short_bytes(need.cache)} cache, about {short_bytes(need.scratch)} scratch",
+        ),
+    ]
+
+
+def _template_line(template: str | None) -> str:
+    return f"yes, {len(template)} characters" if template else "none"

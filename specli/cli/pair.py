@@ -1,0 +1,177 @@
+"""`specli pair`: whether a draft fits a target, told from their headers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from specli.pairs.check import PairReport
+    from specli.pairs.sizing import MemoryNeed, Room
+
+app = typer.Typer(help="Check whether a draft model fits a target.", no_args_is_help=True)
+
+INCOMPATIBLE = 3
+WORTHWHILE = 1.05
+"""Best speed-up below which nothing is promised."""
+
+
+@app.callback()
+def pair() -> None:
+    """Check whether a draft model fits a target."""
+
+
+@app.command("check")
+def check(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
+    drafts: Annotated[
+        list[str], typer.Argument(metavar="DRAFT...", help="Draft models; several are ranked.")
+    ],
+    context: Annotated[
+        int | None,
+        typer.Option("-c", "--ctx-size", min=1, help="Context in tokens to estimate memory for."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Tell from the headers whether drafts fit a target, what is wrong, and what to expect.
+
+    Exit code 0 when a draft is compatible, 3 when none is, 1 when a file cannot be read.
+    """
+    from specli.errors import ModelFileError
+    from specli.gguf.check import check_file
+    from specli.pairs.check import Setup, check_pair, examine, rank
+
+    setup = Setup(context=context, room=_room())
+    target_model = examine(check_file(target))
+    reports, broken = [], []
+    for draft in drafts:
+        try:
+            reports.append(check_pair(target_model, examine(check_file(draft)), setup))
+        except ModelFileError as error:
+            if len(drafts) == 1:
+                raise
+            broken.append(error)
+    if not reports:
+        raise broken[0]
+    reports = rank(reports)
+    if as_json:
+        typer.echo(json.dumps(_json(target, reports, broken), ensure_ascii=False, indent=2))
+    else:
+        _show(reports, broken)
+    if not any(report.compatible for report in reports):
+        raise typer.Exit(INCOMPATIBLE)
+
+
+def _room() -> Room:
+    import psutil
+
+    from specli.llama import library
+    from specli.pairs.sizing import Device, Room
+
+    devices = [Device(device.name, device.free) for device in library.devices() if device.is_gpu]
+    return Room(psutil.virtual_memory().available, tuple(devices))
+
+
+def _show(reports: list[PairReport], broken: Sequence[Exception]) -> None:
+    from rich.console import Console
+
+    console = Console(markup=False, highlight=False)
+    for error in broken:
+        console.print(f"left out: {error}", style="red", soft_wrap=True)
+    if len(reports) == 1:
+        console.print(_rules_table(reports[0]))
+    else:
+        console.print(_ranking_table(reports))
+    best = reports[0]
+    console.print(_conclusion(best), soft_wrap=True)
+    if best.compatible:
+        console.print(f"Assumed: {best.speedup.assumptions}.", style="dim")
+
+
+_MARKS = {"pass": ("pass", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+
+
+def _rules_table(report: PairReport) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for rule in report.rules:
+        told = Text(rule.detail)
+        if rule.hint and rule.verdict != "pass":
+            told.append(f"\n→ {rule.hint}", style="dim")
+        table.add_row(Text(*_MARKS[rule.verdict]), Text(rule.rule), told)
+    return table
+
+
+def _ranking_table(reports: list[PairReport]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("", "draft", "speed-up", "worth knowing"):
+        table.add_column(heading, overflow="fold")
+    for report in reports:
+        speedup = _range(report) if report.compatible else ""
+        notes = [rule for rule in report.rules if rule.verdict == report.verdict != "pass"]
+        told = notes[0].rule + ": " + notes[0].detail if notes else "all rules pass"
+        if len(notes) > 1:
+            told += f" (and {len(notes) - 1} more)"
+        mark = Text(*_MARKS[report.verdict])
+        table.add_row(mark, Text(report.draft.header.name), speedup, Text(told))
+    return table
+
+
+def _conclusion(best: PairReport) -> str:
+    target, draft = best.target.header.name, best.draft.header.name
+    if not best.compatible:
+        return f"Incompatible: {draft} cannot draft for {target}."
+    return f"Compatible: expect {_range(best)} with {draft} drafting for {target}."
+
+
+def _range(report: PairReport) -> str:
+    low, high = report.speedup.low, report.speedup.high
+    return f"{low:.1f}× to {high:.1f}×" if high >= WORTHWHILE else "no gain"
+
+
+def _json(target: str, reports: list[PairReport], broken: Sequence[Exception]) -> dict[str, object]:
+    return {
+        "target": target,
+        "compatible": any(report.compatible for report in reports),
+        "drafts": [_report_json(report) for report in reports],
+        "unreadable": [str(error) for error in broken],
+    }
+
+
+def _report_json(report: PairReport) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "draft": report.draft.header.name,
+        "compatible": report.compatible,
+        "verdict": report.verdict,
+        "rules": [asdict(rule) for rule in report.rules],
+        "context": report.context,
+        "speedup": asdict(report.speedup),
+        "memory": {
+            name: _memory_json(need)
+            for name, need in zip(("target", "draft"), report.memory, strict=True)
+        },
+    }
+
+
+def _memory_json(need: MemoryNeed) -> dict[str, int]:
+    return {
+        "weights": need.weights,
+        "cache": need.cache,
+        "scratch": need.scratch,
+        "total": need.total,
+    }
