@@ -1,0 +1,97 @@
+"""Where specli keeps its files, and how a file gets there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from specli.errors import FetchError
+
+PARTIAL_SUFFIX = ".part"
+
+
+def cache_dir() -> Path:
+    """The folder of everything specli keeps; the variable SPECLI_CACHE names another one."""
+    override = os.environ.get("SPECLI_CACHE")
+    if override:
+        return Path(override).expanduser().absolute()
+    return user_cache_path("specli", appauthor=False)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, waiting for other processes that hold it; makes its folder.
+
+    Raises FetchError when the folder or the lock cannot be written.
+    """
+    locks = cache_dir() / "locks"
+    name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / f"{name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`: renamed to it when the block ends well, else removed.
+
+    The caller holds the lock of `path`, so what a killed process left there is overwritten.
+    Raises FetchError for any OSError in the block.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        partial.unlink(missing_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, remembered by its place, size and time of last change."""
+    place = path.resolve()
+    status = place.stat()
+    key = [str(place), status.st_size, status.st_mtime_ns]
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    record = cache_dir() / "hashes" / name
+    try:
+        return record.read_text()
+    except FileNotFoundError:
+        pass
+    with place.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with locked(record), writing(record) as partial:
+        partial.write_text(digest)
+    return digest
+
+
+def _cannot_write(path: Path, error: OSError) -> FetchError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FetchError(
+            f"the disk is full: {path} could not be written",
+            hint="free some space, or set SPECLI_CACHE to a folder on another disk",
+        )
+    return FetchError(
+        f"{path} could not be written: {error.strerror or error}",
+        hint="check the folder's permissions, or set SPECLI_CACHE to another folder",
+    )

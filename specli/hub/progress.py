@@ -1,0 +1,73 @@
+"""How far a long step has come, told to whoever shows it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Action = Literal["fetch", "make"]
+
+WATCH_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` bytes of the file `name` are there; `total` is None while nobody knows it."""
+
+    action: Action
+    name: str
+    done: int
+    total: int | None
+
+
+ProgressSink = Callable[[Progress], None]
+"""Called from any thread."""
+
+
+def ignore(_progress: Progress) -> None:
+    """The sink of callers that show nothing."""
+
+
+@contextmanager
+def watching(
+    size: Callable[[], int], action: Action, name: str, total: int | None, report: ProgressSink
+) -> Iterator[None]:
+    """While the block runs, report what `size` says, as it grows.
+
+    For steps that write a file and say nothing about it: pip, llama.cpp's quantiser.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        done = 0
+        while not over.wait(WATCH_SECONDS):
+            done = max(done, size())
+            report(Progress(action, name, done, total))
+
+    report(Progress(action, name, 0, total))
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def file_size(path: Path) -> int:
+    """Bytes of a file that may not be there yet."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def largest_file(folder: Path) -> int:
+    """Bytes of the largest file below a folder whose files come and go."""
+    paths = (Path(root, name) for root, _folders, names in os.walk(folder) for name in names)
+    return max(map(file_size, paths), default=0)

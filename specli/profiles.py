@@ -1,0 +1,248 @@
+"""Profiles: a pair of models and settings for them, in a YAML file that is read strictly."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Never
+
+import yaml
+from platformdirs import user_config_path
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from specli.errors import UsageError
+from specli.hub.made import Recipe
+
+SUFFIXES = (".yaml", ".yml")
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+
+
+class MadeModel(_Strict):
+    """A model made from another one by llama.cpp's quantiser."""
+
+    source: Annotated[str, Field(alias="from", min_length=1)]
+    type: Annotated[str, Field(min_length=1)]
+    prune_layers: list[Annotated[int, Field(ge=0)]] = []
+
+
+class Settings(_Strict):
+    """Values for flags of the command line, under the flags' long names."""
+
+    draft_max: Annotated[int, Field(ge=0)] | None = None
+    draft_min: Annotated[int, Field(ge=0)] | None = None
+    draft_p_min: Annotated[float, Field(ge=0, le=1)] | None = None
+    ngram: bool | None = None
+    ngram_size: Annotated[int, Field(ge=1)] | None = None
+    predict: int | None = None
+    ctx_size: Annotated[int, Field(ge=0)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    threads_draft: Annotated[int, Field(ge=1)] | None = None
+    gpu_layers: Annotated[int, Field(ge=0)] | None = None
+    gpu_layers_draft: Annotated[int, Field(ge=0)] | None = None
+    device: str | None = None
+    device_draft: str | None = None
+    cache_type_k: CacheType | None = None
+    cache_type_v: CacheType | None = None
+    cache_type_k_draft: CacheType | None = None
+    cache_type_v_draft: CacheType | None = None
+    flash_attn: Literal["on", "off", "auto"] | None = None
+    temp: Annotated[float, Field(ge=0)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    system: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The values that the profile sets."""
+        return self.model_dump(exclude_none=True)
+
+
+def _kind_of_model(value: object) -> str:
+    return "made" if isinstance(value, dict | MadeModel) else "reference"
+
+
+ModelEntry = Annotated[
+    Annotated[str, Field(min_length=1), Tag("reference")] | Annotated[MadeModel, Tag("made")],
+    Discriminator(_kind_of_model),
+]
+
+
+class Profile(_Strict):
+    """A target, perhaps a draft, and settings; `notes` and `sources` are for people."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    description: Annotated[str, Field(min_length=1)]
+    target: ModelEntry
+    draft: ModelEntry | None = None
+    defaults: Settings = Settings()
+    notes: str | None = None
+    sources: list[str] = []
+
+    @property
+    def target_model(self) -> str | Recipe:
+        """What `specli.hub.references.resolve` takes for the target."""
+        return _model(self.target)
+
+    @property
+    def draft_model(self) -> str | Recipe | None:
+        """The same for the draft, None where the profile has none."""
+        return None if self.draft is None else _model(self.draft)
+
+
+def _model(entry: str | MadeModel) -> str | Recipe:
+    if isinstance(entry, str):
+        return entry
+    return Recipe(entry.source, entry.type, tuple(entry.prune_layers))
+
+
+def profile_folders() -> list[Path]:
+    """Where profiles are looked for by name, the first place winning."""
+    package = Path(__file__).parent
+    shipped = package / "shipped_profiles"
+    if not shipped.is_dir():
+        shipped = package.parent / "profiles"
+    user = user_config_path("specli", appauthor=False) / "profiles"
+    folders = [Path("profiles"), user, shipped]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def profile_files() -> dict[str, Path]:
+    """Every profile that can be named, with its file, in order of name."""
+    found: dict[str, Path] = {}
+    for folder in profile_folders():
+        for path in sorted(folder.iterdir()):
+            if path.suffix in SUFFIXES:
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile by its name, or by its file where `name` has a slash or ends in .yaml or .yml.
+
+    Raises UsageError when there is none, or naming file, line and key of what is wrong in it.
+    """
+    if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
+        return read_profile(Path(name).expanduser())
+    files = profile_files()
+    if name in files:
+        return read_profile(files[name])
+    close = difflib.get_close_matches(name, files, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UsageError(
+        f"there is no profile {name!r}",
+        hint=f"{hint}there are: {', '.join(files) or 'none'}; or name a .yaml file",
+    )
+
+
+def read_profile(path: Path) -> Profile:
+    """Read and check one profile. Raises UsageError naming file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"the profile {path} cannot be read: {error.strerror}",
+            hint="check the path; specli profile list shows the profiles there are",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the profile {path} is not UTF-8 text: {error}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"{place}: not valid YAML: {problem}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise UsageError(f"{path}: a profile is a mapping of keys to values")
+    for node in _repeated_keys(root):
+        _fail(path, node, f"the key {node.value!r} stands here a second time")
+    try:
+        profile = Profile.model_validate(data)
+    except ValidationError as error:
+        _explain(path, root, error)
+    if profile.name != path.stem:
+        _fail(
+            path,
+            _find(root, ("name",))[0],
+            f"name is {profile.name!r} in a file called {path.name}",
+            hint=f"name the file {profile.name}{path.suffix}, or change the name to {path.stem}",
+        )
+    return profile
+
+
+def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:
+    waiting = [root]
+    visited = set()
+    while waiting:
+        node = waiting.pop()
+        # An alias leads to a node a second time, perhaps to one that holds the alias itself.
+        if id(node) in visited:
+            continue
+        visited.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    yield key
+                seen.add(key.value)
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _fail(path: Path, node: yaml.Node, problem: str, hint: str | None = None) -> Never:
+    raise UsageError(f"{path}:{node.start_mark.line + 1}: {problem}", hint=hint)
+
+
+def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
+    """Raise UsageError for one thing that pydantic found."""
+    # A misspelt key is unknown and often also missing: the first of these says it better.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    node, keys = _find(root, first["loc"])
+    if first["type"] == "extra_forbidden":
+        owner = _schema(keys[:-1])
+        known = [field.alias or name for name, field in owner.model_fields.items()]
+        close = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "known keys: " + ", ".join(known)
+        _fail(path, node, f"unknown key {'.'.join(keys)}", hint)
+    if first["type"] == "missing":
+        missing = ".".join([*keys, str(first["loc"][-1])])
+        _fail(path, node, f"the key {missing} is missing")
+    problem = first["msg"][0].lower() + first["msg"][1:]
+    _fail(path, node, f"{'.'.join(keys)}: {problem}, not {first['input']!r}")
+
+
+def _schema(keys: list[str]) -> type[BaseModel]:
+    if not keys:
+        return Profile
+    return Settings if keys[0] == "defaults" else MadeModel
+
+
+def _find(root: yaml.Node, loc: tuple[int | str, ...]) -> tuple[yaml.Node, list[str]]:
+    """The node of the last key in `loc` that stands in the file, and the keys leading there.
+
+    pydantic's own steps, such as the tag of a union, are in `loc` but not in the file.
+    """
+    node = line = root
+    keys: list[str] = []
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == step:
+                    line, node = key, value
+                    keys.append(str(step))
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            line = node = node.value[step]
+            keys.append(str(step))
+    return line, keys

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from specli.errors import LoadError
+from specli.hub import made
+from specli.hub.made import Recipe, make
+from specli.hub.progress import Progress
+
+
+class Quantiser:
+    """Writes what it was asked for into the file it makes."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
+        self.calls += 1
+        made.write_text(f"{source.read_text()} {kind} {list(prune)}")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "Tiny-135M.Q4_1.gguf"
+    path.write_text("weights")
+    return path
+
+
+def test_a_model_is_made_once(source: Path, cache: Path) -> None:
+    quantise = Quantiser()
+    recipe = Recipe("tiny", "Q2_K", (1, 2))
+    path = make(recipe, source, quantise)
+    assert path.read_text() == "weights Q2_K [1, 2]"
+    assert make(recipe, source, quantise) == path
+    assert quantise.calls == 1
+    assert path.name.startswith("Tiny-135M.Q2_K-pruned-")
+    assert path.is_relative_to(cache)
+
+
+def test_another_type_other_blocks_and_another_source_are_other_files(source: Path) -> None:
+    quantise = Quantiser()
+    recipes = [Recipe("tiny", "F32"), Recipe("tiny", "Q2_K"), Recipe("tiny", "Q2_K", (3,))]
+    paths = [make(recipe, source, quantise) for recipe in recipes]
+    source.write_text("other weights")
+    paths += [make(recipe, source, quantise) for recipe in recipes]
+    assert len(set(paths)) == 6
+
+
+def test_another_version_of_llama_cpp_makes_its_own_file(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make(Recipe("tiny", "F32"), source, Quantiser())
+    monkeypatch.setattr(made, "version", lambda _package: "9.9")
+    assert make(Recipe("tiny", "F32"), source, Quantiser()) != first
+
+
+def test_a_failed_making_leaves_no_file(source: Path, cache: Path) -> None:
+    def fail(source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
+        made.write_text("half")
+        raise LoadError("no")
+
+    with pytest.raises(LoadError):
+        make(Recipe("tiny", "F32"), source, fail)
+    assert list(cache.rglob("*.gguf*")) == []
+
+
+def test_progress_is_told_while_the_file_grows(source: Path) -> None:
+    seen: list[Progress] = []
+    told = threading.Event()
+
+    def report(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.done:
+            told.set()
+
+    def slow(source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
+        made.write_bytes(b"12345")
+        assert told.wait(timeout=30)
+        made.write_bytes(b"1234567890")
+
+    path = make(Recipe("tiny", "F32"), source, slow, report)
+    assert Progress("make", path.name, 5, None) in seen
+    assert seen[-1] == Progress("make", path.name, 10, 10)
+
+
+def test_a_split_source_counts_with_all_its_parts(tmp_path: Path) -> None:
+    first = tmp_path / "m-00001-of-00002.gguf"
+    second = tmp_path / "m-00002-of-00002.gguf"
+    first.write_text("one")
+    second.write_text("two")
+    before = make(Recipe("m", "F32"), first, Quantiser())
+    second.write_text("three")
+    assert make(Recipe("m", "F32"), first, Quantiser()) != before
