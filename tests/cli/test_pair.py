@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from specli.cli import pair
+from specli.errors import ModelFileError
+from tests import tiny_gguf as tiny
+from tests.tiny_gguf import Vocabulary
+
+BPE = tiny.bpe_vocabulary()
+LARGE = tiny.Shape(layers=4, n_embd=128, n_ff=512)
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+def run(*arguments: str | Path) -> Result:
+    app = typer.Typer()
+    app.add_typer(pair.app, name="pair")
+    return CliRunner().invoke(app, ["pair", "check", *map(str, arguments)])
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tiny.write(tmp_path / "target.gguf", tiny.llama_bytes(shape=LARGE))
+
+
+def draft(directory: Path, vocabulary: Vocabulary = BPE, name: str = "draft.gguf") -> Path:
+    return tiny.write(directory / name, tiny.llama_bytes(vocabulary))
+
+
+def test_a_pair_that_works_ends_with_the_expected_speedup(target: Path, tmp_path: Path) -> None:
+    result = run(target, draft(tmp_path))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert any(line.split()[:3] == ["pass", "token", "texts"] for line in lines)
+    assert any(line.startswith("Compatible: expect 1.") for line in lines)
+    assert any(line.startswith("Assumed: decoding is bound by memory") for line in lines)
+
+
+def test_a_pair_that_cannot_work_names_rule_id_and_strings(target: Path, tmp_path: Path) -> None:
+    result = run(target, draft(tmp_path, BPE.with_token(139, b"other")))
+    assert result.exit_code == 3
+    failed = [line for line in result.stdout.splitlines() if line.strip().startswith("FAIL")]
+    assert len(failed) == 1
+    assert "token texts" in failed[0]
+    assert "token 139 is" in failed[0]
+    assert "'other' in the draft" in failed[0]
+    assert "Incompatible:" in result.stdout
+
+
+def test_equal_sizes_are_promised_no_gain(target: Path) -> None:
+    result = run(target, target)
+    assert result.exit_code == 0
+    assert "expect no gain" in result.stdout
+
+
+def test_json_holds_the_rules_the_difference_and_the_numbers(target: Path, tmp_path: Path) -> None:
+    result = run(target, draft(tmp_path, BPE.with_token(139, b"other")), "--json", "-c", "200")
+    assert result.exit_code == 3
+    told = json.loads(result.stdout)
+    assert told["compatible"] is False
+    (found,) = told["drafts"]
+    assert found["context"] == 200
+    failed = [rule for rule in found["rules"] if rule["verdict"] == "fail"]
+    assert [rule["rule"] for rule in failed] == ["token texts"]
+    assert failed[0]["difference"] == {
+        "token": 139,
+        "target": repr(BPE.tokens[139].decode()),
+        "draft": "'other'",
+        "count": 1,
+    }
+    memory = found["memory"]["target"]
+    assert memory["total"] == memory["weights"] + memory["cache"] + memory["scratch"]
+    assert found["speedup"]["low"] <= found["speedup"]["high"]
+
+
+def test_several_drafts_are_ranked_and_broken_ones_left_out(target: Path, tmp_path: Path) -> None:
+    drafts = [
+        draft(tmp_path, BPE.with_token(139, b"other"), "wrong.gguf"),
+        draft(tmp_path, replace(BPE, pre="qwen2"), "right.gguf"),
+        tiny.write(tmp_path / "broken.gguf", b"GGUF"),
+    ]
+    result = run(target, *drafts, "--json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert [Path(found["draft"]).name for found in told["drafts"]] == ["right.gguf", "wrong.gguf"]
+    assert len(told["unreadable"]) == 1
+    assert "broken.gguf" in told["unreadable"][0]
+    shown = run(target, *drafts)
+    assert shown.exit_code == 0
+    assert "left out:" in shown.stdout
+    assert "right.gguf drafting for" in shown.stdout
+
+
+def test_no_draft_that_works_among_several_is_incompatible(target: Path, tmp_path: Path) -> None:
+    wrong = draft(tmp_path, BPE.with_token(139, b"other"))
+    assert run(target, wrong, wrong).exit_code == 3
+
+
+def test_a_file_that_cannot_be_read_is_an_error_and_not_a_verdict(
+    target: Path, tmp_path: Path
+) -> None:
+    result = run(target, tmp_path / "missing.gguf")
+    assert isinstance(result.exception, ModelFileError)
+    assert "does not exist" in result.exception.message
+    assert isinstance(run(tmp_path / "missing.gguf", target).exception, ModelFileError)
+    broken = tiny.write(tmp_path / "broken.gguf", b"GGUF")
+    assert isinstance(run(target, broken, broken).exception, ModelFileError)
+
+
+def test_a_file_name_that_looks_like_markup_is_printed_as_it_is(
+    target: Path, tmp_path: Path
+) -> None:
+    result = run(target, draft(tmp_path, name="[bold]draft.gguf"))
+    assert "[bold]draft.gguf" in result.stdout

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from specli.gguf.facts import ModelFacts, read_facts
+from specli.gguf.header import read_header
+from specli.pairs.sizing import (
+    CacheTypes,
+    cost_ratio,
+    largest_context,
+    largest_draft,
+    memory_need,
+    predict_speedup,
+)
+from tests import tiny_gguf as tiny
+
+FACTS = read_facts(read_header(BytesIO(tiny.llama_bytes())))
+MIB = 1 << 20
+
+
+def model(parameters: float, size: float | None = None, k: int = 0, v: int = 0) -> ModelFacts:
+    """A model of that many parameters, one byte each where no size is given."""
+    active = int(parameters if size is None else size)
+    return replace(
+        FACTS,
+        parameters=int(parameters),
+        active_parameters=int(parameters),
+        weight_bytes=active,
+        active_bytes=active,
+        context_length=32768,
+        k_elements=k,
+        v_elements=v,
+    )
+
+
+def test_memory_is_weights_and_a_cache_that_grows_with_context_and_sequences() -> None:
+    need = memory_need(model(1e9, k=1000, v=500), 4096)
+    assert need.weights == 1_000_000_000
+    assert need.cache == 4096 * 1500 * 2
+    assert need.total == need.weights + need.cache + need.scratch
+    assert memory_need(FACTS, 200, sequences=3).cache == 3 * memory_need(FACTS, 200).cache
+    assert (
+        memory_need(FACTS, 200, CacheTypes("f32", "f32")).cache == 2 * memory_need(FACTS, 200).cache
+    )
+
+
+def test_recurrent_state_does_not_grow_with_the_context() -> None:
+    facts = replace(FACTS, k_elements=0, v_elements=0, state_bytes=1000)
+    assert memory_need(facts, 100).cache == memory_need(facts, 200).cache == 1000
+
+
+@pytest.mark.parametrize(
+    ("target", "draft"),
+    [(70e9, 7e9), (32.8e9, 7e9), (14.8e9, 3e9), (8e9, 1e9), (6.7e9, 1e9), (3.2e9, 1e9)],
+)
+def test_the_largest_advised_draft_follows_the_target(target: float, draft: float) -> None:
+    assert largest_draft(model(target)) == draft
+
+
+def test_no_draft_is_advised_below_three_billion_parameters() -> None:
+    assert largest_draft(model(1.7e9)) is None
+
+
+def test_a_mixture_of_experts_is_sized_by_what_is_active() -> None:
+    sparse = replace(model(30e9), active_parameters=int(2.5e9))
+    assert largest_draft(sparse) is None
+
+
+@given(st.integers(0, 400))
+def test_the_largest_context_fits_and_the_next_step_does_not(room_mib: int) -> None:
+    target = model(100 * MIB, k=1024, v=1024)
+    draft = model(10 * MIB, k=128, v=128)
+    types = CacheTypes()
+
+    def total(context: int) -> int:
+        need = memory_need(target, context, types).total
+        return need + memory_need(draft, context, types).total
+
+    room = room_mib * MIB
+    found = largest_context(target, draft, room, types, types)
+    assert found <= target.context_length
+    assert found == 0 or total(found) <= room
+    assert found == target.context_length or total(found + 256) > room
+
+
+def test_the_prediction_grows_with_the_cost_ratio_and_never_promises_a_loss() -> None:
+    target = model(8e9)
+    ranges = [predict_speedup(target, model(8e9 / ratio)) for ratio in (1, 2, 4, 8, 16)]
+    for smaller, larger in pairwise(ranges):
+        assert 1.0 <= smaller.low <= larger.low
+        assert smaller.low <= smaller.high < larger.high or smaller.high == 1.0
+    assert ranges[0].high == 1.0
+    assert 1.2 < ranges[-1].low < 2 < ranges[-1].high < 5
+
+
+def test_the_assumptions_are_told_with_the_numbers_used() -> None:
+    told = predict_speedup(model(8e9), model(2e9)).assumptions
+    assert "1/4.0 of a target token" in told
+    assert "55% to 85%" in told
+
+
+def test_the_cost_of_a_token_is_what_it_reads_not_the_parameters() -> None:
+    assert cost_ratio(model(1e9, size=4e9), model(1e9, size=1e9)) == 4.0
