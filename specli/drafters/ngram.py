@@ -1,0 +1,95 @@
+"""Prompt lookup: what followed the last tokens when they stood in the text before.
+
+Drafts what llama.cpp's `ngram-simple` drafts, token for token, but looks the place up in an index
+where llama.cpp searches the whole text in every round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from specli.drafters.grow import grown
+from specli.drafters.protocol import Proposal, Request
+from specli.events import Source
+
+DEFAULT_SIZE = 3
+DEFAULT_DRAFT = 10
+"""llama.cpp's own 12 and 48 rarely find anything in a chat."""
+
+LONGEST_MATCH = 32
+"""A longer match than this raises the confidence no further."""
+
+
+@dataclass(slots=True)
+class _Index:
+    """Where each key started last. The newest keys are missing, see `NgramDrafter._index`."""
+
+    last: dict[tuple[int, ...], int] = field(default_factory=dict)
+    next: int = 1
+    """The first start that is not in the index; llama.cpp never matches at 0."""
+
+
+class NgramDrafter:
+    """Looks up the last `size_n` tokens and drafts up to `size_m` that followed them."""
+
+    name: Source = "ngram"
+    native_ns = 0
+
+    def __init__(self, size_n: int = DEFAULT_SIZE, size_m: int = DEFAULT_DRAFT) -> None:
+        self._size_n = size_n
+        self._size_m = size_m
+        self._indexes: dict[int, _Index] = {}
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+        self._indexes[seq] = _Index()
+        self._index(seq, prompt)
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """What followed the latest match; nothing when fewer than `size_n` tokens did."""
+        return [
+            grown(self.name, self._candidates(request.seq, request.tokens), request.rule)
+            for request in requests
+        ]
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
+        self._index(seq, tokens)
+
+    def end(self, seq: int) -> None:
+        self._indexes.pop(seq, None)
+
+    def _index(self, seq: int, tokens: Sequence[int]) -> None:
+        """Index the keys that end two tokens before the last one or earlier, as llama.cpp does."""
+        size, index = self._size_n, self._indexes[seq]
+        end = max(index.next, len(tokens) - size - 1)
+        for start in range(index.next, end):
+            index.last[tuple(tokens[start : start + size])] = start
+        index.next = end
+
+    def _candidates(self, seq: int, tokens: list[int]) -> Iterator[tuple[int, float]]:
+        size, known = self._size_n, len(tokens) - 1
+        if known <= size + self._size_m + 1:
+            return
+        start = self._indexes[seq].last.get(tuple(tokens[-size:]))
+        if start is None:
+            return
+        follows = start + size
+        count = min(self._size_m, known - follows)
+        if count < size:
+            return
+        matched = size + _common_suffix(tokens, start, len(tokens) - size, LONGEST_MATCH - size)
+        for place in range(count):
+            yield tokens[follows + place], confidence(matched + place)
+
+
+def confidence(matched: int) -> float:
+    """How often the next token is right after `matched` tokens that were, drafted ones included."""
+    return 1 - 0.9 / (1 + 0.45 * min(matched, LONGEST_MATCH))
+
+
+def _common_suffix(tokens: list[int], left: int, right: int, most: int) -> int:
+    """How many tokens before `left` equal those before `right`, counted up to `most`."""
+    same = 0
+    while same < most and left > same and tokens[left - 1 - same] == tokens[right - 1 - same]:
+        same += 1
+    return same
