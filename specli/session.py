@@ -20,6 +20,7 @@ from specli.engine.policy import FixedPolicy, Policy
 from specli.gguf.check import check_file
 from specli.gguf.header import Header
 from specli.llama.context import Context, ContextOptions
+from specli.llama.grammar import Grammar
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.pairs.vocabulary import require_compatible
@@ -148,6 +149,12 @@ class Session:
             policy,
             slots=self.setup.slots,
         )
+
+    def grammar(self, gbnf: str) -> Grammar:
+        """A grammar at its start, closed with the session. Raises UsageError for a bad one."""
+        grammar = Grammar(self.target_model.vocab, gbnf)
+        self._stack.callback(grammar.close)
+        return grammar
 
     def rollback_means(self) -> Sequence[tuple[str, str]]:
         """(model, means) for each model that cannot simply cut its cache."""

@@ -162,5 +162,5 @@ def test_a_context_that_cannot_be_allocated_quotes_llama_cpp(
 ) -> None:
     # Eight numbers a head do not make a block of 32 quantised ones.
     model: Model = load(tiny_gguf.llama_bytes())
-    with pytest.raises(LoadError, match="could not make a context of 128 tokens.*q8_0"):
+    with pytest.raises(LoadError, match=r"could not make a context of 128 tokens.*q8_0"):
         contexts(model, type_k="q8_0")

@@ -1,0 +1,232 @@
+"""The body of `specli run`: from options to a finished text, its views and its figures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specli.cli.compare import Comparison, compare_with_plain
+from specli.cli.failures import INTERRUPTED, say
+from specli.cli.follow import Generation, PlainText, Silent, follow
+from specli.cli.options import DRAFT_MAX, RunOptions
+from specli.drafters import ngram as ngram_sizes
+from specli.engine.policy import FixedPolicy
+from specli.engine.sequence import GenerationRequest
+from specli.errors import CheckFailedError, UsageError
+from specli.hub.cache import cache_dir
+from specli.hub.references import resolve
+from specli.llama import library
+from specli.llama.chat import Message, prompt_tokens
+from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.quantize import quantize
+from specli.profiles import Profile, load_profile
+from specli.sampling.params import SamplingParams
+from specli.session import NgramSettings, Session, Setup
+
+if TYPE_CHECKING:
+    from specli.hub.made import Recipe
+
+DEFAULT_PROFILE = "smollm2"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What `specli run` was asked for beside the options."""
+
+    prompt: str
+    raw: bool = False
+    stops: tuple[str, ...] = ()
+    ignore_end: bool = False
+    grammar: str | None = None
+    json_schema: str | None = None
+    profile: str | None = None
+    draft: bool = True
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    check: bool = False
+
+
+def generate(options: RunOptions, task: Task) -> int:
+    """Run one prompt and print what was asked for. Returns the exit code.
+
+    Raises the errors of specli.errors.
+    """
+    library.show_log(task.verbose)
+    profile = _profile(options, task)
+    if profile is not None:
+        options = options.over(profile)
+    sampling = options.sampling()
+    setup = _setup(options, task, profile)
+
+    def notice(text: str) -> None:
+        if not task.quiet:
+            say(f"note: {text}")
+
+    with Session(setup, cache_dir() / "probes", notice) as session:
+        for name, means in session.rollback_means():
+            notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
+        request = _request(session, options, task, sampling)
+        generation, interrupted = _show(session, request, task)
+        checked = None
+        if task.check and not interrupted:
+            # A grammar has moved on with the first text: the second needs its own.
+            again = _request(session, options, task, sampling)
+            checked = compare_with_plain(session, again, generation)
+    if task.as_json:
+        report = _report(generation, setup, sampling, checked)
+        print(json.dumps(report, ensure_ascii=False))  # noqa: T201
+    elif checked is not None and not task.quiet:
+        say(checked.sentence)
+    if checked is not None and not checked.passed:
+        raise CheckFailedError(
+            checked.sentence, hint="this is a fault: please report the models and the command"
+        )
+    return INTERRUPTED if interrupted else 0
+
+
+def _profile(options: RunOptions, task: Task) -> Profile | None:
+    if task.profile is not None:
+        return load_profile(task.profile)
+    return load_profile(DEFAULT_PROFILE) if options.model is None else None
+
+
+def _setup(options: RunOptions, task: Task, profile: Profile | None) -> Setup:
+    target: str | Recipe | None = options.model
+    draft: str | Recipe | None = options.model_draft
+    if profile is not None:
+        # Another target than the profile's makes the profile's draft a stranger.
+        if target is None and draft is None:
+            draft = profile.draft_model
+        target = target or profile.target_model
+    if target is None:
+        raise UsageError("no target model was given", hint="name one with -m")
+    if not task.draft:
+        draft = None
+    draft_max = DRAFT_MAX if options.draft_max is None else options.draft_max
+    return Setup(
+        target=_local(target, task),
+        draft=None if draft is None or draft_max == 0 else _local(draft, task),
+        n_ctx=options.ctx_size,
+        flash_attention=options.flash_attn or "auto",
+        target_placement=options.target_placement(),
+        draft_placement=options.draft_placement(),
+        ngram=_ngram(options),
+        policy=FixedPolicy(
+            draft_max=draft_max,
+            draft_min=options.draft_min or 0,
+            p_min=options.draft_p_min or 0.0,
+        ),
+    )
+
+
+def _ngram(options: RunOptions) -> NgramSettings | None:
+    if not options.ngram:
+        return None
+    return NgramSettings(
+        size=options.ngram_size or ngram_sizes.DEFAULT_SIZE,
+        draft_max=options.ngram_draft or ngram_sizes.DEFAULT_DRAFT,
+    )
+
+
+def _local(model: str | Recipe, task: Task) -> Path:
+    from specli.ui.progress import reporting
+
+    with reporting(quiet=task.quiet) as report:
+        return resolve(model, quantize, report)
+
+
+def _request(
+    session: Session, options: RunOptions, task: Task, sampling: SamplingParams
+) -> GenerationRequest:
+    model = session.target_model
+    for token in sampling.logit_bias:
+        if token >= model.vocab.size:
+            raise UsageError(
+                f"--logit-bias names token {token}, "
+                f"but {model.path.name} has only {model.vocab.size}"
+            )
+    if task.raw:
+        prompt = model.vocab.tokenize(task.prompt, add_special=True)
+    else:
+        messages = [Message("system", options.system)] if options.system else []
+        prompt = prompt_tokens(model, [*messages, Message("user", task.prompt)])
+    predict = -1 if options.predict is None else options.predict
+    return GenerationRequest(
+        prompt=prompt,
+        max_tokens=None if predict < 0 else predict,
+        sampling=sampling,
+        stops=task.stops,
+        ignore_end=task.ignore_end,
+        grammar=_grammar(session, task),
+    )
+
+
+def _grammar(session: Session, task: Task) -> Grammar | None:
+    gbnf = task.grammar
+    if task.json_schema is not None:
+        gbnf = gbnf_of_schema(task.json_schema)
+    return None if gbnf is None else session.grammar(gbnf)
+
+
+def _show(session: Session, request: GenerationRequest, task: Task) -> tuple[Generation, bool]:
+    """Generate under the view that fits where the output goes; (generation, interrupted)."""
+    if task.as_json:
+        return follow(session, request, Silent())
+    if not sys.stdout.isatty() or task.quiet:
+        generation, interrupted = follow(session, request, PlainText())
+        if generation.text and not generation.text.endswith("\n"):
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+        if not task.quiet:
+            from specli.ui.summary import summary_line
+
+            say(summary_line(generation.stats))
+        return generation, interrupted
+    from rich.console import Console
+
+    from specli.ui.live import LiveView
+    from specli.ui.summary import summary_table
+
+    console = Console()
+    with LiveView(console) as view:
+        generation, interrupted = follow(session, request, view)
+    console.print(summary_table(generation.stats))
+    return generation, interrupted
+
+
+def _report(
+    generation: Generation, setup: Setup, sampling: SamplingParams, checked: Comparison | None
+) -> dict[str, object]:
+    """The JSON object of `--json`: llama-server's names where it has one."""
+    stats = generation.stats
+    report: dict[str, object] = {
+        "text": generation.text,
+        "finish_reason": generation.finish,
+        "prompt_tokens": stats.prompt_n,
+        "completion_tokens": stats.predicted_n,
+        "timings": stats.timings(),
+        "speculation": stats.speculation(),
+        "settings": settings(setup, sampling),
+    }
+    if checked is not None:
+        report["check"] = checked.as_dict()
+    return report
+
+
+def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
+    """What was in force, by the flags' names: defaults of other tools change silently."""
+    return {
+        "model": str(setup.target),
+        "model_draft": None if setup.draft is None else str(setup.draft),
+        "draft_max": setup.policy.draft_max,
+        "draft_min": setup.policy.draft_min,
+        "draft_p_min": setup.policy.p_min,
+        "ngram_size": None if setup.ngram is None else setup.ngram.size,
+        "ngram_draft": None if setup.ngram is None else setup.ngram.draft_max,
+        "temp": sampling.temperature,
+        "seed": None if sampling.greedy else sampling.seed,
+    }
