@@ -53,6 +53,7 @@ def check_metadata(header: Header) -> None:
         _impossible(header, "block_count", layers)
     _in_range(header, "nextn_predict_layers", layers or 0)
     _check_experts(header)
+    _check_rotation(header)
     scaling = header.text(f"{header.architecture}.rope.scaling.type")
     if scaling is not None and scaling not in _ROPE_SCALINGS:
         _impossible(header, "rope.scaling.type", repr(scaling))
@@ -78,6 +79,21 @@ def _check_experts(header: Header) -> None:
         group_used = header.model_integer("expert_group_used_count") or 0
         if experts % groups or not 0 < group_used < groups:
             _impossible(header, "expert_group_used_count", group_used)
+
+
+def _check_rotation(header: Header) -> None:
+    """Position encoding turns pairs of elements inside a head."""
+    turned = header.model_integer("rope.dimension_count")
+    head_size = header.model_integer("attention.key_length")
+    heads_key = f"{header.architecture}.attention.head_count"
+    if turned is None or header.fields.get(heads_key) is None:
+        return
+    if head_size is None and header.fields[heads_key].kind is not ValueType.ARRAY:
+        heads = header.integer(heads_key) or 0
+        embedding = header.model_integer("embedding_length") or 0
+        head_size = embedding // heads if heads > 0 else None
+    if head_size is not None and (turned > head_size or turned % 2):
+        _impossible(header, "rope.dimension_count", turned)
 
 
 def _in_range(header: Header, key: str, most: int) -> None:

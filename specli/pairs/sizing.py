@@ -114,7 +114,7 @@ def largest_draft(target: ModelFacts) -> float | None:
 
 def cost_ratio(target: ModelFacts, draft: ModelFacts) -> float:
     """How many times more bytes a token of the target reads than one of the draft."""
-    return target.active_bytes / max(draft.active_bytes, 1)
+    return max(target.active_bytes, 1) / max(draft.active_bytes, 1)
 
 
 _LOW_ACCEPTANCE, _HIGH_ACCEPTANCE = 0.55, 0.85
