@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from specli.errors import ModelFileError
+from specli.gguf.facts import layer_values
 from specli.gguf.header import MAGIC, Header, TensorInfo, read_header
-from specli.gguf.tokenizer import read_tokenizer
-from specli.gguf.types import ValueType
+from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
@@ -47,28 +47,50 @@ def check_file(path: str | os.PathLike[str]) -> Header:
 
 def check_metadata(header: Header) -> None:
     """Raise ModelFileError for fields on which llama.cpp would refuse the file or abort."""
-    read_tokenizer(header)
+    _check_bytes(header, read_tokenizer(header))
     layers = header.model_integer("block_count")
     if layers is not None and not 1 <= layers <= MAX_LAYERS:
         _impossible(header, "block_count", layers)
     _in_range(header, "nextn_predict_layers", layers or 0)
     _check_experts(header)
+    _check_heads(header, layers or 0)
     _check_rotation(header)
+    for key in ("layer_norm_epsilon", "layer_norm_rms_epsilon"):
+        epsilon = header.number(f"{header.architecture}.attention.{key}")
+        if epsilon is not None and not 0 <= epsilon < 1:
+            _impossible(header, f"attention.{key}", epsilon)
     scaling = header.text(f"{header.architecture}.rope.scaling.type")
     if scaling is not None and scaling not in _ROPE_SCALINGS:
         _impossible(header, "rope.scaling.type", repr(scaling))
+
+
+def _check_bytes(header: Header, tokenizer: Tokenizer) -> None:
+    """SentencePiece falls back to byte tokens, and llama.cpp ends the process where one lacks."""
+    if tokenizer.kind != "SPM":
+        return
+    texts = set(tokenizer.texts)
+    for byte in range(256):
+        if b"<0x%02X>" % byte not in texts and bytes([byte]) not in texts:
+            raise ModelFileError(
+                f"{header.name} has no token for the byte 0x{byte:02X}, "
+                "so it cannot take in every text",
+                hint="download or convert the file again",
+            )
+
+
+def _check_heads(header: Header, layers: int) -> None:
+    heads = layer_values(header, "attention.head_count", layers)
+    shared = layer_values(header, "attention.head_count_kv", layers)
+    for most, count in zip(heads, shared, strict=False):
+        if count > most:
+            _impossible(header, "attention.head_count_kv", count)
 
 
 def _check_experts(header: Header) -> None:
     experts = header.model_integer("expert_count") or 0
     if experts > MAX_EXPERTS:
         _impossible(header, "expert_count", experts)
-    used_key = f"{header.architecture}.expert_used_count"
-    field = header.fields.get(used_key)
-    if field is not None and field.kind is ValueType.ARRAY:
-        used = max(header.integers(used_key) or [0])
-    else:
-        used = header.integer(used_key) or 0
+    used = max(layer_values(header, "expert_used_count", 0), default=0)
     # llama.cpp's own converters leave both counts out or write both.
     if used > experts or (experts and not used):
         _impossible(header, "expert_used_count", used)
@@ -84,15 +106,13 @@ def _check_experts(header: Header) -> None:
 def _check_rotation(header: Header) -> None:
     """Position encoding turns pairs of elements inside a head."""
     turned = header.model_integer("rope.dimension_count")
-    head_size = header.model_integer("attention.key_length")
-    heads_key = f"{header.architecture}.attention.head_count"
-    if turned is None or header.fields.get(heads_key) is None:
+    heads = max(layer_values(header, "attention.head_count", 0), default=0)
+    if turned is None or not heads:
         return
-    if head_size is None and header.fields[heads_key].kind is not ValueType.ARRAY:
-        heads = header.integer(heads_key) or 0
-        embedding = header.model_integer("embedding_length") or 0
-        head_size = embedding // heads if heads > 0 else None
-    if head_size is not None and (turned > head_size or turned % 2):
+    head_size = header.model_integer("attention.key_length")
+    if head_size is None:
+        head_size = (header.model_integer("embedding_length") or 0) // heads
+    if turned > head_size or turned % 2:
         _impossible(header, "rope.dimension_count", turned)
 
 

@@ -74,8 +74,8 @@ class ModelFacts:
 def read_facts(header: Header) -> ModelFacts:
     """Facts of a model. Raises ModelFileError where a size that llama.cpp needs is missing."""
     layers = _required(header, "block_count") - _optional(header, "nextn_predict_layers", 0)
-    heads = _per_layer(header, "attention.head_count", layers, 0)
-    kv_heads = _per_layer(header, "attention.head_count_kv", layers, None) or heads
+    heads = layer_values(header, "attention.head_count", layers) or [0] * layers
+    kv_heads = layer_values(header, "attention.head_count_kv", layers) or heads
     experts, used = _experts(header)
     parameters = active_parameters = weight_bytes = 0
     active_bytes = 0.0
@@ -100,7 +100,7 @@ def read_facts(header: Header) -> ModelFacts:
         context_length=_required(header, "context_length"),
         embedding_length=_required(header, "embedding_length"),
         vocabulary=len(header.strings(TOKENS) or ()),
-        feed_forward_length=max(_per_layer(header, "feed_forward_length", layers, 0), default=0),
+        feed_forward_length=max(layer_values(header, "feed_forward_length", 0), default=0),
         heads=max(heads, default=0),
         kv_heads=max(kv_heads, default=0),
         experts=experts,
@@ -127,7 +127,7 @@ def _experts(header: Header) -> tuple[int, int]:
     experts = _optional(header, "expert_count", 0)
     if not experts:
         return 0, 0
-    used = _per_layer(header, "expert_used_count", 0, 0)
+    used = layer_values(header, "expert_used_count", 0)
     return experts, max(used, default=0)
 
 
@@ -214,15 +214,16 @@ def _optional(header: Header, key: str, default: int) -> int:
     return default if value is None else max(value, 0)
 
 
-def _per_layer(header: Header, key: str, layers: int, default: int | None) -> list[int]:
-    """A value for each layer, given in the file as one number or as an array of `layers`.
+def layer_values(header: Header, key: str, layers: int) -> list[int]:
+    """A value for each layer, which the file gives as one number or as an array of `layers`.
 
-    With `layers` 0 any number of entries will do. No entry and no default give an empty list.
+    `layers` 0 takes as many as there are; a missing key gives an empty list. Raises
+    ModelFileError when there are too few.
     """
     full_key = f"{header.architecture}.{key}"
     field = header.fields.get(full_key)
     if field is None:
-        return [] if default is None else [default] * max(layers, 1)
+        return []
     if field.element is None:
         return [max(header.integer(full_key) or 0, 0)] * max(layers, 1)
     values = [max(value, 0) for value in header.integers(full_key) or ()]

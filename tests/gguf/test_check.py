@@ -76,6 +76,12 @@ def test_a_download_cut_short_is_told_with_both_sizes(tmp_path: Path) -> None:
         ({"llama.expert_count": 4, "llama.expert_used_count": 5}, "expert_used_count is 5"),
         ({"llama.expert_used_count": 1}, "expert_used_count is 1"),
         ({"llama.expert_group_count": 1}, "expert_group_count is 1"),
+        ({"llama.attention.head_count_kv": 5}, "head_count_kv is 5"),
+        ({"llama.attention.head_count_kv": [4, 8]}, "head_count_kv is 8"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "rms_epsilon is nan"),
+        ({"llama.attention.layer_norm_rms_epsilon": -1.0}, "rms_epsilon is -1.0"),
+        ({"llama.rope.dimension_count": 10}, "rope.dimension_count is 10"),
+        ({"llama.rope.dimension_count": 7}, "rope.dimension_count is 7"),
         ({"tokenizer.ggml.model": "none"}, "carries no tokenizer"),
         ({"tokenizer.ggml.model": "novel"}, "unknown kind 'novel'"),
         ({"tokenizer.ggml.model": 3}, "tokenizer.ggml.model is of type uint32, not string"),
@@ -108,6 +114,12 @@ def test_byte_tokens_in_word_pieces_are_refused_because_llama_cpp_aborts(tmp_pat
     vocabulary = replace(tiny.spm_vocabulary(), model="bert")
     path = tiny.write(tmp_path / "model.gguf", tiny.llama_bytes(vocabulary))
     assert "byte tokens in a WordPiece tokenizer" in refusal(path).message
+
+
+def test_a_sentencepiece_tokenizer_without_a_byte_is_refused(tmp_path: Path) -> None:
+    vocabulary = tiny.spm_vocabulary().with_token(3 + 0x67, b"<1x67>")
+    path = tiny.write(tmp_path / "model.gguf", tiny.llama_bytes(vocabulary))
+    assert "no token for the byte 0x67" in refusal(path).message
 
 
 @settings(
