@@ -1,0 +1,181 @@
+"""The live view: text as it is accepted, and below it how the speculation does.
+
+Finished lines are printed above the live region and stay; the terminal wraps them, so that what
+is copied has no line breaks of ours. Only the unfinished line and the status are drawn again.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.live import Live
+from rich.segment import ControlType, Segment
+from rich.text import Text
+
+from specli.events import Event, Piece, Prefilled, Stats
+from specli.ui.status import status_rows
+from specli.ui.text import rows_of, styled
+
+REFRESH_SECONDS = 1 / 12
+
+
+class LiveView:
+    """Shows events on a terminal while its context is entered.
+
+    The thread that generates only hands events over: it spends its time in native code, without
+    the interpreter's lock, and a thread of the view's own draws meanwhile.
+    """
+
+    def __init__(self, console: Console, refresh_seconds: float = REFRESH_SECONDS) -> None:
+        self._console = console
+        self._refresh_seconds = refresh_seconds
+        self._lock = threading.Lock()
+        self._pending: list[Piece] = []
+        self._prefilled: Prefilled | None = None
+        self._stats = Stats()
+        self._changed = True
+        self._line: list[Piece] = []
+        self._live = Live(
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            # What goes to a file must not come back on the terminal.
+            redirect_stderr=sys.stderr.isatty(),
+            vertical_overflow="crop",
+        )
+        self._hook = _DrawnAtOnce()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._draw_until_over, name="live", daemon=True)
+        self._failure: Exception | None = None
+
+    def event(self, event: Event, stats: Stats) -> None:
+        """Take one event and the statistics after it; drawing happens elsewhere.
+
+        Raises what the terminal raised when it was last written to.
+        """
+        if self._failure is not None:
+            raise self._failure
+        # A copy, because the generating thread goes on counting while this is drawn.
+        copy = replace(stats, recent=list(stats.recent), by_drafter=dict(stats.by_drafter))
+        with self._lock:
+            if isinstance(event, Prefilled):
+                self._prefilled = event
+            else:
+                self._pending += event.pieces
+            self._stats = copy
+            self._changed = True
+
+    def held(self, pieces: list[Piece]) -> None:
+        """Text that an interrupt set free."""
+        with self._lock:
+            self._pending += pieces
+            self._changed = True
+
+    def refresh(self) -> None:
+        """Draw in one write what has come since the last time; nothing when nothing has."""
+        with self._lock:
+            if not self._changed:
+                return
+            self._changed = False
+            pieces, self._pending = self._pending, []
+            status = partial(status_rows, self._stats, self._prefilled)
+        finished = self._finished_lines(pieces)
+        self._live.update(_Region(styled(self._line), status))
+        if finished:
+            self._print(finished)
+        else:
+            self._live.refresh()
+
+    def _finished_lines(self, pieces: list[Piece]) -> list[Text]:
+        """Add to the last line, and return the lines that this completes."""
+        finished = []
+        for piece in pieces:
+            head, *rest = piece.text.split("\n")
+            self._line.append(Piece(head, piece.source))
+            for text in rest:
+                finished.append(styled(self._line))
+                self._line = [Piece(text, piece.source)]
+        return finished
+
+    def _print(self, lines: list[Text]) -> None:
+        """Above the region, which Rich draws anew below it in the same write."""
+        self._console.print(Text("\n").join(lines), soft_wrap=True)
+
+    def _draw_until_over(self) -> None:
+        while not self._over.wait(self._refresh_seconds):
+            try:
+                self.refresh()
+            except (OSError, ValueError) as error:  # the terminal is gone, or cannot show this
+                self._failure = error
+                return
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        self._console.push_render_hook(self._hook)
+        self.refresh()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the plain text behind, and nothing of the status."""
+        self._over.set()
+        self._thread.join()
+        try:
+            if self._failure is None:
+                self.refresh()
+                self._live.update(_Region(Text(), _no_status))
+                if any(piece.text for piece in self._line):
+                    self._print([styled(self._line)])
+        finally:
+            self._console.pop_render_hook()
+            self._live.stop()
+
+
+def _no_status(_width: int) -> list[Text]:
+    return []
+
+
+class _Region:
+    """The growing line with the status below; of a line too high for the window, its end."""
+
+    def __init__(self, line: Text, status: Callable[[int], list[Text]]) -> None:
+        self._line = line
+        self._status = status
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        # `options` may be those of a print that neither wraps nor crops: rows are made here.
+        status = self._status(options.max_width)
+        room = max(1, console.height - len(status))
+        for row in rows_of(self._line, options.max_width)[-room:] + status:
+            yield from row.render(console, end="\n")
+
+
+class _DrawnAtOnce(RenderHook):
+    """Brackets each write as one synchronised update, so that no half-drawn region is seen.
+
+    Terminals that do not know this private mode ignore it.
+    """
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Bracket("\x1b[?2026h"), *renderables, _Bracket("\x1b[?2026l")]
+
+
+class _Bracket:
+    def __init__(self, sequence: str) -> None:
+        self._sequence = sequence
+
+    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
+        yield Segment(self._sequence, None, [(ControlType.CARRIAGE_RETURN,)])

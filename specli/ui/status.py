@@ -1,0 +1,76 @@
+"""The lines below the text while it is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from specli.events import Prefilled, Stats
+from specli.ui.figures import number, percent
+from specli.ui.text import style_of
+
+BARS = "▁▂▃▄▅▆▇█"
+NOT_DRAFTED = "·"
+GAP = "  "
+DONE, LEFT = "━", "─"
+MOST_BAR = 40
+
+
+def status_rows(stats: Stats, prefilled: Prefilled | None, width: int) -> list[Text]:
+    """Two rows of at most `width` cells: while the prompt is read, and after that."""
+    if prefilled is None or prefilled.done < prefilled.total:
+        return [_fitting(row, width) for row in _prompt_rows(prefilled, width)]
+    return [_fitting(row, width) for row in (_figures(stats, width), _rounds(stats, width))]
+
+
+def _prompt_rows(prefilled: Prefilled | None, width: int) -> list[Text]:
+    if prefilled is None:
+        return [Text("reading the prompt", "dim"), Text()]
+    share = prefilled.done / prefilled.total
+    cells = min(width, MOST_BAR)
+    done = int(share * cells)
+    bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
+    head = f"reading the prompt{GAP}{prefilled.done} of {prefilled.total} tokens"
+    return [Text(head, "dim"), bar]
+
+
+def _figures(stats: Stats, width: int) -> Text:
+    rate, length = percent(stats.acceptance_rate), number(stats.mean_accepted_length, 2)
+    speed = number(stats.predicted_per_second, 1)
+    drafted_now = stats.recent[-1][1] if stats.recent else 0
+    long = [
+        f"{rate} accepted",
+        f"{length} per round",
+        f"{speed} tok/s",
+        f"draft length {drafted_now}",
+    ]
+    short = [rate, f"{length}/round", f"{speed} tok/s", f"draft {drafted_now}"]
+    line = GAP.join(long)
+    return Text(line if len(line) <= width else GAP.join(short), "bold")
+
+
+def _rounds(stats: Stats, width: int) -> Text:
+    """What each drafter got accepted, in its colour, then the recent rounds."""
+    row = Text()
+    for name, counts in stats.by_drafter.items():
+        row.append(f"{name} {counts.accepted}", style_of(name))
+        row.append(GAP)
+    room = width - row.cell_len
+    if room > 0:
+        row.append(sparkline(stats.recent[-room:]), "dim")
+    return row
+
+
+def sparkline(rounds: Sequence[tuple[int, int]]) -> str:
+    """One sign per (accepted, drafted): a bar against the longest draft of them all."""
+    longest = max((drafted for _accepted, drafted in rounds), default=0)
+    return "".join(
+        BARS[round(accepted / longest * (len(BARS) - 1))] if drafted else NOT_DRAFTED
+        for accepted, drafted in rounds
+    )
+
+
+def _fitting(row: Text, width: int) -> Text:
+    row.truncate(width)
+    return row
