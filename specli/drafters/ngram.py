@@ -14,7 +14,7 @@ from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
 
 DEFAULT_SIZE = 3
-DEFAULT_DRAFT = 10
+DEFAULT_DRAFT = 8
 """llama.cpp's own 12 and 48 rarely find anything in a chat."""
 
 LONGEST_MATCH = 32

@@ -1,0 +1,205 @@
+"""Drafts what usually follows the longest context that the text has shown before.
+
+Looks at the sequence's own text and at what earlier sequences of this process have answered.
+The index is that of an LZ77 compressor: the last tokens lead to the latest place they stood at,
+and from each place a link leads to the one before. A few links find the places whose context
+is longest; they vote on each next token, and those that were outvoted leave. A tree of counts
+would know every occurrence, but costs several times as much per token in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from specli.drafters.grow import grown
+from specli.drafters.protocol import Proposal, Request
+from specli.events import Source
+
+CONTEXTS = (4, 2, 1)
+"""Lengths of the contexts that are indexed, tried from the longest down."""
+
+MOST_PLACES = 12
+"""Places of one text that vote: the latest ones."""
+
+LONGEST_MATCH = 16
+"""Context tokens that are compared at each place."""
+
+LONGEST_DRAFT = 64
+
+DOUBT = 1.4
+"""Votes held back for tokens never seen there, once for each token that got some."""
+
+LEAST_CONFIDENCE = 0.25
+"""A token less likely than this ends the draft; it would not pay for its place in the batch."""
+
+SHARED_TOKENS = 32768
+"""Most answer tokens remembered for other sequences, at about 200 bytes each."""
+
+SEPARATOR = -1
+"""Stands behind each remembered answer and ends a draft that runs into it."""
+
+Place = tuple[list[int], int]
+"""What followed a context, and how many tokens before it were like the present ones."""
+
+
+class _Index:
+    """Where each context of a text ended. Places are counts of tokens, so 0 means none."""
+
+    def __init__(self) -> None:
+        self._latest: list[dict[int, int]] = [{} for _ in CONTEXTS]
+        self._earlier: list[list[int]] = [[] for _ in CONTEXTS]
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """Index what has been appended to `tokens` since the last call."""
+        end = len(tokens) + 1
+        for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
+            for place in range(len(earlier) + 1, end):
+                # Hashes keep no tokens alive; `find` compares the tokens, so they may collide.
+                key = hash(tuple(tokens[max(0, place - size) : place]))
+                earlier.append(latest.get(key, 0))
+                latest[key] = place
+
+    def find(self, tokens: list[int], context: list[int]) -> list[tuple[int, int]]:
+        """The latest places in `tokens` that follow the longest indexed end of `context`.
+
+        Each is the place and the tokens matched. The end of `tokens` is no place.
+        """
+        found: list[tuple[int, int]] = []
+        for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
+            place = latest.get(hash(tuple(context[-size:])), 0)
+            if place and place == len(tokens):
+                place = earlier[place - 1]
+            for _ in range(MOST_PLACES):
+                if not place:
+                    break
+                matched = _matched(tokens, place, context)
+                if matched >= size:
+                    found.append((place, matched))
+                place = earlier[place - 1]
+            if found:
+                break
+        return found
+
+
+class _Shared:
+    """The answers of earlier sequences, in two halves: the older one goes when both are full."""
+
+    def __init__(self, most_tokens: int) -> None:
+        self._half = most_tokens // 2
+        self._old: tuple[list[int], _Index] = [], _Index()
+        self._new: tuple[list[int], _Index] = [], _Index()
+
+    def add(self, answer: Sequence[int]) -> None:
+        answer = answer[: self._half - 1]
+        if len(self._new[0]) + len(answer) >= self._half:
+            self._old, self._new = self._new, ([], _Index())
+        tokens, index = self._new
+        tokens.extend(answer)
+        tokens.append(SEPARATOR)
+        index.extend(tokens)
+
+    def places(self, context: list[int], most: int) -> list[Place]:
+        return [
+            (tokens[place : place + most], matched)
+            for tokens, index in (self._new, self._old)
+            for place, matched in index.find(tokens, context)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._old[0]) + len(self._new[0])
+
+
+class SuffixDrafter:
+    """Drafts by frequency after the longest context known, however long the rule lets it."""
+
+    name: Source = "suffix"
+    native_ns = 0
+
+    def __init__(self, shared_tokens: int = SHARED_TOKENS) -> None:
+        self._shared = _Shared(shared_tokens)
+        self._indexes: dict[int, _Index] = {}
+        self._answers: dict[int, tuple[list[int], int]] = {}
+        """The tokens of each sequence, and where its answer starts."""
+
+    @property
+    def remembered(self) -> int:
+        """Tokens kept of earlier answers."""
+        return len(self._shared)
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+        self._indexes[seq] = _Index()
+        self._indexes[seq].extend(prompt)
+        self._answers[seq] = [], len(prompt)
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """What followed the longest context most often, token by token."""
+        return [
+            grown(self.name, _voted(self._places(request)), request.rule) for request in requests
+        ]
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
+        self._indexes[seq].extend(tokens)
+        self._answers[seq] = tokens, self._answers[seq][1]
+
+    def end(self, seq: int) -> None:
+        """Remember the answer for other sequences."""
+        self._indexes.pop(seq, None)
+        tokens, start = self._answers.pop(seq, ([], 0))
+        if len(tokens) > start:
+            self._shared.add(tokens[start:])
+
+    def _places(self, request: Request) -> list[Place]:
+        """The places in the sequence's own text; others' answers join if they match longer."""
+        tokens = request.tokens
+        context = tokens[-LONGEST_MATCH:]
+        most = min(request.rule.limit, LONGEST_DRAFT)
+        places = []
+        longest = 0
+        for place, matched in self._indexes[request.seq].find(tokens, context):
+            follows = tokens[place : place + most]
+            if len(follows) < most:
+                # The place is so near the end that the text may be repeating itself.
+                follows = follows * (most // len(follows) + 1)
+            places.append((follows, matched))
+            longest = max(longest, matched)
+        if longest < LONGEST_MATCH:
+            shared = self._shared.places(context, most)
+            if any(matched > longest for _, matched in shared):
+                places += shared
+        return places
+
+
+def _voted(places: list[Place]) -> Iterator[tuple[int, float]]:
+    """The token that most places vote for, again and again, with a confidence in each.
+
+    A place's vote weighs as much as its context is long. Drafted tokens that it agreed with
+    count half: nobody has confirmed them.
+    """
+    position = 0
+    while True:
+        votes: dict[int, float] = {}
+        for follows, matched in places:
+            if position < len(follows):
+                token = follows[position]
+                votes[token] = votes.get(token, 0.0) + matched + position / 2
+        if not votes:
+            return
+        best = max(votes, key=votes.__getitem__)
+        confidence = votes[best] / (sum(votes.values()) + DOUBT * len(votes))
+        if best == SEPARATOR or confidence < LEAST_CONFIDENCE:
+            return
+        yield best, confidence
+        if len(votes) > 1:
+            places = [place for place in places if place[0][position : position + 1] == [best]]
+        position += 1
+
+
+def _matched(tokens: list[int], place: int, context: list[int]) -> int:
+    """How many tokens before `place` equal the end of `context`."""
+    most = min(len(context), place)
+    if tokens[place - most : place] == context[len(context) - most :]:
+        return most
+    matched = 0
+    while tokens[place - 1 - matched] == context[-1 - matched]:
+        matched += 1
+    return matched
