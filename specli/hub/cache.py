@@ -34,13 +34,11 @@ def locked(path: Path) -> Iterator[None]:
     """
     locks = cache_dir() / "locks"
     name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
-    try:
+    with explained_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(locks / f"{name}.lock")
         lock.acquire()
-    except OSError as error:
-        raise _cannot_write(path, error) from error
     try:
         yield
     finally:
@@ -55,16 +53,24 @@ def writing(path: Path) -> Iterator[Path]:
     Raises FetchError for any OSError in the block.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    with explained_write(path):
+        try:
+            partial.unlink(missing_ok=True)
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained_write(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[None]:
+    """Turn an OSError in the block into a FetchError that says which variable moves `path`."""
     try:
-        partial.unlink(missing_ok=True)
-        yield partial
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        yield
     except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise _cannot_write(path, error, variable) from error
 
 
 def file_sha256(path: Path) -> str:
@@ -85,13 +91,13 @@ def file_sha256(path: Path) -> str:
     return digest
 
 
-def _cannot_write(path: Path, error: OSError) -> FetchError:
+def _cannot_write(path: Path, error: OSError, variable: str) -> FetchError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FetchError(
             f"the disk is full: {path} could not be written",
-            hint="free some space, or set SPECLI_CACHE to a folder on another disk",
+            hint=f"free some space, or set {variable} to a folder on another disk",
         )
     return FetchError(
         f"{path} could not be written: {error.strerror or error}",
-        hint="check the folder's permissions, or set SPECLI_CACHE to another folder",
+        hint=f"check the folder's permissions, or set {variable} to another folder",
     )

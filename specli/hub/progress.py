@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Action = Literal["fetch", "make"]
+Action = Literal["fetch", "verify", "make"]
 
 WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` bytes of the file `name` are there; `total` is None while nobody knows it."""
+    """`done` bytes of the file `name` are through; `total` is None while nobody knows it."""
 
     action: Action
     name: str

