@@ -10,6 +10,9 @@ Source = str
 
 TARGET: Source = "target"
 
+MODEL: Source = "draft"
+"""The drafter that costs time: a draft model."""
+
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -161,6 +164,11 @@ class Stats:
         return 1000 * self.predicted_n / self.predicted_ms if self.predicted_ms else None
 
     @property
+    def outside_ms(self) -> float:
+        """Generation time that was not spent inside llama.cpp."""
+        return max(self.predicted_ms - self.native_ms, 0.0)
+
+    @property
     def prompt_per_second(self) -> float | None:
         decoded = self.prompt_n - self.prompt_cached
         return 1000 * decoded / self.prompt_ms if self.prompt_ms else None
@@ -196,6 +204,7 @@ class Stats:
             },
             "draft_ms": round(self.draft_ms, 3),
             "verify_ms": round(self.verify_ms, 3),
+            "outside_ms": round(self.outside_ms, 3),
         }
 
 

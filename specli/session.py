@@ -15,17 +15,28 @@ from specli.drafters.cascade import Cascade
 from specli.drafters.model import DraftModel
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Drafter
+from specli.drafters.suffix import SuffixDrafter
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.calibration import Calibration
+from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, measure
 from specli.engine.engine import Engine
 from specli.engine.policy import FixedPolicy, Policy
 from specli.gguf.check import check_file
 from specli.gguf.header import Header
+from specli.llama import library
 from specli.llama.context import Context, ContextOptions
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
+from specli.measured import load, record_path, save
 from specli.pairs.vocabulary import require_compatible
 
 DEFAULT_CONTEXT = 4096
+
+AUTO_SNAPSHOTS = 16
+"""Steps of recurrent rollback asked for where the draft length is decided round by round."""
+
+PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,11 @@ class Setup:
     target_placement: Placement = field(default_factory=Placement)
     draft_placement: Placement = field(default_factory=Placement)
     ngram: NgramSettings | None = None
-    policy: FixedPolicy = field(default_factory=FixedPolicy)
+    policy: FixedPolicy | None = None
+    """Fixed draft lengths; None lets costs decide every round."""
+    suffix: bool = False
+    recalibrate: bool = False
+    """Measure the costs again, also where they are known."""
     slots: int = 1
 
 
@@ -101,7 +116,7 @@ class Session:
                 self.draft_model = stack.enter_context(
                     _load(setup.draft, setup.draft_placement, records, notice)
                 )
-            rollback = setup.policy.draft_max
+            rollback = setup.policy.draft_max if setup.policy else AUTO_SNAPSHOTS
             self.target = stack.enter_context(
                 self._context(self.target_model, setup.target_placement, rollback)
             )
@@ -111,6 +126,11 @@ class Session:
                     self._context(self.draft_model, setup.draft_placement, 0)
                 )
             self._stack = stack.pop_all()
+        try:
+            self.policy = self._policy(records)
+        except BaseException:
+            self.close()
+            raise
 
     def _context(self, model: Model, placement: Placement, snapshots: int) -> Context:
         threads = placement.threads or physical_cores()
@@ -129,26 +149,51 @@ class Session:
 
     def drafter(self) -> Drafter | None:
         """A new drafter as the set-up asks for, or None where it asks for none."""
-        drafters: list[Drafter] = []
+        cheap: list[Drafter] = []
         ngram = self.setup.ngram
         if ngram is not None:
-            drafters.append(NgramDrafter(size_n=ngram.size, size_m=ngram.draft_max))
-        if self.draft is not None:
-            drafters.append(DraftModel(self.draft))
-        if len(drafters) > 1:
-            return Cascade(drafters)
-        return drafters[0] if drafters else None
+            cheap.append(NgramDrafter(size_n=ngram.size, size_m=ngram.draft_max))
+        if self.setup.suffix:
+            cheap.append(SuffixDrafter())
+        model = DraftModel(self.draft) if self.draft is not None else None
+        return Cascade(cheap, model) if cheap or model is not None else None
 
     def engine(self) -> Engine:
         """A new engine on the loaded models; one at a time, since they share the caches."""
-        policy: Policy = self.setup.policy
         return Engine(
             self.target,
             self.target_model.vocab,
             self.drafter(),
-            policy,
+            self.policy,
             slots=self.setup.slots,
         )
+
+    def _policy(self, records: Path) -> Policy:
+        setup = self.setup
+        if setup.policy is not None:
+            return setup.policy
+        files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
+        placements = [setup.target_placement, setup.draft_placement]
+        circumstances = [
+            library.build_id(),
+            setup.flash_attention,
+            str(physical_cores()),
+            *(repr(placement) for placement in placements),
+        ]
+        path = record_path(records, files, circumstances)
+        known = None if setup.recalibrate else load(path)
+        cost, calibration = known or (self._measured(), Calibration())
+        policy = AdaptivePolicy(cost, calibration)
+        self._stack.callback(save, path, cost, calibration)
+        return policy
+
+    def _measured(self) -> CostModel:
+        """What target and draft cost on this machine, timed now."""
+        token = max(self.target_model.vocab.eos, 0)
+        draft = None
+        if self.draft is not None:
+            draft = measure(self.draft, DRAFT_POINTS, token, PROBE_SECONDS / 4)
+        return CostModel(measure(self.target, POINTS, token, PROBE_SECONDS), draft)
 
     def grammar(self, gbnf: str) -> Grammar:
         """A grammar at its start, closed with the session. Raises UsageError for a bad one."""

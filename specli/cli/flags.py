@@ -65,8 +65,8 @@ DraftMax = Annotated[
         "--spec-draft-n-max",
         "--draft-token-count",
         "--num-speculative-tokens",
-        metavar="N",
-        help="Most tokens the draft model proposes per round.",
+        metavar="N|auto",
+        help="Most tokens the draft model proposes a round. Default: auto.",
         rich_help_panel=DRAFTING,
     ),
 ]
@@ -128,6 +128,15 @@ NoDraft = Annotated[
     typer.Option(
         "--no-draft",
         help="Do not use a draft model, whatever the profile says.",
+        rich_help_panel=DRAFTING,
+    ),
+]
+
+Recalibrate = Annotated[
+    bool,
+    typer.Option(
+        "--recalibrate",
+        help="Measure again what target and draft cost on this machine.",
         rich_help_panel=DRAFTING,
     ),
 ]

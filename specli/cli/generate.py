@@ -44,6 +44,7 @@ class Task:
     json_schema: str | None = None
     profile: str | None = None
     draft: bool = True
+    recalibrate: bool = False
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -104,27 +105,34 @@ def _setup(options: RunOptions, task: Task, profile: Profile | None) -> Setup:
         target = target or profile.target_model
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
-    if not task.draft:
+    if not task.draft or options.draft_max == 0:
         draft = None
-    draft_max = DRAFT_MAX if options.draft_max is None else options.draft_max
+    by_hand = options.by_hand
     return Setup(
         target=_local(target, task),
-        draft=None if draft is None or draft_max == 0 else _local(draft, task),
+        draft=None if draft is None else _local(draft, task),
         n_ctx=options.ctx_size,
         flash_attention=options.flash_attn or "auto",
         target_placement=options.target_placement(),
         draft_placement=options.draft_placement(),
         ngram=_ngram(options),
-        policy=FixedPolicy(
-            draft_max=draft_max,
-            draft_min=options.draft_min or 0,
-            p_min=options.draft_p_min or 0.0,
-        ),
+        suffix=not by_hand and options.ngram is not False,
+        policy=_fixed(options) if by_hand else None,
+        recalibrate=task.recalibrate,
+    )
+
+
+def _fixed(options: RunOptions) -> FixedPolicy:
+    return FixedPolicy(
+        draft_max=DRAFT_MAX if options.draft_max is None else options.draft_max,
+        draft_min=options.draft_min or 0,
+        p_min=options.draft_p_min or 0.0,
     )
 
 
 def _ngram(options: RunOptions) -> NgramSettings | None:
-    if not options.ngram:
+    sized = options.ngram_size is not None or options.ngram_draft is not None
+    if options.ngram is False or not (options.ngram or sized):
         return None
     return NgramSettings(
         size=options.ngram_size or ngram_sizes.DEFAULT_SIZE,
@@ -219,12 +227,13 @@ def _report(
 
 def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     """What was in force, by the flags' names: defaults of other tools change silently."""
+    policy = setup.policy
     return {
         "model": str(setup.target),
         "model_draft": None if setup.draft is None else str(setup.draft),
-        "draft_max": setup.policy.draft_max,
-        "draft_min": setup.policy.draft_min,
-        "draft_p_min": setup.policy.p_min,
+        "draft": "auto" if policy is None else policy.draft_max,
+        "draft_min": None if policy is None else policy.draft_min,
+        "draft_p_min": None if policy is None else policy.p_min,
         "ngram_size": None if setup.ngram is None else setup.ngram.size,
         "ngram_draft": None if setup.ngram is None else setup.ngram.draft_max,
         "temp": sampling.temperature,

@@ -79,6 +79,18 @@ class RunOptions:
             if (value := getattr(self, f.name)) not in (None, {})
         }
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether draft lengths are set by hand; else costs decide round by round."""
+        settings = (
+            self.draft_max,
+            self.draft_min,
+            self.draft_p_min,
+            self.ngram_size,
+            self.ngram_draft,
+        )
+        return any(value is not None for value in settings)
+
     def sampling(self) -> SamplingParams:
         """The sampling parameters; a seed of -1, or none, is drawn here."""
         from specli.sampling.params import SamplingParams
@@ -123,8 +135,11 @@ class RunOptions:
 
 
 def parse_draft_max(value: str | None) -> int | None:
-    """The number given to --draft. Raises UsageError, also for a model given by mistake."""
-    if value is None:
+    """The number given to --draft, None for `auto`.
+
+    Raises UsageError, also for a model given by mistake.
+    """
+    if value is None or value == "auto":
         return None
     if re.fullmatch(r"\d+", value):
         return int(value)
@@ -133,7 +148,9 @@ def parse_draft_max(value: str | None) -> int | None:
             f"--draft takes a number of tokens, but {value!r} looks like a model",
             hint=f"a draft model is named with -md: -md {value}",
         )
-    raise UsageError(f"--draft takes a number of tokens, not {value!r}", hint="such as --draft 4")
+    raise UsageError(
+        f"--draft takes a number of tokens or `auto`, not {value!r}", hint="such as --draft 4"
+    )
 
 
 def parse_gpu_layers(flag: str, value: str | None) -> int | None:

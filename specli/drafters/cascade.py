@@ -1,20 +1,27 @@
-"""Several drafters, asked in order: the first with something to say proposes."""
+"""Several drafters, and in every round the one whose proposal is worth most.
+
+The cheap ones speak first. The draft model, which costs time, is asked only where it can be hoped
+to beat the best of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from specli.drafters.protocol import Drafter, Proposal, Request
 from specli.events import Source
 
 
 class Cascade:
-    """The cheap drafters go first, a draft model fills in where they have nothing."""
+    """Asks `cheap` drafters, then `model` where their best is worth less than it may bring."""
 
     name: Source = "cascade"
 
-    def __init__(self, drafters: Sequence[Drafter]) -> None:
-        self._drafters = list(drafters)
+    def __init__(self, cheap: Sequence[Drafter], model: Drafter | None = None) -> None:
+        self._cheap = list(cheap)
+        self._model = model
+        self._drafters = [*self._cheap, *([model] if model is not None else [])]
 
     @property
     def native_ns(self) -> int:
@@ -25,16 +32,28 @@ class Cascade:
             drafter.begin(seq, prompt)
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        proposals = [Proposal() for _ in requests]
-        open_places = list(range(len(requests)))
-        for drafter in self._drafters:
-            if not open_places:
-                break
-            found = drafter.propose([requests[place] for place in open_places])
+        best = [Proposal() for _ in requests]
+        worth = [0.0] * len(requests)
+        for drafter in self._cheap:
+            for place, proposal in enumerate(_asked(drafter, requests)):
+                gain = requests[place].rule.worth(proposal)
+                if gain > worth[place]:
+                    best[place], worth[place] = proposal, gain
+        if self._model is None:
+            return best
+        source = self._model.name
+        open_places = [
+            place
+            for place, request in enumerate(requests)
+            if request.rule.hope(source) > worth[place]
+        ]
+        if open_places:
+            found = _asked(self._model, [requests[place] for place in open_places])
             for place, proposal in zip(open_places, found, strict=True):
-                proposals[place] = proposal
-            open_places = [place for place in open_places if not proposals[place]]
-        return proposals
+                # What was drafted is paid for: an earlier find is better only if it is worth more.
+                if proposal and requests[place].rule.worth(proposal) >= worth[place]:
+                    best[place] = proposal
+        return best
 
     def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
         for drafter in self._drafters:
@@ -43,3 +62,9 @@ class Cascade:
     def end(self, seq: int) -> None:
         for drafter in self._drafters:
             drafter.end(seq)
+
+
+def _asked(drafter: Drafter, requests: Sequence[Request]) -> list[Proposal]:
+    return drafter.propose(
+        [replace(request, rule=request.rule.of(drafter.name)) for request in requests]
+    )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specli.drafters.protocol import Proposal, Request
-from specli.events import Source
+from specli.events import MODEL, Source
 from specli.llama.decoder import Decoder, common_prefix
 
 
@@ -30,7 +30,7 @@ class _Drafting:
 class DraftModel:
     """Drafts with a model. It borrows the decoder: who made it closes it."""
 
-    name: Source = "draft"
+    name: Source = MODEL
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder

@@ -23,10 +23,17 @@ class Chooser(Protocol):
 
 
 class StopRule(Protocol):
-    """Decides after each proposed token whether the next one is worth drafting."""
+    """Decides in one round, for one drafter, how far its proposal goes.
+
+    `of` gives the rule of another drafter in the same round; `worth` and `hope` let a cascade
+    weigh drafters against each other.
+    """
 
     limit: int
     """Most tokens that may be proposed in this round."""
+
+    def of(self, source: Source) -> StopRule:
+        """The rule for the drafter called `source`."""
 
     def keeps(self, confidences: Sequence[float]) -> bool:
         """Whether the newest token, the last of `confidences`, stays in the proposal.
@@ -36,6 +43,12 @@ class StopRule(Protocol):
 
     def wants_more(self, confidences: Sequence[float]) -> bool:
         """Whether another token should be drafted after those in `confidences`."""
+
+    def worth(self, proposal: Proposal) -> float:
+        """What verifying the proposal is expected to gain; 0 for one that is worth nothing."""
+
+    def hope(self, source: Source) -> float:
+        """What asking a drafter that costs time is expected to gain, in the units of `worth`."""
 
 
 @dataclass(slots=True)

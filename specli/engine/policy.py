@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from specli.drafters.protocol import Proposal, StopRule
+from specli.events import MODEL, Source
 
 
 class Policy(Protocol):
@@ -29,16 +30,30 @@ class Policy(Protocol):
 
 @dataclass(slots=True)
 class FixedRule:
-    """Draft up to `limit` tokens, stopping at the first one less probable than `p_min`."""
+    """A draft model drafts up to `draft_max` tokens and stops at one less probable than `p_min`;
+    a drafter that costs nothing goes as far as it can, its own settings permitting."""
 
     limit: int
-    p_min: float
+    draft_max: int
+    p_min: float = 0.0
+
+    def of(self, source: Source) -> StopRule:
+        if source == MODEL:
+            return FixedRule(min(self.limit, self.draft_max), self.draft_max, self.p_min)
+        return FixedRule(self.limit, self.draft_max)
 
     def keeps(self, confidences: Sequence[float]) -> bool:
         return confidences[-1] >= self.p_min
 
     def wants_more(self, confidences: Sequence[float]) -> bool:
         return len(confidences) < self.limit
+
+    def worth(self, proposal: Proposal) -> float:
+        """Any proposal at all comes before asking a drafter that costs time."""
+        return 1.0 if proposal else 0.0
+
+    def hope(self, source: Source) -> float:  # noqa: ARG002
+        return 0.5 if self.draft_max > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,11 @@ class FixedPolicy:
     p_min: float = 0.0
 
     def rule(self, seq: int, limit: int) -> StopRule:  # noqa: ARG002
-        return FixedRule(min(limit, self.draft_max), self.p_min)
+        return FixedRule(limit, self.draft_max, self.p_min)
 
     def review(self, seq: int, proposal: Proposal) -> Proposal:  # noqa: ARG002
-        return proposal if len(proposal) >= self.draft_min else Proposal()
+        short = len(proposal) < self.draft_min and proposal.sources[:1] == [MODEL]
+        return Proposal() if short else proposal
 
     def observe(
         self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float

@@ -20,17 +20,21 @@ class Message:
     content: str
 
 
-def prompt_tokens(model: Model, messages: list[Message]) -> list[int]:
-    """Tokens of a conversation, ready for the assistant's answer.
+def prompt_text(model: Model, messages: list[Message]) -> str:
+    """A conversation as the model's template writes it, ready for the assistant's answer.
 
     A model without a template gets the contents as they are, one paragraph each. Raises
     UsageError when neither Jinja nor llama.cpp's built-in formats can apply the template.
     """
     template = model.chat_template
     if template is None:
-        text = "\n\n".join(message.content for message in messages)
-        return model.vocab.tokenize(text, add_special=True)
-    text = _render(model.vocab, template, messages)
+        return "\n\n".join(message.content for message in messages)
+    return _render(model.vocab, template, messages)
+
+
+def prompt_tokens(model: Model, messages: list[Message]) -> list[int]:
+    """Tokens of `prompt_text`, and of BOS where the model wants it. Raises as `prompt_text`."""
+    text = prompt_text(model, messages)
     bos = model.vocab.name(model.vocab.bos) if model.vocab.bos >= 0 else ""
     # Many templates write BOS themselves; adding it twice changes the model's answers.
     has_bos = bool(bos) and text.startswith(bos)

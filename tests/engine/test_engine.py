@@ -54,7 +54,13 @@ class Canned:
 def engine_of(
     target: FakeDecoder, drafter: Drafter | None = None, draft_max: int = 4, **options: int
 ) -> Engine:
-    return Engine(target, FakeVocab(), drafter, FixedPolicy(draft_max=draft_max), **options)
+    # The session does the same: a cascade, also of one.
+    cascade = None
+    if isinstance(drafter, DraftModel):
+        cascade = Cascade([], drafter)
+    elif drafter is not None:
+        cascade = drafter if isinstance(drafter, Cascade) else Cascade([drafter])
+    return Engine(target, FakeVocab(), cascade, FixedPolicy(draft_max=draft_max), **options)
 
 
 def finished(engine: Engine, *requests: GenerationRequest) -> dict[int, list[Round]]:
@@ -131,7 +137,7 @@ def test_max_tokens_is_exact_and_the_proposal_leaves_room_for_the_targets_token(
     rounds = finished(engine_of(target, drafter), GenerationRequest(PROMPT, max_tokens=6))[0]
     assert tokens_of(rounds) == ANSWER[:6]
     assert rounds[-1].finish == "length"
-    assert [len(round_.proposal_sources) for round_ in rounds] == [4, 0]
+    assert [len(round_.proposal_sources) for round_ in rounds] == [5]
 
 
 def test_generation_ends_with_length_when_the_context_is_full() -> None:
@@ -310,7 +316,7 @@ def test_the_cascade_asks_the_draft_model_only_where_the_first_drafter_is_silent
     script = scripted(ANSWER, len(PROMPT))
     first = Canned({len(PROMPT): ANSWER[:2]})
     draft = FakeDecoder(script)
-    engine = engine_of(FakeDecoder(script), Cascade([first, DraftModel(draft)]), 3)
+    engine = engine_of(FakeDecoder(script), Cascade([first], DraftModel(draft)), 3)
     rounds = finished(engine, GenerationRequest(PROMPT))[0]
     assert rounds[0].proposal_sources == ["canned", "canned"]
     assert rounds[1].proposal_sources == ["draft"] * 3

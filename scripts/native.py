@@ -1,0 +1,135 @@
+"""llama.cpp's own programs, built from the source archive of the installed bindings, and run.
+
+The archive is fetched from the package index and built once, under .native/, with the CMAKE_ARGS
+that the bindings were built with on this machine (see scripts/cmake_args.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ("llama-speculative-simple", "llama-completion", "llama-bench", "llama-lookup")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a program generated, and how fast: tokens per second, the prompt not included."""
+
+    text: str
+    predicted: int
+    per_second: float
+    drafted: int = 0
+    accepted: int = 0
+
+
+def build() -> Path:
+    """The folder with llama.cpp's programs, built where they are not there yet."""
+    release = version("llama-cpp-python")
+    home = ROOT / ".native" / release
+    programs = home / "build" / "bin"
+    if all((programs / tool).exists() for tool in TOOLS):
+        return programs
+    home.mkdir(parents=True, exist_ok=True)
+    source = _source(home, release)
+    arguments = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "cmake_args.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    switches = ["LLAMA_CURL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_SERVER", "LLAMA_BUILD_UI"]
+    configure = ["cmake", "-S", str(source), "-B", str(home / "build")]
+    configure += ["-DCMAKE_BUILD_TYPE=Release", *(f"-D{name}=OFF" for name in switches)]
+    print(f"building llama.cpp's programs of {release} (some minutes, once)", file=sys.stderr)
+    _quietly([*configure, *shlex.split(arguments)])
+    targets = [word for tool in TOOLS for word in ("--target", tool)]
+    jobs = str(os.cpu_count() or 1)
+    _quietly(["cmake", "--build", str(home / "build"), "-j", jobs, *targets])
+    return programs
+
+
+def _source(home: Path, release: str) -> Path:
+    folder = home / f"llama_cpp_python-{release}" / "vendor" / "llama.cpp"
+    if not folder.is_dir():
+        name = f"llama-cpp-python=={release}"
+        fetch = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        _quietly([*fetch, "--no-binary", ":all:", "--dest", str(home), name])
+        with tarfile.open(home / f"llama_cpp_python-{release}.tar.gz") as archive:
+            archive.extractall(home, filter="data")
+    return folder
+
+
+def _quietly(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+
+
+def speculative(
+    programs: Path, target: Path, prompt: Path, tokens: int, threads: int, *arguments: str
+) -> Spoken:
+    """`llama-speculative-simple`, greedy; `arguments` choose the drafting."""
+    command = [str(programs / "llama-speculative-simple"), "-m", str(target), "-f", str(prompt)]
+    command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", *arguments]
+    said = _run(command)
+    found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", said.err)
+    drafted = re.search(r"n_drafted = (\d+)", said.err)
+    accepted = re.search(r"n_accept  = (\d+)", said.err)
+    if found is None:
+        sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
+    return Spoken(
+        text=said.out,
+        predicted=int(found[1]),
+        per_second=float(found[2]),
+        drafted=int(drafted[1]) if drafted else 0,
+        accepted=int(accepted[1]) if accepted else 0,
+    )
+
+
+def lookup(
+    programs: Path, target: Path, prompt: Path, tokens: int, threads: int, *arguments: str
+) -> Spoken:
+    """`llama-lookup`, greedy."""
+    command = [str(programs / "llama-lookup"), "-m", str(target), "-f", str(prompt)]
+    command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", *arguments]
+    said = _run(command)
+    found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", said.err)
+    if found is None:
+        sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
+    return Spoken(text=said.out, predicted=int(found[1]), per_second=float(found[2]))
+
+
+def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int) -> Spoken:
+    """`llama-completion`, greedy: its evaluation speed, which leaves its sampling out."""
+    command = [str(programs / "llama-completion"), "-m", str(target), "-f", str(prompt)]
+    command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", "-no-cnv"]
+    said = _run(command)
+    found = re.search(r" eval time =\s+([\d.]+) ms /\s+(\d+) runs", said.err.split("prompt eval")[1])
+    if found is None:
+        sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
+    return Spoken(said.out, int(found[2]), 1000 * int(found[2]) / float(found[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    out: str
+    err: str
+
+
+def _run(command: list[str]) -> _Said:
+    done = subprocess.run(
+        command, capture_output=True, check=False, stdin=subprocess.DEVNULL, timeout=600
+    )
+    err = done.stderr.decode("utf-8", "replace")
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{err[-2000:]}")
+    return _Said(done.stdout.decode("utf-8", "replace"), err)

@@ -1,0 +1,120 @@
+"""What a round costs: the target's time for k tokens, the draft's time per token.
+
+The curve of T(k) is no straight line and T(1) is special (llama.cpp multiplies a single row by
+other kernels), so it is kept as measured points, interpolated between them, and corrected while
+generating: a common factor follows the machine and the growing context, the points follow their
+own measurements more slowly.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from specli.llama.decoder import Decoder
+
+POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
+"""Batch sizes at which T(k) is measured."""
+
+DRAFT_POINTS = (1, 2, 4, 8, 16)
+
+_FACTOR_STEP = 0.1
+_POINT_STEP = 0.03
+_OUTLIER = 2.0
+
+
+@dataclass(slots=True)
+class Curve:
+    """Milliseconds to decode k tokens at once: `ms[i]` for `sizes[i]`, rising."""
+
+    sizes: list[int]
+    ms: list[float]
+    factor: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._rise()
+
+    def __call__(self, tokens: int) -> float:
+        """Milliseconds for `tokens` now; beyond the last point the last slope goes on."""
+        place = bisect_left(self.sizes, tokens)
+        if place < len(self.sizes) and self.sizes[place] == tokens:
+            return self.factor * self.ms[place]
+        place = min(max(place, 1), len(self.sizes) - 1)
+        left, right = self.sizes[place - 1], self.sizes[place]
+        slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
+        return self.factor * (self.ms[place - 1] + slope * (tokens - left))
+
+    def observe(self, tokens: int, ms: float) -> None:
+        """Learn from one batch of `tokens` that took `ms`."""
+        expected = self(tokens)
+        # A process that was put to sleep in between says nothing about the model.
+        ratio = min(max(ms / expected, 1 / _OUTLIER), _OUTLIER)
+        self.factor *= 1 + _FACTOR_STEP * (ratio - 1)
+        place = bisect_left(self.sizes, tokens)
+        if place < len(self.sizes) and self.sizes[place] == tokens:
+            self.ms[place] *= 1 + _POINT_STEP * (ratio - 1)
+            self._rise()
+
+    def _rise(self) -> None:
+        """More tokens never take less time: what noise says otherwise is levelled."""
+        for place in range(1, len(self.ms)):
+            self.ms[place] = max(self.ms[place], self.ms[place - 1])
+
+
+@dataclass(slots=True)
+class CostModel:
+    """T(k) of the target and, where there is a draft model, of the draft; milliseconds."""
+
+    target: Curve
+    draft: Curve | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """For the cache: points with the present factor worked in."""
+        return {
+            name: {"sizes": curve.sizes, "ms": [round(curve.factor * ms, 4) for ms in curve.ms]}
+            for name, curve in (("target", self.target), ("draft", self.draft))
+            if curve is not None
+        }
+
+
+@dataclass(slots=True)
+class _Measured:
+    sizes: list[int] = field(default_factory=list)
+    ms: list[float] = field(default_factory=list)
+
+
+def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
+    """Time batches of growing size on sequence 0, which must be empty and is empty again after.
+
+    Small batches are timed more than once and the fastest counts: what a busy machine adds is no
+    cost of the model. Stops at the first point that no longer fits into `seconds`, context or
+    batch; at least two points are measured. `token` is any token of the vocabulary.
+    """
+    measured = _Measured()
+    began = perf_counter()
+    past = min(64, decoder.n_ctx // 4)
+    _timed(decoder, token, 0, past)
+    _timed(decoder, token, past, 1)
+    for size in points:
+        if size > decoder.n_batch or past + size > decoder.n_ctx:
+            break
+        left = seconds - (perf_counter() - began)
+        last = measured.ms[-1] / 1000 if measured.ms else 0.0
+        if len(measured.sizes) >= 2 and left < 2 * last:
+            break
+        repeats = 3 if size == 1 else 2 if size <= 8 else 1
+        measured.sizes.append(size)
+        measured.ms.append(min(_timed(decoder, token, past, size) for _ in range(repeats)))
+    decoder.rollback(0, 0)
+    return Curve(measured.sizes, measured.ms)
+
+
+def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:
+    """Milliseconds to decode `size` tokens at `position`; those before it stay."""
+    decoder.rollback(0, position)
+    decoder.checkpoint(0)
+    began = perf_counter()
+    decoder.add(0, [token] * size, position, size)
+    decoder.decode()
+    return 1000 * (perf_counter() - began)
