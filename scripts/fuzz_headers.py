@@ -4,7 +4,8 @@
 
 Every damaged file goes through the same check as `specli run` and `specli pair check`. It must
 end within five seconds and one gibibyte of memory. With --load, files that pass the check are
-then loaded by llama.cpp in a child process, which must not crash.
+then loaded by llama.cpp in a child process; those that crash it are kept and counted. They are
+why `specli.llama.probe` exists, and candidates for another line in `specli.gguf.check`.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def main() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{options.count} files: {dict(results)}")
     print(f"slowest {1000 * slowest:.0f} ms, peak memory {peak >> 20} MiB")
-    return int(peak > limit or bool(results["crashed llama.cpp"]))
+    return int(peak > limit)
 
 
 if __name__ == "__main__":

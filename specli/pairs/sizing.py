@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts
+from specli.pairs.quantities import short_bytes
 
 DEFAULT_CONTEXT = 4096
 MICRO_BATCH = 512
@@ -82,6 +84,35 @@ def memory_need(
     widest = 2 * facts.feed_forward_length + 4 * facts.embedding_length
     rows = min(MICRO_BATCH, context)
     return MemoryNeed(facts.weight_bytes, cache, 4 * rows * (facts.vocabulary + widest))
+
+
+def require_memory(
+    target: ModelFacts,
+    draft: ModelFacts | None,
+    context: int,
+    room: Room,
+    types: tuple[CacheTypes, CacheTypes] | None = None,
+    sequences: int = 1,
+) -> None:
+    """Raise MemoryShortError when caches and scratch memory cannot fit, before anything is loaded.
+
+    Weights are not counted: they are mapped from the file, and what does not fit is slow, not
+    impossible.
+    """
+    types = types or (CacheTypes(), CacheTypes())
+    models = [target] if draft is None else [target, draft]
+    needs = [
+        memory_need(facts, context, kind, sequences)
+        for facts, kind in zip(models, types, strict=False)
+    ]
+    needed = sum(need.cache + need.scratch for need in needs)
+    if needed > room.total:
+        many = f" for each of {sequences} sequences" if sequences > 1 else ""
+        raise MemoryShortError(
+            f"a context of {context} tokens{many} needs {short_bytes(needed)} "
+            f"and {short_bytes(room.total)} are free",
+            hint="use a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0)",
+        )
 
 
 def largest_context(

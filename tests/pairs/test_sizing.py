@@ -8,15 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import read_header
 from specli.pairs.sizing import (
     CacheTypes,
+    Device,
+    Room,
     cost_ratio,
     largest_context,
     largest_draft,
     memory_need,
     predict_speedup,
+    require_memory,
 )
 from tests import tiny_gguf as tiny
 
@@ -70,6 +74,21 @@ def test_no_draft_is_advised_below_three_billion_parameters() -> None:
 def test_a_mixture_of_experts_is_sized_by_what_is_active() -> None:
     sparse = replace(model(30e9), active_parameters=int(2.5e9))
     assert largest_draft(sparse) is None
+
+
+def test_a_context_whose_caches_cannot_fit_is_refused_with_both_amounts() -> None:
+    target, draft = model(8e9, k=4096, v=4096), model(1e9, k=512, v=512)
+    room = Room(2 << 30, (Device("GPU0", 1 << 30),))
+    require_memory(target, draft, 32768, room)
+    require_memory(target, None, 65536, Room(10 << 30))
+    with pytest.raises(MemoryShortError) as caught:
+        require_memory(target, draft, 200_000, room)
+    assert "200000 tokens needs 3.4 GiB and 3.0 GiB are free" in caught.value.message
+    assert "-ctk q8_0" in (caught.value.hint or "")
+    with pytest.raises(MemoryShortError, match="each of 8 sequences"):
+        require_memory(target, draft, 32768, room, sequences=8)
+    q8 = CacheTypes("q8_0", "q8_0")
+    require_memory(target, draft, 200_000, room, (q8, q8))
 
 
 @given(st.integers(0, 400))
