@@ -7,42 +7,35 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli import flags
+
 if TYPE_CHECKING:
     from specli.pairs.check import Model
 
 
 def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to look at.")],
-    context: Annotated[
-        int | None,
-        typer.Option("-c", "--ctx-size", min=1, help="Context in tokens to estimate memory for."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ctx_size: flags.ContextSize = None,
+    as_json: flags.Json = False,
 ) -> None:
     """Show a model's architecture, size, vocabulary, template and memory from its header."""
-    from specli.gguf.check import check_file
+    from specli.hub.remote import read_model_header
     from specli.pairs.check import examine
 
-    examined = examine(check_file(model))
+    examined = examine(read_model_header(model))
     if as_json:
-        typer.echo(json.dumps(_json(examined, context), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_json(examined, ctx_size), ensure_ascii=False, indent=2))
     else:
-        _show(examined, context)
-
-
-def _context(model: Model, context: int | None) -> int:
-    from specli.pairs.sizing import DEFAULT_CONTEXT
-
-    return context or min(DEFAULT_CONTEXT, model.facts.context_length)
+        _show(examined, ctx_size)
 
 
 def _json(model: Model, context: int | None) -> dict[str, object]:
     from dataclasses import asdict
 
-    from specli.pairs.sizing import memory_need
+    from specli.pairs.sizing import chosen_context, memory_need
 
     tokenizer = model.tokenizer
-    size = _context(model, context)
+    size = chosen_context(model.facts, context)
     need = memory_need(model.facts, size)
     return {
         "file": model.header.name,
@@ -79,10 +72,10 @@ def _show(model: Model, context: int | None) -> None:
 def _rows(model: Model, context: int | None) -> list[tuple[str, str]]:
     from specli.gguf.tokenizer import shown
     from specli.pairs.quantities import short_bytes, short_count
-    from specli.pairs.sizing import memory_need
+    from specli.pairs.sizing import chosen_context, memory_need
 
     facts, tokenizer = model.facts, model.tokenizer
-    size = _context(model, context)
+    size = chosen_context(model.facts, context)
     need = memory_need(facts, size)
     parameters = short_count(facts.parameters)
     if facts.active_parameters != facts.parameters:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli import flags
+from specli.cli.options import RunOptions
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from specli.pairs.check import PairReport
+    from specli.errors import SpecliError
+    from specli.pairs.check import PairReport, Setup
     from specli.pairs.sizing import MemoryNeed, Room
 
 app = typer.Typer(help="Check whether a draft model fits a target.", no_args_is_help=True)
@@ -32,39 +35,66 @@ def check(
     drafts: Annotated[
         list[str], typer.Argument(metavar="DRAFT...", help="Draft models; several are ranked.")
     ],
-    context: Annotated[
-        int | None,
-        typer.Option("-c", "--ctx-size", min=1, help="Context in tokens to estimate memory for."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ctx_size: flags.ContextSize = None,
+    cache_type_k: flags.CacheTypeK = None,
+    cache_type_v: flags.CacheTypeV = None,
+    cache_type_k_draft: flags.CacheTypeKDraft = None,
+    cache_type_v_draft: flags.CacheTypeVDraft = None,
+    as_json: flags.Json = False,
 ) -> None:
     """Tell from the headers whether drafts fit a target, what is wrong, and what to expect.
 
-    Exit code 0 when a draft is compatible, 3 when none is, 1 when a file cannot be read.
+    Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
     """
-    from specli.errors import ModelFileError
-    from specli.gguf.check import check_file
-    from specli.pairs.check import Setup, check_pair, examine, rank
-
-    setup = Setup(context=context, room=_room())
-    target_model = examine(check_file(target))
-    reports, broken = [], []
-    for draft in drafts:
-        try:
-            reports.append(check_pair(target_model, examine(check_file(draft)), setup))
-        except ModelFileError as error:
-            if len(drafts) == 1:
-                raise
-            broken.append(error)
-    if not reports:
-        raise broken[0]
-    reports = rank(reports)
+    # Built for its own checks: it refuses a cache type that does not exist.
+    options = RunOptions(
+        ctx_size=ctx_size,
+        cache_type_k=cache_type_k,
+        cache_type_v=cache_type_v,
+        cache_type_k_draft=cache_type_k_draft,
+        cache_type_v_draft=cache_type_v_draft,
+    )
+    reports, unreadable = _examined(target, drafts, _setup(options))
     if as_json:
-        typer.echo(json.dumps(_json(target, reports, broken), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_json(target, reports, unreadable), ensure_ascii=False, indent=2))
     else:
-        _show(reports, broken)
+        _show(reports, unreadable)
     if not any(report.compatible for report in reports):
         raise typer.Exit(INCOMPATIBLE)
+
+
+def _setup(options: RunOptions) -> Setup:
+    from specli.pairs.check import Setup
+    from specli.pairs.sizing import CacheTypes
+
+    draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
+    return Setup(
+        context=options.ctx_size,
+        types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
+        draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
+        room=_room(),
+    )
+
+
+def _examined(
+    target: str, drafts: list[str], setup: Setup
+) -> tuple[list[PairReport], list[SpecliError]]:
+    """Reports, best first, and why some drafts could not be read; one must be readable."""
+    from specli.errors import SpecliError
+    from specli.hub.remote import read_model_header
+    from specli.pairs.check import check_pair, examine, rank
+
+    target_model = examine(read_model_header(target))
+    reports: list[PairReport] = []
+    unreadable: list[SpecliError] = []
+    for draft in drafts:
+        try:
+            reports.append(check_pair(target_model, examine(read_model_header(draft)), setup))
+        except SpecliError as error:
+            unreadable.append(error)
+    if not reports:
+        raise unreadable[0]
+    return rank(reports), unreadable
 
 
 def _room() -> Room:
@@ -77,11 +107,11 @@ def _room() -> Room:
     return Room(psutil.virtual_memory().available, tuple(devices))
 
 
-def _show(reports: list[PairReport], broken: Sequence[Exception]) -> None:
+def _show(reports: list[PairReport], unreadable: list[SpecliError]) -> None:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
-    for error in broken:
+    for error in unreadable:
         console.print(f"left out: {error}", style="red", soft_wrap=True)
     if len(reports) == 1:
         console.print(_rules_table(reports[0]))
@@ -142,12 +172,14 @@ def _range(report: PairReport) -> str:
     return f"{low:.1f}× to {high:.1f}×" if high >= WORTHWHILE else "no gain"
 
 
-def _json(target: str, reports: list[PairReport], broken: Sequence[Exception]) -> dict[str, object]:
+def _json(
+    target: str, reports: list[PairReport], unreadable: list[SpecliError]
+) -> dict[str, object]:
     return {
         "target": target,
         "compatible": any(report.compatible for report in reports),
         "drafts": [_report_json(report) for report in reports],
-        "unreadable": [str(error) for error in broken],
+        "unreadable": [str(error) for error in unreadable],
     }
 
 

@@ -13,11 +13,11 @@ from specli.gguf.header import Header
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.pairs import advice
 from specli.pairs.sizing import (
-    DEFAULT_CONTEXT,
     CacheTypes,
     MemoryNeed,
     Room,
     Speedup,
+    chosen_context,
     memory_need,
     predict_speedup,
 )
@@ -26,9 +26,9 @@ from specli.pairs.vocabulary import RuleResult, Verdict, compare_tokenizers
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a pair is checked for: context in tokens (None: the default), cache types, free memory.
+    """What a pair is checked for: context in tokens as in `chosen_context`, cache types, room.
 
-    Without `room` memory is estimated but not judged.
+    Without `room`, the free memory, needs are estimated but not judged.
     """
 
     context: int | None = None
@@ -76,7 +76,7 @@ def examine(header: Header) -> Model:
 
 def check_pair(target: Model, draft: Model, setup: Setup) -> PairReport:
     """Hold a pair to every rule."""
-    context = setup.context or min(DEFAULT_CONTEXT, target.facts.context_length)
+    context = chosen_context(target.facts, setup.context)
     memory = (
         memory_need(target.facts, context, setup.types),
         memory_need(draft.facts, context, setup.draft_types),

@@ -74,6 +74,13 @@ class Speedup:
     assumptions: str
 
 
+def chosen_context(target: ModelFacts, asked: int | None) -> int:
+    """Context in tokens: as asked, the model's own for 0, a usual one where nobody asked."""
+    if asked is None:
+        return min(DEFAULT_CONTEXT, target.context_length)
+    return asked or target.context_length
+
+
 def memory_need(
     facts: ModelFacts, context: int, types: CacheTypes | None = None, sequences: int = 1
 ) -> MemoryNeed:
@@ -148,13 +155,15 @@ def cost_ratio(target: ModelFacts, draft: ModelFacts) -> float:
     return max(target.active_bytes, 1) / max(draft.active_bytes, 1)
 
 
-_LOW_ACCEPTANCE, _HIGH_ACCEPTANCE = 0.55, 0.85
-_LOW_SLOPE, _HIGH_SLOPE = 0.15, 0.02
+# A poor match on a CPU, and a good one on a GPU. Published speed-ups of draft models lie between:
+# 1.47 and 2.43 for 32B with 0.5B, 1.83 for 7B in Spec-Bench.
+_LOW_ACCEPTANCE, _HIGH_ACCEPTANCE = 0.55, 0.8
+_LOW_SLOPE, _HIGH_SLOPE = 0.15, 0.03
 _MOST_DRAFTED = 16
 
 
 def predict_speedup(target: ModelFacts, draft: ModelFacts) -> Speedup:
-    """The speed-up that the sizes allow, from a poor match on a CPU to a good one on a GPU."""
+    """The speed-up that the sizes allow; `assumptions` tells what it rests on."""
     ratio = cost_ratio(target, draft)
     low = _best_speedup(ratio, _LOW_ACCEPTANCE, _LOW_SLOPE)
     high = _best_speedup(ratio, _HIGH_ACCEPTANCE, _HIGH_SLOPE)

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from specli.cli import pair
-from specli.errors import ModelFileError
+from specli.cli import failures, pair
+from specli.errors import ModelFileError, UsageError
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Vocabulary
 
@@ -112,10 +112,52 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_a_verdict(
 ) -> None:
     result = run(target, tmp_path / "missing.gguf")
     assert isinstance(result.exception, ModelFileError)
-    assert "does not exist" in result.exception.message
+    assert "missing.gguf" in result.exception.message
     assert isinstance(run(tmp_path / "missing.gguf", target).exception, ModelFileError)
     broken = tiny.write(tmp_path / "broken.gguf", b"GGUF")
     assert isinstance(run(target, broken, broken).exception, ModelFileError)
+
+
+@pytest.mark.parametrize("damage", ["cut header", "cut weights", "wild length", "another format"])
+def test_a_damaged_file_ends_the_command_with_code_1_and_one_sentence(
+    damage: str, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(tiny.llama_bytes())
+    match damage:
+        case "cut header":
+            del content[3000:]
+        case "cut weights":
+            del content[-64:]
+        case "wild length":
+            content[24:32] = b"\xff" * 8
+        case _:
+            content[:4] = b"PK\x03\x04"
+    broken = tiny.write(tmp_path / "broken.gguf", bytes(content))
+    app = typer.Typer()
+    app.add_typer(pair.app, name="pair")
+    arguments = ["pair", "check", str(target), str(broken)]
+    assert failures.guarded(lambda: app(arguments, prog_name="specli")) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    error, hint = told.err.splitlines()
+    assert error.startswith("error: ")
+    assert "broken.gguf" in error
+    assert hint.startswith("hint: ")
+
+
+def test_a_cache_type_that_does_not_exist_is_wrong_usage(target: Path) -> None:
+    assert isinstance(run(target, target, "-ctk", "q9").exception, UsageError)
+
+
+def test_smaller_cache_types_are_counted(target: Path) -> None:
+    def cache(*flags: str) -> int:
+        told = json.loads(run(target, target, "--json", "-c", "200", *flags).stdout)
+        size = told["drafts"][0]["memory"]["target"]["cache"]
+        assert isinstance(size, int)
+        return size
+
+    assert cache("-ctk", "q8_0", "-ctv", "q8_0") == cache() * 34 // 64
+    assert cache("-ctkd", "q8_0") == cache()
 
 
 def test_a_file_name_that_looks_like_markup_is_printed_as_it_is(
