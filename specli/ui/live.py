@@ -42,7 +42,9 @@ class LiveView:
         self._stats = Stats()
         self._changed = True
         self._line: list[Piece] = []
+        self._region = _Region()
         self._live = Live(
+            self._region,
             console=console,
             auto_refresh=False,
             transient=True,
@@ -88,7 +90,7 @@ class LiveView:
             pieces, self._pending = self._pending, []
             status = partial(status_rows, self._stats, self._prefilled)
         finished = self._finished_lines(pieces)
-        self._live.update(_Region(styled(self._line), status))
+        self._region.line, self._region.status = styled(self._line), status
         if finished:
             self._print(finished)
         else:
@@ -136,7 +138,7 @@ class LiveView:
         try:
             if self._failure is None:
                 self.refresh()
-                self._live.update(_Region(Text(), _no_status))
+                self._region.line, self._region.status = Text(), _no_status
                 if any(piece.text for piece in self._line):
                     self._print([styled(self._line)])
         finally:
@@ -149,17 +151,21 @@ def _no_status(_width: int) -> list[Text]:
 
 
 class _Region:
-    """The growing line with the status below; of a line too high for the window, its end."""
+    """The growing line with the status below; of a line too high for the window, its end.
 
-    def __init__(self, line: Text, status: Callable[[int], list[Text]]) -> None:
-        self._line = line
-        self._status = status
+    One object that changes: Rich would take a new one over only in a drawing of its own, after
+    the finished lines.
+    """
+
+    def __init__(self) -> None:
+        self.line = Text()
+        self.status: Callable[[int], list[Text]] = _no_status
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # `options` may be those of a print that neither wraps nor crops: rows are made here.
-        status = self._status(options.max_width)
+        status = self.status(options.max_width)
         room = max(1, console.height - len(status))
-        for row in rows_of(self._line, options.max_width)[-room:] + status:
+        for row in rows_of(self.line, options.max_width)[-room:] + status:
             yield from row.render(console, end="\n")
 
 
