@@ -28,14 +28,23 @@ from specli.events import MODEL, Source
 
 DRAFT_LIMIT = 16
 CHEAP_LIMIT = 63
+
 _LOSS_SHARE = 0.015
-_GRACE_MS_OF_T1 = 30.0
+"""Share of the time so far that speculation may have lost."""
+_GRACE = 30.0
 """The account starts as if this many plain tokens had been generated already."""
-_ACCOUNT_FLOOR_OF_T1 = 4.0
+_CREDIT = 4.0
 """Gains of the past buy no more than this many plain tokens of losses later."""
+_CAUTION = 0.15
+"""Gain in tokens asked of a proposal when the whole account is spent."""
+_TRIAL = 0.01
+"""What a trial of the draft model counts for beside the finds of other drafters."""
+_KNOWN = 12.0
+"""Observations after which a drafter is known and needs no trial."""
 _RATE_STEP = 0.08
 _HOPE_STEP = 0.15
 _LEAST_SURVIVAL = 0.02
+# The figures above were chosen by replaying recorded answers under several cost curves.
 
 
 @dataclass(slots=True)
@@ -144,23 +153,21 @@ class AdaptivePolicy:
         if self.cost.draft is None:
             return 0.0
         gain = self.ahead(state, 1.0, 0, limit)
-        if gain > 0:
-            return gain if self._affords(state, 0.0) else 0.0
+        if gain > self._caution(state):
+            return gain
         target = self.cost.target
         trial = self.cost.draft(state.behind) + target(2) - target(1)
         return _TRIAL if self._affords(state, trial) else 0.0
 
     def _affords(self, state: _State, loss: float) -> bool:
-        plain = self.cost.target(1)
-        allowed = _LOSS_SHARE * (state.spent_ms + _GRACE_MS_OF_T1 * plain)
-        return state.lost_ms + loss <= allowed
+        return state.lost_ms + loss <= self._allowed(state)
 
     def best_cut(self, state: _State, proposal: Proposal) -> tuple[int, float]:
         """(length, gain in tokens) of the part of a proposal that is worth most to verify."""
         target = self.cost.target
         base = target(1)
         survival, gained = 1.0, 0.0
-        best_length, best_gain = 0, 0.0
+        best_length, best_gain = 0, self._caution(state)
         for place, source in enumerate(proposal.sources):
             survival *= self.calibration.probability(source, proposal.confidences[place])
             gained += survival
@@ -169,7 +176,14 @@ class AdaptivePolicy:
                 best_length, best_gain = place + 1, gain
             if survival < _LEAST_SURVIVAL:
                 break
-        return best_length, best_gain
+        return best_length, best_gain if best_length else 0.0
+
+    def _caution(self, state: _State) -> float:
+        """The gain, in tokens, below which nothing is verified: more, the more has been lost."""
+        return _CAUTION * max(state.lost_ms, 0.0) / self._allowed(state)
+
+    def _allowed(self, state: _State) -> float:
+        return _LOSS_SHARE * (state.spent_ms + _GRACE * self.cost.target(1))
 
     def review(self, seq: int, proposal: Proposal) -> Proposal:
         state = self._states[seq]
@@ -188,9 +202,7 @@ class AdaptivePolicy:
 
     def _worth_a_trial(self, state: _State, proposal: Proposal) -> bool:
         """Whether to verify one token only to learn what the drafter is worth."""
-        table = self.calibration.tables.get(proposal.sources[0])
-        known = table is not None and sum(seen for _accepted, seen in table) > _ENOUGH
-        if known:
+        if self.calibration.seen(proposal.sources[0]) > _KNOWN:
             return False
         target = self.cost.target
         return self._affords(state, target(2) - target(1))
@@ -224,7 +236,7 @@ class AdaptivePolicy:
         state.spent_ms += spent
         self.plain_ms += emitted * plain
         if length or state.drafted:
-            floor = -_ACCOUNT_FLOOR_OF_T1 * plain
+            floor = -_CREDIT * plain
             state.lost_ms = max(state.lost_ms + spent - emitted * plain, floor)
         if state.drafted:
             # After a full acceptance the last drafted token is unseen as well as the target's.
@@ -244,7 +256,3 @@ class AdaptivePolicy:
 
     def end(self, seq: int) -> None:
         self._states.pop(seq, None)
-
-
-_TRIAL = 0.01
-_ENOUGH = 12.0
