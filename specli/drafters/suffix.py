@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from specli.drafters.grow import grown
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, grown
 from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
 
@@ -24,13 +24,8 @@ MOST_PLACES = 12
 LONGEST_MATCH = 16
 """Context tokens that are compared at each place."""
 
-LONGEST_DRAFT = 64
-
 DOUBT = 1.4
 """Votes held back for tokens never seen there, once for each token that got some."""
-
-LEAST_CONFIDENCE = 0.25
-"""A token less likely than this ends the draft; it would not pay for its place in the batch."""
 
 SHARED_TOKENS = 32768
 """Most answer tokens remembered for other sequences, at about 200 bytes each."""
@@ -134,7 +129,8 @@ class SuffixDrafter:
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """What followed the longest context most often, token by token."""
         return [
-            grown(self.name, _voted(self._places(request)), request.rule) for request in requests
+            grown(self.name, _voted(self._places(request)), request.rule, LEAST_CHANCE)
+            for request in requests
         ]
 
     def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
@@ -185,10 +181,9 @@ def _voted(places: list[Place]) -> Iterator[tuple[int, float]]:
         if not votes:
             return
         best = max(votes, key=votes.__getitem__)
-        confidence = votes[best] / (sum(votes.values()) + DOUBT * len(votes))
-        if best == SEPARATOR or confidence < LEAST_CONFIDENCE:
+        if best == SEPARATOR:
             return
-        yield best, confidence
+        yield best, votes[best] / (sum(votes.values()) + DOUBT * len(votes))
         if len(votes) > 1:
             places = [place for place in places if place[0][position : position + 1] == [best]]
         position += 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from specli.drafters.protocol import Drafter, Request, StopRule
-from specli.engine.policy import FixedRule
+from specli.drafters.protocol import Drafter, Proposal, Request, StopRule
+from specli.events import Source
 from specli.llama.decoder import Logits, common_prefix
 
 
@@ -15,6 +15,29 @@ class NoChooser:
 
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         raise AssertionError("a drafter without a model has no logits")
+
+
+@dataclass(slots=True)
+class Threshold:
+    """Stops at the first token with a confidence below `least`."""
+
+    limit: int
+    least: float = 0.0
+
+    def keeps(self, confidences: Sequence[float]) -> bool:
+        return confidences[-1] >= self.least
+
+    def wants_more(self, confidences: Sequence[float]) -> bool:
+        return True
+
+    def of(self, source: Source) -> StopRule:
+        return self
+
+    def worth(self, proposal: Proposal) -> float:
+        return 1.0 if proposal else 0.0
+
+    def hope(self, source: Source) -> float:
+        return 0.0
 
 
 @dataclass(slots=True)
@@ -31,7 +54,7 @@ class Replayed:
 def request(
     tokens: Sequence[int], seq: int = 0, limit: int = 16, rule: StopRule | None = None
 ) -> Request:
-    return Request(seq, list(tokens), rule or FixedRule(limit, 0.0), NoChooser())
+    return Request(seq, list(tokens), rule or Threshold(limit), NoChooser())
 
 
 def replay(
@@ -48,7 +71,7 @@ def replay(
     tokens = list(prompt)
     drafter.begin(seq, prompt)
     while (place := len(tokens) - len(prompt)) < len(answer):
-        ask = Request(seq, tokens, rule or FixedRule(limit, 0.0), NoChooser())
+        ask = Request(seq, tokens, rule or Threshold(limit), NoChooser())
         proposal = drafter.propose([ask])[0]
         accepted = common_prefix(proposal.tokens, answer[place:])
         result.rounds += 1

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.ngram import LONGEST_MATCH, NgramDrafter, confidence
-from specli.engine.policy import FixedRule
-from tests.drafters.replay import replay, request
+from tests.drafters.replay import Threshold, replay, request
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=80)
 ANY_LENGTH = 1000
@@ -81,7 +80,7 @@ def test_the_proposal_ends_where_the_rule_finds_a_token_too_doubtful() -> None:
     drafter = NgramDrafter(2, 5)
     tokens = [9, 1, 2, 3, 4, 5, 6, 7, 1, 2]
     drafter.begin(0, tokens)
-    rule = FixedRule(5, p_min=confidence(2) + 0.001)
+    rule = Threshold(5, confidence(2) + 0.001)
     assert drafter.propose([request(tokens, rule=rule)])[0].tokens == []
 
 

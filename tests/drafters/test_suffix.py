@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 
 import pytest
@@ -10,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters import suffix
+from specli.drafters.grow import LEAST_CHANCE
 from specli.drafters.protocol import Proposal
 from specli.drafters.suffix import (
     CONTEXTS,
     DOUBT,
-    LEAST_CONFIDENCE,
     LONGEST_MATCH,
     MOST_PLACES,
     SuffixDrafter,
@@ -46,7 +47,7 @@ def first_token_by_search(tokens: list[int]) -> tuple[int, float] | None:
         votes[tokens[place]] = votes.get(tokens[place], 0) + matched
     best = max(votes, key=votes.__getitem__)
     confidence = votes[best] / (sum(votes.values()) + DOUBT * len(votes))
-    return (best, confidence) if confidence >= LEAST_CONFIDENCE else None
+    return (best, confidence) if confidence >= LEAST_CHANCE else None
 
 
 @settings(deadline=None)
@@ -75,7 +76,8 @@ def test_it_does_not_matter_in_which_pieces_the_text_arrives(
 def test_limits_and_ranges_are_kept(text: list[int], limit: int) -> None:
     draft = proposed(text, limit)
     assert len(draft.tokens) == len(draft.sources) == len(draft.confidences) <= limit
-    assert all(LEAST_CONFIDENCE <= confidence < 1 for confidence in draft.confidences)
+    assert all(0 < confidence < 1 for confidence in draft.confidences)
+    assert not draft or math.prod(draft.confidences) >= LEAST_CHANCE
     assert set(draft.sources) <= {"suffix"}
     assert draft.tokens == proposed(text, limit + 3).tokens[:limit]
 
@@ -94,7 +96,7 @@ def test_a_longer_context_outweighs_more_frequent_shorter_ones() -> None:
 
 
 def test_a_text_that_repeats_itself_is_drafted_beyond_its_end() -> None:
-    assert proposed([9, 1, 2, 3, 1, 2, 3], 8).tokens == [1, 2, 3, 1, 2, 3, 1, 2]
+    assert proposed([9, *[1, 2, 3] * 5], 8).tokens == [1, 2, 3, 1, 2, 3, 1, 2]
 
 
 def test_sequences_that_are_alive_do_not_see_each_other() -> None:

@@ -1,0 +1,139 @@
+"""Drafts from a prediction: text that the answer is expected to resemble.
+
+Follows the prediction while the answer agrees. Where it does not, one token is assumed to have
+been replaced, and every further token that disagrees is looked up in the prediction: the place
+whose last tokens agree longest, and that lies nearest, is where drafting goes on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from math import log2
+
+from specli.drafters.grow import LEAST_CHANCE, grown
+from specli.drafters.protocol import Proposal, Request
+from specli.events import Source
+
+LONGEST_MATCH = 8
+"""Tokens of the answer that are compared to find the place again."""
+
+MOST_PLACES = 32
+"""Places that are compared in either direction, those nearest to the last trusted one."""
+
+TRUSTED = 8
+"""Agreement this long confirms a place: the next search starts from it."""
+
+REACH = 3.0
+"""Powers of two that a place may be further away for each further token that matches."""
+
+FIRST_RATES = (0.5, 0.7, 0.8, 0.9, 0.96)
+"""Agreement expected after 0, 1, 2, 4 and 8 tokens in a row that agreed, before any is seen."""
+
+LEARNING = 0.05
+"""Weight of the newest token in the rates of agreement."""
+
+
+@dataclass(slots=True)
+class _Following:
+    """How one sequence follows the prediction."""
+
+    answer: list[int] = field(default_factory=list)
+    """Its last tokens, as many as are compared."""
+    place: int = 0
+    """Where in the prediction the next token is expected."""
+    matched: int = 0
+    """Tokens right before `place` that agreed; 0 when the place is a guess."""
+    trusted: int = 0
+    """The last place that was beyond doubt."""
+    rates: list[float] = field(default_factory=lambda: list(FIRST_RATES))
+    """How often the prediction has agreed lately, by what had agreed before."""
+
+
+class PredictionDrafter:
+    """Drafts `tokens`, in step with what the answer really says."""
+
+    name: Source = "prediction"
+    native_ns = 0
+
+    def __init__(self, tokens: list[int]) -> None:
+        self._tokens = tokens
+        self._places: dict[int, list[int]] = {}
+        """Behind each occurrence of a token."""
+        for place, token in enumerate(tokens, 1):
+            self._places.setdefault(token, []).append(place)
+        self._following: dict[int, _Following] = {}
+
+    def begin(self, seq: int, prompt: Sequence[int]) -> None:  # noqa: ARG002
+        self._following[seq] = _Following()
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """The prediction from the present place on; nothing when it has been used up."""
+        return [
+            grown(self.name, self._candidates(following), request.rule, LEAST_CHANCE)
+            for request in requests
+            for following in (self._following[request.seq],)
+        ]
+
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
+        following = self._following[seq]
+        for token in tokens[len(tokens) - emitted :]:
+            self._follow(following, token)
+
+    def end(self, seq: int) -> None:
+        self._following.pop(seq, None)
+
+    def _candidates(self, following: _Following) -> Iterator[tuple[int, float]]:
+        matched = following.matched
+        for token in islice(self._tokens, following.place, None):
+            yield token, following.rates[_stage(matched)]
+            matched += 1
+
+    def _follow(self, following: _Following, token: int) -> None:
+        following.answer.append(token)
+        del following.answer[:-LONGEST_MATCH]
+        if following.place < len(self._tokens):
+            agrees = self._tokens[following.place] == token
+            stage = _stage(following.matched)
+            following.rates[stage] += LEARNING * (agrees - following.rates[stage])
+            following.place += 1
+            if agrees:
+                following.matched += 1
+                if following.matched >= TRUSTED:
+                    following.trusted = following.place
+                return
+        following.matched = 0
+        self._find_again(following)
+
+    def _find_again(self, following: _Following) -> None:
+        """Move to the best place behind the newest token; stay at the guess if none is good.
+
+        Near is near the last trusted place (tokens were inserted or left out) or near the guess
+        (tokens were replaced one for one).
+        """
+        places = self._places.get(following.answer[-1], [])
+        guess = following.place
+        middle = bisect_left(places, following.trusted + 1)
+        best = 0.0
+        for place in places[max(0, middle - MOST_PLACES) : middle + MOST_PLACES]:
+            distance = min(abs(place - 1 - following.trusted), abs(place - guess))
+            matched = self._matched(following.answer, place)
+            score = matched - log2(1 + distance) / REACH
+            if score > best:
+                best = score
+                following.place, following.matched = place, matched
+        if following.matched >= TRUSTED:
+            following.trusted = following.place
+
+    def _matched(self, answer: list[int], place: int) -> int:
+        matched = 0
+        most = min(len(answer), place)
+        while matched < most and self._tokens[place - 1 - matched] == answer[-1 - matched]:
+            matched += 1
+        return matched
+
+
+def _stage(matched: int) -> int:
+    return min(matched.bit_length(), len(FIRST_RATES) - 1)
