@@ -20,7 +20,7 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class MadeModel(_Strict):
@@ -38,8 +38,9 @@ class Settings(_Strict):
     draft_min: Annotated[int, Field(ge=0)] | None = None
     draft_p_min: Annotated[float, Field(ge=0, le=1)] | None = None
     ngram: bool | None = None
-    ngram_size: Annotated[int, Field(ge=1)] | None = None
-    predict: int | None = None
+    ngram_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    ngram_draft: Annotated[int, Field(ge=1, le=512)] | None = None
+    predict: Annotated[int, Field(ge=-1)] | None = None
     ctx_size: Annotated[int, Field(ge=0)] | None = None
     threads: Annotated[int, Field(ge=1)] | None = None
     threads_draft: Annotated[int, Field(ge=1)] | None = None
@@ -54,12 +55,13 @@ class Settings(_Strict):
     flash_attn: Literal["on", "off", "auto"] | None = None
     temp: Annotated[float, Field(ge=0)] | None = None
     top_k: Annotated[int, Field(ge=0)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Field(gt=0)] | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    repeat_last_n: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=-1)] | None = None
     system: str | None = None
 
     def given(self) -> dict[str, Any]:
@@ -111,9 +113,13 @@ def profile_folders() -> list[Path]:
     shipped = package / "shipped_profiles"
     if not shipped.is_dir():
         shipped = package.parent / "profiles"
-    user = user_config_path("specli", appauthor=False) / "profiles"
-    folders = [Path("profiles"), user, shipped]
+    folders = [Path("profiles"), user_folder(), shipped]
     return [folder for folder in folders if folder.is_dir()]
+
+
+def user_folder() -> Path:
+    """The user's own profiles; it need not exist."""
+    return user_config_path("specli", appauthor=False) / "profiles"
 
 
 def profile_files() -> dict[str, Path]:
@@ -131,17 +137,35 @@ def load_profile(name: str) -> Profile:
 
     Raises UsageError when there is none, or naming file, line and key of what is wrong in it.
     """
+    return read_profile(find_profile(name))
+
+
+def find_profile(name: str) -> Path:
+    """The file of a profile. Raises UsageError when no profile has this name."""
     if name.endswith(SUFFIXES) or "/" in name or "\\" in name:
-        return read_profile(Path(name).expanduser())
+        return Path(name).expanduser()
     files = profile_files()
     if name in files:
-        return read_profile(files[name])
+        return files[name]
     close = difflib.get_close_matches(name, files, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise UsageError(
         f"there is no profile {name!r}",
         hint=f"{hint}there are: {', '.join(files) or 'none'}; or name a .yaml file",
     )
+
+
+def write_profile(path: Path, content: dict[str, object]) -> None:
+    """Write a new profile. Raises UsageError, and writes nothing, where it would not be valid."""
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    _parse(path, text)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", hint="check the folder's permissions"
+        ) from error
 
 
 def read_profile(path: Path) -> Profile:
@@ -155,6 +179,10 @@ def read_profile(path: Path) -> Profile:
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"the profile {path} is not UTF-8 text: {error}") from error
+    return _parse(path, text)
+
+
+def _parse(path: Path, text: str) -> Profile:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)

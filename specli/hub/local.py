@@ -195,3 +195,37 @@ def _ollama_folders() -> list[Path]:
         return [Path(given)]
     # The second is the home of the service that Ollama's installer sets up on Linux.
     return [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
+
+
+_OTHERS = {
+    "llama.cpp": "remove the file yourself: {path}",
+    "lmstudio": "remove it in LM Studio",
+    "ollama": "use: ollama rm {name}",
+    "folder": "remove the file yourself: {path}",
+}
+
+
+def require_removable(model: LocalModel) -> None:
+    """Raise UsageError for a model that another program keeps, saying how it is removed there."""
+    hint = _OTHERS.get(model.origin)
+    if hint is not None:
+        raise UsageError(
+            f"{model.name} is kept by {model.origin}, not by specli",
+            hint=hint.format(path=model.path, name=model.name),
+        )
+
+
+def remove_model(model: LocalModel) -> None:
+    """Remove a model's files, in the Hub's cache also the contents that nothing else links to.
+
+    Raises UsageError as `require_removable` does.
+    """
+    require_removable(model)
+    for part in model.parts:
+        content = part.resolve()
+        part.unlink()
+        if content == part or not content.exists():
+            continue
+        snapshots = content.parent.parent / "snapshots"
+        if not any(link.resolve() == content for link in snapshots.rglob(f"*{part.suffix}")):
+            content.unlink()

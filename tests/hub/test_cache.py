@@ -14,21 +14,21 @@ from specli.hub.cache import cache_dir, file_sha256, locked, writing
 
 
 def test_the_cache_is_in_the_users_cache_folder_unless_a_variable_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
+    monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
-    assert cache_dir() == cache
+    assert cache_dir() == own_cache
     monkeypatch.delenv("SPECLI_CACHE")
     assert cache_dir().name == "specli"
     assert cache_dir().is_absolute()
 
 
-def test_a_file_appears_only_when_it_was_written_to_the_end(cache: Path) -> None:
-    path = cache / "model.gguf"
+def test_a_file_appears_only_when_it_was_written_to_the_end(own_cache: Path) -> None:
+    path = own_cache / "model.gguf"
     with locked(path), writing(path) as partial:
         partial.write_bytes(b"whole")
         assert not path.exists()
     assert path.read_bytes() == b"whole"
-    assert [item.name for item in cache.glob("model*")] == ["model.gguf"]
+    assert [item.name for item in own_cache.glob("model*")] == ["model.gguf"]
 
 
 def _write_half(path: Path, error: Exception) -> None:
@@ -37,11 +37,11 @@ def _write_half(path: Path, error: Exception) -> None:
         raise error
 
 
-def test_a_failed_write_leaves_nothing_behind(cache: Path) -> None:
-    path = cache / "model.gguf"
+def test_a_failed_write_leaves_nothing_behind(own_cache: Path) -> None:
+    path = own_cache / "model.gguf"
     with pytest.raises(ValueError, match="stop"):
         _write_half(path, ValueError("stop"))
-    assert list(cache.glob("model*")) == []
+    assert list(own_cache.glob("model*")) == []
 
 
 @pytest.mark.parametrize(
@@ -49,17 +49,17 @@ def test_a_failed_write_leaves_nothing_behind(cache: Path) -> None:
     [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "Permission denied")],
 )
 def test_errors_of_the_disk_are_explained_and_leave_nothing_behind(
-    cache: Path, number: int, message: str
+    own_cache: Path, number: int, message: str
 ) -> None:
-    path = cache / "model.gguf"
+    path = own_cache / "model.gguf"
     with pytest.raises(FetchError, match=message) as caught:
         _write_half(path, OSError(number, os.strerror(number)))
     assert "SPECLI_CACHE" in (caught.value.hint or "")
-    assert list(cache.glob("model*")) == []
+    assert list(own_cache.glob("model*")) == []
 
 
-def test_a_process_killed_while_writing_leaves_no_file_that_looks_whole(cache: Path) -> None:
-    path = cache / "model.gguf"
+def test_a_process_killed_while_writing_leaves_no_file_that_looks_whole(own_cache: Path) -> None:
+    path = own_cache / "model.gguf"
     program = (
         "import os, sys; from pathlib import Path; from specli.hub.cache import locked, writing\n"
         "path = Path(sys.argv[1])\n"
@@ -80,11 +80,11 @@ def _append_slowly(path: Path, log: Path) -> None:
                 file.write(f"{os.getpid()}\n")
 
 
-def test_two_processes_never_hold_the_same_lock(cache: Path, tmp_path: Path) -> None:
+def test_two_processes_never_hold_the_same_lock(own_cache: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     log = tmp_path / "log"
     workers = [
-        context.Process(target=_append_slowly, args=(cache / "model", log)) for _ in range(2)
+        context.Process(target=_append_slowly, args=(own_cache / "model", log)) for _ in range(2)
     ]
     for worker in workers:
         worker.start()

@@ -33,9 +33,9 @@ def test_without_any_cache_there_are_no_models() -> None:
     assert local_models() == []
 
 
-def test_models_are_found_in_every_cache(home: Path, cache: Path, hub: FakeHub) -> None:
-    _write(cache / "packages" / "llm-tiny-1.0" / "tiny.gguf")
-    _write(cache / "made" / "tiny.F32-0123.gguf")
+def test_models_are_found_in_every_cache(home: Path, own_cache: Path, hub: FakeHub) -> None:
+    _write(own_cache / "packages" / "llm-tiny-1.0" / "tiny.gguf")
+    _write(own_cache / "made" / "tiny.F32-0123.gguf")
     _write(home / "llama" / "owner_repo_a-Q8_0.gguf")
     _write(home / ".lmstudio" / "models" / "owner" / "repo" / "b-Q8_0.gguf")
     _write(home / "extra" / "deep" / "c.gguf")
@@ -67,8 +67,8 @@ def _ollama(home: Path, name: str, tag: str, data: bytes) -> None:
     _write(manifest, json.dumps({"layers": layers}).encode())
 
 
-def test_every_name_leads_back_to_its_file(home: Path, cache: Path) -> None:
-    _write(cache / "packages" / "llm-tiny-1.0" / "tiny.gguf")
+def test_every_name_leads_back_to_its_file(home: Path, own_cache: Path) -> None:
+    _write(own_cache / "packages" / "llm-tiny-1.0" / "tiny.gguf")
     _write(home / "llama" / "a-Q8_0.gguf")
     _ollama(home, "library/llama3.2", "1b", b"GGUF weights")
     for model in local_models():

@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_model_is_made_once(source: Path, cache: Path) -> None:
+def test_a_model_is_made_once(source: Path, own_cache: Path) -> None:
     quantise = Quantiser()
     recipe = Recipe("tiny", "Q2_K", (1, 2))
     path = make(recipe, source, quantise)
@@ -38,7 +38,7 @@ def test_a_model_is_made_once(source: Path, cache: Path) -> None:
     assert make(recipe, source, quantise) == path
     assert quantise.calls == 1
     assert path.name.startswith("Tiny-135M.Q2_K-pruned-")
-    assert path.is_relative_to(cache)
+    assert path.is_relative_to(own_cache)
 
 
 def test_another_type_other_blocks_and_another_source_are_other_files(source: Path) -> None:
@@ -58,14 +58,14 @@ def test_another_version_of_llama_cpp_makes_its_own_file(
     assert make(Recipe("tiny", "F32"), source, Quantiser()) != first
 
 
-def test_a_failed_making_leaves_no_file(source: Path, cache: Path) -> None:
+def test_a_failed_making_leaves_no_file(source: Path, own_cache: Path) -> None:
     def fail(source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
         made.write_text("half")
         raise LoadError("no")
 
     with pytest.raises(LoadError):
         make(Recipe("tiny", "F32"), source, fail)
-    assert list(cache.rglob("*.gguf*")) == []
+    assert list(own_cache.rglob("*.gguf*")) == []
 
 
 def test_progress_is_told_while_the_file_grows(source: Path) -> None:

