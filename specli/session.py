@@ -22,6 +22,7 @@ from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, measure
 from specli.engine.engine import Engine
 from specli.engine.policy import FixedPolicy, Policy
 from specli.gguf.check import check_file
+from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
 from specli.llama import library
 from specli.llama.context import Context, ContextOptions
@@ -29,6 +30,7 @@ from specli.llama.grammar import Grammar
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.measured import load, record_path, save
+from specli.pairs.sizing import CacheTypes, Device, Room, require_memory
 from specli.pairs.vocabulary import require_compatible
 
 DEFAULT_CONTEXT = 4096
@@ -103,10 +105,12 @@ class Session:
         """
         self.setup = setup
         target_header = check_file(setup.target)
+        draft_header = None
         if setup.draft is not None:
             draft_header = check_file(setup.draft)
             require_compatible(target_header, draft_header, setup.target, setup.draft)
         self.n_ctx = _context_size(setup, target_header)
+        _require_memory(setup, target_header, draft_header, self.n_ctx)
         with ExitStack() as stack:
             self.target_model = stack.enter_context(
                 _load(setup.target, setup.target_placement, records, notice)
@@ -230,6 +234,22 @@ def _context_size(setup: Setup, header: Header) -> int:
     if setup.n_ctx is None:
         return min(DEFAULT_CONTEXT, limit)
     return setup.n_ctx or limit
+
+
+def _require_memory(setup: Setup, target: Header, draft: Header | None, n_ctx: int) -> None:
+    gpus = (Device(d.name, d.free) for d in library.devices() if d.is_gpu)
+    target_place, draft_place = setup.target_placement, setup.draft_placement
+    require_memory(
+        read_facts(target),
+        None if draft is None else read_facts(draft),
+        n_ctx,
+        Room(psutil.virtual_memory().available, tuple(gpus)),
+        (
+            CacheTypes(target_place.type_k, target_place.type_v),
+            CacheTypes(draft_place.type_k, draft_place.type_v),
+        ),
+        setup.slots,
+    )
 
 
 def _load(path: Path, placement: Placement, records: Path, notice: Callable[[str], None]) -> Model:
