@@ -191,6 +191,9 @@ def _parse(path: Path, text: str) -> Profile:
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
         raise UsageError(f"{place}: not valid YAML: {problem}") from error
+    except (ValueError, RecursionError) as error:
+        # What looks like a date and is none, and brackets nested by the thousand.
+        raise UsageError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise UsageError(f"{path}: a profile is a mapping of keys to values")
     for node in _repeated_keys(root):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from specli.errors import UsageError
 from specli.hub.made import Recipe
@@ -125,3 +128,22 @@ def test_bytes_that_are_not_text_are_refused() -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(UsageError, match=r"nothing\.yaml cannot be read"):
         load_profile("nothing.yaml")
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(place=st.integers(0, len(GOOD)), length=st.integers(0, 8), text=st.text(max_size=8))
+@example(place=0, length=len(GOOD), text="a: 2024-99-99")
+@example(place=0, length=len(GOOD), text="[" * 3000)
+@example(place=0, length=len(GOOD), text="&a [*a]")
+@example(place=0, length=len(GOOD), text="? [a]\n: b")
+@example(place=0, length=len(GOOD), text="!!binary x")
+@example(place=0, length=len(GOOD), text="1: 2")
+def test_whatever_stands_in_a_profile_it_is_read_or_refused(
+    place: int, length: int, text: str
+) -> None:
+    path = Path("mine.yaml")
+    path.write_text(GOOD[:place] + text + GOOD[place + length :], encoding="utf-8", newline="")
+    with contextlib.suppress(UsageError):
+        assert read_profile(path).name == "mine"

@@ -90,10 +90,15 @@ def list_models(reference: HubReference) -> Listing:
     """Ask the Hub for the models of a repository. Raises FetchError."""
     from huggingface_hub import HfApi
 
-    with explained(reference):
-        info = HfApi().model_info(reference.repo, revision=reference.revision, files_metadata=True)
+    try:
+        with explained(reference):
+            info = HfApi().model_info(
+                reference.repo, revision=reference.revision, files_metadata=True
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_hub(reference) from error
     if info.sha is None:
-        raise FetchError(f"the Hub did not say which commit {reference} is at")
+        raise _no_hub(reference)
     files = [
         HubFile(
             sibling.rfilename,
@@ -103,6 +108,15 @@ def list_models(reference: HubReference) -> Listing:
         for sibling in info.siblings or []
     ]
     return Listing(info.sha, models_among(files))
+
+
+def _no_hub(reference: HubReference) -> FetchError:
+    from huggingface_hub import constants
+
+    return FetchError(
+        f"{constants.ENDPOINT} does not answer as a Hub does, asked for {reference}",
+        hint="check HF_ENDPOINT, and whether the network wants a login of its own first",
+    )
 
 
 def cached_model(reference: HubReference) -> list[Path] | None:

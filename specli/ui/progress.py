@@ -62,11 +62,13 @@ class _Lines:
 
 
 class _Bars:
-    """A bar per file."""
+    """A bar per file, and one for all downloads where there are several."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(*_columns(console.width), console=console, expand=True)
         self._tasks: dict[tuple[str, str], TaskID] = {}
+        self._fetches: dict[str, Progress] = {}
+        self._total: TaskID | None = None
         self._lock = threading.Lock()
 
     def __call__(self, progress: Progress) -> None:
@@ -78,6 +80,25 @@ class _Bars:
                 label = f"{WORDS[progress.action]} {progress.name}"
                 self._tasks[key] = self._bars.add_task(label, total=None)
             self._bars.update(self._tasks[key], completed=progress.done, total=progress.total)
+            if progress.action == "fetch":
+                self._show_total(progress)
+
+    def _show_total(self, progress: Progress) -> None:
+        is_new = progress.name not in self._fetches
+        self._fetches[progress.name] = progress
+        if len(self._fetches) == 1:
+            return
+        if is_new and self._total is not None:
+            # The sum stands below what it adds up.
+            self._bars.remove_task(self._total)
+        if is_new or self._total is None:
+            self._total = self._bars.add_task("in all", total=None)
+        known = [item.total for item in self._fetches.values() if item.total is not None]
+        self._bars.update(
+            self._total,
+            completed=sum(item.done for item in self._fetches.values()),
+            total=sum(known) if len(known) == len(self._fetches) else None,
+        )
 
     def stop(self) -> None:
         self._bars.stop()

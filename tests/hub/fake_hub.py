@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,6 +60,8 @@ class FakeHub:
     ranges: bool = True
     change: Callable[[bytes], bytes] | None = None
     """What the content server does to the bytes it sends."""
+    pause: float = 0.0
+    """Seconds between blocks of content."""
     requests: list[Request] = field(default_factory=list)
     sent: int = 0
     """Bytes of content sent."""
@@ -176,6 +179,7 @@ class FakeHub:
                 self.sent += len(block)
                 handler.wfile.write(self.change(block) if self.change else block)
                 left -= len(block)
+                time.sleep(self.pause)
 
     def __enter__(self) -> Self:
         hub = self

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -173,6 +176,23 @@ def test_two_processes_that_pull_the_same_file_fetch_it_once(hub: FakeHub) -> No
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert len(hub.contents()) == 1
     assert _blobs() == [DIGEST]
+
+
+def test_an_interrupted_pull_ends_soon_and_is_resumed(hub: FakeHub) -> None:
+    hub.pause = 0.1
+    worker = multiprocessing.get_context("spawn").Process(target=_pull)
+    worker.start()
+    deadline = time.monotonic() + 30
+    while hub.sent < len(DATA) // 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGINT)
+    worker.join()
+    assert worker.exitcode != 0
+    assert _blobs() == [f"{DIGEST}.incomplete"]
+    hub.pause = 0.0
+    assert pull([TINY])[0][0].read_bytes() == DATA
+    assert hub.contents()[-1].range is not None
 
 
 def test_the_token_goes_to_the_hub_and_not_to_the_content_server(

@@ -91,6 +91,10 @@ def _down(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
     hub.status = 503
 
 
+def _login_page(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
+    hub.status = 200
+
+
 def _offline(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HF_HUB_OFFLINE", True)
 
@@ -111,6 +115,7 @@ def _unreachable(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
         (_wrong_token, "refused the token", "hf auth login"),
         (_too_many, "too many requests", "wait some minutes"),
         (_down, "answered 503", "try again later"),
+        (_login_page, "does not answer as a Hub does", "HF_ENDPOINT"),
         (_offline, "HF_HUB_OFFLINE forbids", "unset HF_HUB_OFFLINE"),
         (_unreachable, "http://127.0.0.1:9 could not be reached", "HF_ENDPOINT"),
     ],
