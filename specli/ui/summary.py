@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import RenderableType
-from rich.padding import Padding
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +24,7 @@ def summary_table(stats: Stats) -> RenderableType:
     if stats.drafted:
         _add_drafting(table, stats)
     _add_speed(table, stats)
-    return Padding(table, (1, 0, 0, 0))
+    return Group(Text(), table)
 
 
 def _add_drafting(table: Table, stats: Stats) -> None:

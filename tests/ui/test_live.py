@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import threading
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -118,8 +119,7 @@ def test_escape_sequences_of_a_model_are_shown_and_do_nothing() -> None:
 
 def test_text_that_an_interrupt_sets_free_is_kept() -> None:
     screen = Screen(60, 10)
-    view = LiveView(console_on(screen), NEVER)
-    with pytest.raises(KeyboardInterrupt), view:
+    with suppress(KeyboardInterrupt), LiveView(console_on(screen), NEVER) as view:
         show(view, Stats(), prompt_read(), round_of(("so far", TARGET)))
         view.held([Piece(", and held", TARGET)])
         raise KeyboardInterrupt
@@ -170,7 +170,7 @@ def test_a_terminal_that_goes_away_is_told_to_the_one_who_generates() -> None:
     view = LiveView(console_on(screen), 0.01)
     failed = threading.Event()
 
-    def gone(_text: str) -> int:
+    def gone(text: str) -> int:
         failed.set()
         raise OSError("gone")
 
