@@ -10,10 +10,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from math import log2
 
-from specli.drafters.grow import LEAST_CHANCE, grown
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, grown
 from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
 
@@ -87,7 +86,7 @@ class PredictionDrafter:
 
     def _candidates(self, following: _Following) -> Iterator[tuple[int, float]]:
         matched = following.matched
-        for token in islice(self._tokens, following.place, None):
+        for token in self._tokens[following.place : following.place + LONGEST_DRAFT]:
             yield token, following.rates[_stage(matched)]
             matched += 1
 
