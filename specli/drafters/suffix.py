@@ -18,7 +18,7 @@ from specli.events import Source
 CONTEXTS = (4, 2, 1)
 """Lengths of the contexts that are indexed, tried from the longest down."""
 
-MOST_PLACES = 12
+MOST_PLACES = 8
 """Places of one text that vote: the latest ones."""
 
 LONGEST_MATCH = 16
@@ -54,10 +54,13 @@ class _Index:
                 earlier.append(latest.get(key, 0))
                 latest[key] = place
 
-    def find(self, tokens: list[int], context: list[int]) -> list[tuple[int, int]]:
+    def find(
+        self, tokens: list[int], context: list[int], longer_than: int = 0
+    ) -> list[tuple[int, int]]:
         """The latest places in `tokens` that follow the longest indexed end of `context`.
 
-        Each is the place and the tokens matched. The end of `tokens` is no place.
+        Each is the place and the tokens matched. The end of `tokens` is no place. Contexts that
+        cannot be `longer_than` so many tokens need not be found.
         """
         found: list[tuple[int, int]] = []
         for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
@@ -71,7 +74,7 @@ class _Index:
                 if matched >= size:
                     found.append((place, matched))
                 place = earlier[place - 1]
-            if found:
+            if found or size <= longer_than:
                 break
         return found
 
@@ -93,11 +96,11 @@ class _Shared:
         tokens.append(SEPARATOR)
         index.extend(tokens)
 
-    def places(self, context: list[int], most: int) -> list[Place]:
+    def places(self, context: list[int], most: int, longer_than: int) -> list[Place]:
         return [
             (tokens[place : place + most], matched)
             for tokens, index in (self._new, self._old)
-            for place, matched in index.find(tokens, context)
+            for place, matched in index.find(tokens, context, longer_than)
         ]
 
     def __len__(self) -> int:
@@ -159,7 +162,7 @@ class SuffixDrafter:
             places.append((follows, matched))
             longest = max(longest, matched)
         if longest < LONGEST_MATCH:
-            shared = self._shared.places(context, most)
+            shared = self._shared.places(context, most, longest)
             if any(matched > longest for _, matched in shared):
                 places += shared
         return places
