@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.hub.fixtures import hub, index, own_cache
+from tests.hub.fixtures import hub, index, own_cache, own_home
 
-__all__ = ["hub", "index", "own_cache"]
+__all__ = ["hub", "index", "own_cache", "own_home"]

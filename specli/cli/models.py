@@ -29,7 +29,7 @@ def models(
     """List the models that specli, Hugging Face, llama.cpp, LM Studio and Ollama have here."""
     if context.invoked_subcommand is not None:
         return
-    from specli.hub.local import local_models
+    from specli.hub.local import local_models, unfinished_downloads
 
     found = local_models(folders or [])
     if as_json:
@@ -38,6 +38,9 @@ def models(
         _show(found)
     else:
         typer.echo("no models here yet; specli pull fetches one, specli run the embedded one")
+    unfinished = unfinished_downloads()
+    if unfinished and not as_json:
+        _show_unfinished(unfinished)
 
 
 @app.command("rm")
@@ -99,3 +102,13 @@ def _show(found: list[LocalModel]) -> None:
         table.add_row(Text(model.name), short_bytes(model.size), model.origin)
     Console(highlight=False).print(table)
     typer.echo(f"{len(found)} models, {short_bytes(sum(model.size for model in found))}")
+
+
+def _show_unfinished(paths: list[Path]) -> None:
+    from specli.hub.progress import file_size
+    from specli.pairs.quantities import short_bytes
+
+    size = short_bytes(sum(file_size(path) for path in paths))
+    typer.echo(f"unfinished, {size}: pull again to finish, or remove")
+    for path in paths:
+        typer.echo(f"  {path}")

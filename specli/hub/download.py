@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specli.errors import FetchError
-from specli.hub.cache import explained_write, locked
+from specli.hub.cache import explained_write, file_sha256, locked
 from specli.hub.huggingface import HubReference, Listing, explained, list_models, storage_folder
 from specli.hub.progress import Action, Progress, ProgressSink, file_size, ignore
 from specli.hub.quants import HubFile
@@ -226,9 +226,12 @@ def _snapshot_path(job: _Job) -> Path:
 
     with explained_write(job.blob, "HF_HUB_CACHE"), explained(job.reference):
         path = Path(hf_hub_download(job.reference.repo, job.file.path, revision=job.commit))
-    if not path.samefile(job.blob) and path.stat().st_size != job.file.size:
+    # Another file than ours: a copy where links are impossible, or a Hub that contradicts itself.
+    if not path.samefile(job.blob) and file_sha256(path) != job.file.sha256:
+        path.unlink()
         raise FetchError(
-            f"{path} is not the file that {job.reference} names", hint="remove it and pull again"
+            f"the Hub names one file for {job.name} and sends another",
+            hint="pull it again later, or check HF_ENDPOINT",
         )
     return path
 

@@ -186,7 +186,10 @@ def _llama_cpp_folder() -> Path:
 
 
 def _lmstudio_folders() -> list[Path]:
-    return [Path.home() / ".lmstudio/models", Path.home() / ".cache/lm-studio/models"]
+    # LM Studio notes here where its home was moved to; the last is where it was before 2025.
+    moved = _read(Path.home() / ".lmstudio-home-pointer")
+    home = Path(moved) if moved else Path.home() / ".lmstudio"
+    return [home / "models", Path.home() / ".cache/lm-studio/models"]
 
 
 def _ollama_folders() -> list[Path]:
@@ -195,6 +198,11 @@ def _ollama_folders() -> list[Path]:
         return [Path(given)]
     # The second is the home of the service that Ollama's installer sets up on Linux.
     return [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
+
+
+def unfinished_downloads() -> list[Path]:
+    """What pulls that were interrupted have left to be resumed."""
+    return sorted(_hub_cache().glob("models--*/blobs/*.incomplete"))
 
 
 _OTHERS = {

@@ -56,13 +56,13 @@ def locate(reference: str) -> Path | HubReference | PackageReference:
     """
     if reference.startswith(PACKAGE_PREFIX):
         return parse_package(reference)
-    path = Path(reference).expanduser()
-    if reference and not reference.startswith(HUB_PREFIX) and path.exists():
+    path = _path(reference)
+    if path is not None and _exists(path):
         return _local(path)
     named = _by_name(reference)
     if named is not None:
         return named
-    if _looks_like_path(reference):
+    if path is not None and _looks_like_path(reference):
         raise ModelFileError(
             f"there is no file {path}", hint=f"check the path, seen from {Path.cwd()}"
         )
@@ -91,6 +91,28 @@ def _by_name(reference: str) -> Path | None:
     return model.path if model else None
 
 
+def _path(reference: str) -> Path | None:
+    if not reference or reference.startswith(HUB_PREFIX):
+        return None
+    try:
+        return Path(reference).expanduser()
+    except RuntimeError as error:
+        raise ModelFileError(
+            f"{reference!r} starts in the home folder of a user who is not here",
+            hint="write the whole path",
+        ) from error
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise ModelFileError(
+            f"{str(path)[:200]!r} cannot be looked up: {error.strerror}",
+            hint="check the path and the permissions of its folders",
+        ) from error
+
+
 def _local(path: Path) -> Path:
     if path.is_dir():
         raise ModelFileError(
@@ -108,6 +130,4 @@ def _local(path: Path) -> Path:
 
 
 def _looks_like_path(reference: str) -> bool:
-    if reference.startswith(HUB_PREFIX):
-        return False
     return reference.endswith(".gguf") or reference.startswith(("/", ".", "~"))

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from specli.cli import models
-from specli.errors import UsageError
+from specli.errors import FetchError, UsageError
 from specli.hub.download import pull
 from specli.hub.huggingface import HubReference
 from tests.hub.fake_hub import FakeHub
@@ -17,15 +17,11 @@ REPO = "someone/Tiny-GGUF"
 
 
 @pytest.fixture(autouse=True)
-def home(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder without any model, and a terminal that is always the same."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("LLAMA_CACHE", str(folder / "llama"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(folder / "ollama"))
+def home(own_cache: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No models anywhere, and a terminal that is always the same."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
-    return folder
+    return own_home
 
 
 def run(*arguments: str, typed: str | None = None) -> Result:
@@ -55,6 +51,16 @@ def test_models_are_listed_with_size_and_keeper(own_cache: Path, home: Path) -> 
         ["tiny.F32-0123", "1.95", "KiB", "specli"],
     ]
     assert lines[3][:2] == ["2", "models,"]
+
+
+def test_unfinished_downloads_are_told_with_their_place(hub: FakeHub) -> None:
+    hub.add(REPO, {"Tiny-Q8_0.gguf": b"GGUF" * 500})
+    hub.cuts = [0.5] * 10
+    with pytest.raises(FetchError):
+        pull([HubReference(REPO, "Q8_0")])
+    said, place = run().stdout.splitlines()[-2:]
+    assert said == "unfinished, 1000 B: pull again to finish, or remove"
+    assert Path(place.strip()).stat().st_size == 1000
 
 
 def test_json_gives_bytes_and_files(own_cache: Path) -> None:

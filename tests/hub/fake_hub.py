@@ -60,6 +60,8 @@ class FakeHub:
     ranges: bool = True
     change: Callable[[bytes], bytes] | None = None
     """What the content server does to the bytes it sends."""
+    etag: str | None = None
+    """What `resolve` answers in place of a file's SHA-256."""
     pause: float = 0.0
     """Seconds between blocks of content."""
     requests: list[Request] = field(default_factory=list)
@@ -152,7 +154,7 @@ class FakeHub:
         headers = {
             "X-Repo-Commit": self.commit(repo),
             "X-Linked-Size": str(content.size),
-            "X-Linked-Etag": f'"{content.sha256}"',
+            "X-Linked-Etag": f'"{self.etag or content.sha256}"',
             "Location": f"{self.content_url}/content/{content.path.name}",
         }
         _finish(handler, 302, headers)

@@ -21,6 +21,17 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder without any model, whatever other programs keep on this machine."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    monkeypatch.setenv("LLAMA_CACHE", str(folder / "llama"))
+    monkeypatch.setenv("OLLAMA_MODELS", str(folder / "ollama"))
+    return folder
+
+
 def set_hub_folder(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """Move huggingface_hub's cache and token, here and in child processes."""
     monkeypatch.setenv("HF_HOME", str(home))

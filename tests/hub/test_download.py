@@ -110,6 +110,19 @@ def test_wrong_bytes_never_become_a_file(hub: FakeHub) -> None:
     assert pull([TINY])[0][0].read_bytes() == DATA
 
 
+def test_a_hub_that_contradicts_itself_leaves_no_file(hub: FakeHub) -> None:
+    hub.etag = "0" * 64
+    hub.cuts = [1.0]
+
+    def change_later(block: bytes) -> bytes:
+        return block if len(hub.contents()) == 1 else bytes(len(block))
+
+    hub.change = change_later
+    with pytest.raises(FetchError, match="sends another"):
+        pull([TINY])
+    assert cached_model(TINY) is None
+
+
 def test_a_damaged_start_of_a_resumed_file_is_noticed(hub: FakeHub) -> None:
     hub.cuts = [0.5] * 10
     with pytest.raises(FetchError):

@@ -14,13 +14,8 @@ from tests.hub.fake_hub import FakeHub
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder without any model."""
-    folder = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("LLAMA_CACHE", str(folder / "llama"))
-    monkeypatch.setenv("OLLAMA_MODELS", str(folder / "ollama"))
-    return folder
+def home(own_home: Path) -> Path:
+    return own_home
 
 
 def _write(path: Path, data: bytes = b"GGUF model") -> Path:
@@ -74,6 +69,12 @@ def test_every_name_leads_back_to_its_file(home: Path, own_cache: Path) -> None:
     for model in local_models():
         assert fetch(model.name) == model.path
     assert fetch("A-q8_0") == fetch("a-Q8_0.gguf") == home / "llama" / "a-Q8_0.gguf"
+
+
+def test_lm_studio_is_followed_where_it_has_moved(home: Path, tmp_path: Path) -> None:
+    _write(tmp_path / "moved" / "models" / "owner" / "repo" / "m.gguf")
+    _write(home / ".lmstudio-home-pointer", f"{tmp_path / 'moved'}\n".encode())
+    assert [(model.origin, model.name) for model in local_models()] == [("lmstudio", "m")]
 
 
 @pytest.mark.parametrize(

