@@ -77,7 +77,8 @@ class _Bars:
             if not self._tasks:
                 self._bars.start()
             if key not in self._tasks:
-                label = f"{WORDS[progress.action]} {progress.name}"
+                # The file's own name says most where there is little room.
+                label = f"{WORDS[progress.action]} {progress.name.rpartition('/')[2]}"
                 self._tasks[key] = self._bars.add_task(label, total=None)
             self._bars.update(self._tasks[key], completed=progress.done, total=progress.total)
             if progress.action == "fetch":

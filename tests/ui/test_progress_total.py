@@ -10,8 +10,8 @@ def test_several_downloads_are_added_up_below_their_bars() -> None:
     screen = Screen(100, 10)
     with reporting(console=terminal(screen)) as report:
         for name, size in (("a.gguf", 10_000_000), ("b.gguf", 20_000_000), ("c.gguf", 30_000_000)):
-            report(Progress("fetch", name, 0, size))
-            report(Progress("fetch", name, size // 2, size))
+            report(Progress("fetch", f"owner/repo/{name}", 0, size))
+            report(Progress("fetch", f"owner/repo/{name}", size // 2, size))
     *bars, total = screen.lines
     assert [bar.split()[1] for bar in bars] == ["a.gguf", "b.gguf", "c.gguf"]
     assert total.startswith("in all")
