@@ -8,7 +8,7 @@ from specli.drafters.protocol import Proposal, StopRule
 from specli.events import Source
 
 LONGEST_DRAFT = 64
-"""No cheap drafter proposes more, whatever the rule would allow."""
+"""The most that a drafter without a length of its own looks up for one proposal."""
 
 LEAST_CHANCE = 0.2
 """A draft ends where it is less likely than this to be right throughout.
@@ -30,7 +30,7 @@ def grown(
     """
     proposal = Proposal()
     tokens, confidences = proposal.tokens, proposal.confidences
-    limit = min(rule.limit, LONGEST_DRAFT)
+    limit = rule.limit
     if limit < 1:
         return proposal
     chance = 1.0

@@ -21,6 +21,9 @@ from specli.events import Source
 LONGEST = 4
 """Tokens of the longest n-gram; fixed by the file format."""
 
+DEFAULT_DRAFT = 8
+"""llama.cpp's fixed length for drafts of this kind."""
+
 NO_TOKEN = -1
 
 MOST_NGRAMS = 500_000
@@ -44,14 +47,16 @@ DOUBT = (1.4, 0.8, 0.65, 0.12)
 class LookupDrafter:
     """Drafts from the sequence's own counts, then from those of a lookup cache.
 
-    `cache` is what earlier runs saved; it learns from each sequence that ends.
+    `cache` is what earlier runs saved; it learns from each sequence that ends. A draft has up to
+    `draft_max` tokens.
     """
 
     name: Source = "lookup"
     native_ns = 0
 
-    def __init__(self, cache: Counts | None = None) -> None:
+    def __init__(self, cache: Counts | None = None, draft_max: int = DEFAULT_DRAFT) -> None:
         self.cache: Counts = {} if cache is None else cache
+        self._draft_max = draft_max
         self._own: dict[int, Counts] = {}
         self._counted: dict[int, int] = {}
         """How many tokens of each sequence have been counted."""
@@ -87,7 +92,7 @@ class LookupDrafter:
 
     def _candidates(self, own: Counts, tokens: list[int]) -> Iterator[tuple[int, float]]:
         context = tuple(tokens[-LONGEST:])
-        while True:
+        for _ in range(self._draft_max):
             found = _best(own, context, IN_CONTEXT) or _best(self.cache, context, IN_CACHE)
             if found is None:
                 return

@@ -94,6 +94,16 @@ def test_merging_leaves_the_merged_counts_alone() -> None:
     assert (cache, new) == ({(1,): {2: 2}}, {(1,): {2: 1}})
 
 
+@pytest.mark.parametrize(("draft_max", "limit", "drafted"), [(8, 99, 8), (3, 99, 3), (8, 2, 2)])
+def test_a_draft_is_as_long_as_its_setting_and_the_rule_allow(
+    draft_max: int, limit: int, drafted: int
+) -> None:
+    drafter = LookupDrafter(draft_max=draft_max)
+    tokens = [1, 2, 3] * 9
+    drafter.begin(0, tokens)
+    assert drafter.propose([request(tokens, limit=limit)])[0].tokens == ([1, 2, 3] * 3)[:drafted]
+
+
 def test_a_text_that_repeats_itself_is_drafted() -> None:
     passage = [token * 7 % 101 for token in range(100)]
     result = replay(LookupDrafter(), [*passage, 200], passage, limit=8)
