@@ -12,8 +12,12 @@ from typing import Self
 import psutil
 
 from specli.drafters.cascade import Cascade
+from specli.drafters.lookup import LookupDrafter
+from specli.drafters.lookup import load as load_counts
+from specli.drafters.lookup import save as save_counts
 from specli.drafters.model import DraftModel
 from specli.drafters.ngram import NgramDrafter
+from specli.drafters.prediction import PredictionDrafter
 from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.adaptive import AdaptivePolicy
@@ -77,6 +81,11 @@ class Setup:
     policy: FixedPolicy | None = None
     """Fixed draft lengths; None lets costs decide every round."""
     suffix: bool = False
+    lookup: bool = False
+    lookup_cache: Path | None = None
+    """A file of n-gram counts that the lookup drafter starts from and adds to."""
+    prediction: str | None = None
+    """Text that the answer is expected to repeat in part."""
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int = 1
@@ -131,6 +140,13 @@ class Session:
                 )
             self._stack = stack.pop_all()
         try:
+            vocab = self.target_model.vocab
+            self._prediction = vocab.tokenize(
+                setup.prediction or "", add_special=False, parse_special=False
+            )
+            # One for the whole session: later texts draft from earlier ones.
+            self._suffix = SuffixDrafter() if setup.suffix else None
+            self._lookup = self._lookup_drafter() if setup.lookup else None
             self.policy = self._policy(records)
         except BaseException:
             self.close()
@@ -157,8 +173,12 @@ class Session:
         ngram = self.setup.ngram
         if ngram is not None:
             cheap.append(NgramDrafter(size_n=ngram.size, size_m=ngram.draft_max))
-        if self.setup.suffix:
-            cheap.append(SuffixDrafter())
+        if self._prediction:
+            cheap.append(PredictionDrafter(self._prediction))
+        if self._suffix is not None:
+            cheap.append(self._suffix)
+        if self._lookup is not None:
+            cheap.append(self._lookup)
         model = DraftModel(self.draft) if self.draft is not None else None
         return Cascade(cheap, model) if cheap or model is not None else None
 
@@ -172,10 +192,19 @@ class Session:
             slots=self.setup.slots,
         )
 
+    def _lookup_drafter(self) -> LookupDrafter:
+        path = self.setup.lookup_cache
+        if path is None:
+            return LookupDrafter()
+        drafter = LookupDrafter(load_counts(path, self.target_model.vocab.size))
+        self._stack.callback(lambda: save_counts(path, drafter.cache))
+        return drafter
+
     def _policy(self, records: Path) -> Policy:
         setup = self.setup
-        if setup.policy is not None:
-            return setup.policy
+        drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup or setup.prediction
+        if setup.policy is not None or not drafts:
+            return setup.policy or FixedPolicy(draft_max=0)
         files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
         placements = [setup.target_placement, setup.draft_placement]
         circumstances = [

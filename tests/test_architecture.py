@@ -33,8 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pairs": NATIVE,
     "profiles": GROUND | {"hub"},
     "measured": NATIVE | {"drafters", "engine", "hub"},
-    "session": NATIVE | {"drafters", "engine", "measured", "pairs"},
-    "ui": GROUND | {"hub"},
+    "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
+    "ui": GROUND | {"hub", "engine"},
     "bench": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
     "cli": NATIVE | PAIR | {"drafters", "engine", "measured", "session", "ui", "bench"},
 }

@@ -51,7 +51,7 @@ ContextSize = Annotated[
         "-c",
         "--ctx-size",
         min=0,
-        help="Context in tokens; 0 takes the model's own. Default: 4096 or the model's own, if smaller.",
+        help="Context in tokens; 0 takes the model's own. Default: 4096 at most.",
         rich_help_panel=PAIR,
     ),
 ]
@@ -132,6 +132,43 @@ NoDraft = Annotated[
     ),
 ]
 
+SpecType = Annotated[
+    str | None,
+    typer.Option(
+        "--spec-type",
+        metavar="KIND,...",
+        help="Who drafts: draft, ngram-simple, suffix, ngram-cache, none. Default: auto.",
+        rich_help_panel=DRAFTING,
+    ),
+]
+Prediction = Annotated[
+    Path | None,
+    typer.Option(
+        "--prediction",
+        metavar="FILE",
+        help="Text that the answer will repeat in part, drafted from first.",
+        rich_help_panel=DRAFTING,
+    ),
+]
+LookupCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--lookup-cache",
+        "-lcd",
+        "--lookup-cache-dynamic",
+        metavar="FILE",
+        help="N-gram counts to draft from, kept in llama.cpp's format; made if missing.",
+        rich_help_panel=DRAFTING,
+    ),
+]
+Explain = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Show costs, acceptance and decisions behind `--draft auto`.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Recalibrate = Annotated[
     bool,
     typer.Option(

@@ -9,6 +9,7 @@ from typing import Protocol
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event, Piece, Round, Stats
 from specli.session import Session
+from specli.ui.text import harmless
 
 
 @dataclass(slots=True)
@@ -59,7 +60,8 @@ class PlainText:
             self.held(event.pieces)
 
     def held(self, pieces: list[Piece]) -> None:
-        sys.stdout.write("".join(piece.text for piece in pieces))
+        text = "".join(piece.text for piece in pieces)
+        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specli.cli.compare import Comparison, compare_with_plain
+from specli.cli.drafting import choose_drafting
 from specli.cli.failures import INTERRUPTED, say
 from specli.cli.follow import Generation, PlainText, Silent, follow
-from specli.cli.options import DRAFT_MAX, RunOptions
-from specli.drafters import ngram as ngram_sizes
-from specli.engine.policy import FixedPolicy
+from specli.cli.options import RunOptions
+from specli.cli.run import read_text
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.explain import Explanation, explain
 from specli.engine.sequence import GenerationRequest
 from specli.errors import CheckFailedError, UsageError
 from specli.hub.cache import cache_dir
@@ -24,7 +26,7 @@ from specli.llama.grammar import Grammar, gbnf_of_schema
 from specli.llama.quantize import quantize
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import SamplingParams
-from specli.session import NgramSettings, Session, Setup
+from specli.session import Session, Setup
 
 if TYPE_CHECKING:
     from specli.hub.made import Recipe
@@ -48,6 +50,7 @@ class Task:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
+    explain: bool = False
     check: bool = False
 
 
@@ -72,21 +75,42 @@ def generate(options: RunOptions, task: Task) -> int:
             notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
         request = _request(session, options, task, sampling)
         generation, interrupted = _show(session, request, task)
+        told = None
+        if isinstance(session.policy, AdaptivePolicy):
+            told = explain(session.policy, generation.stats)
         checked = None
         if task.check and not interrupted:
             # A grammar has moved on with the first text: the second needs its own.
             again = _request(session, options, task, sampling)
             checked = compare_with_plain(session, again, generation)
     if task.as_json:
-        report = _report(generation, setup, sampling, checked)
+        report = _report(generation, setup, sampling, told, explained=task.explain)
+        if checked is not None:
+            report["check"] = checked.as_dict()
         print(json.dumps(report, ensure_ascii=False))  # noqa: T201
-    elif checked is not None and not task.quiet:
-        say(checked.sentence)
+    elif not task.quiet:
+        _say_more(told, checked, task)
     if checked is not None and not checked.passed:
         raise CheckFailedError(
             checked.sentence, hint="this is a fault: please report the models and the command"
         )
     return INTERRUPTED if interrupted else 0
+
+
+def _say_more(told: Explanation | None, checked: Comparison | None, task: Task) -> None:
+    """Behind the summary: the explanation where asked for, estimate and advice, the check."""
+    from rich.console import Console
+
+    from specli.ui.explain import estimate, explanation
+
+    if told is not None:
+        if task.explain:
+            Console(stderr=not sys.stdout.isatty()).print(explanation(told))
+        for line in (estimate(told), told.advice):
+            if line:
+                say(line)
+    if checked is not None:
+        say(checked.sentence)
 
 
 def _profile(options: RunOptions, task: Task) -> Profile | None:
@@ -105,9 +129,18 @@ def _setup(options: RunOptions, task: Task, profile: Profile | None) -> Setup:
         target = target or profile.target_model
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
-    if not task.draft or options.draft_max == 0:
+    drafting = choose_drafting(options)
+    if options.model_draft is not None and not (task.draft and drafting.draft):
+        raise UsageError(
+            f"a draft model was given ({options.model_draft}), but other flags leave it out",
+            hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
+        )
+    if draft is None and options.spec_type is not None and drafting.draft and task.draft:
+        raise UsageError(
+            f"--spec-type {options.spec_type} needs a draft model", hint="name one with -md"
+        )
+    if not (task.draft and drafting.draft):
         draft = None
-    by_hand = options.by_hand
     return Setup(
         target=_local(target, task),
         draft=None if draft is None else _local(draft, task),
@@ -115,28 +148,13 @@ def _setup(options: RunOptions, task: Task, profile: Profile | None) -> Setup:
         flash_attention=options.flash_attn or "auto",
         target_placement=options.target_placement(),
         draft_placement=options.draft_placement(),
-        ngram=_ngram(options),
-        suffix=not by_hand and options.ngram is not False,
-        policy=_fixed(options) if by_hand else None,
+        ngram=drafting.ngram,
+        suffix=drafting.suffix,
+        lookup=drafting.lookup,
+        lookup_cache=options.lookup_cache,
+        prediction=None if options.prediction is None else read_text(options.prediction),
+        policy=drafting.policy,
         recalibrate=task.recalibrate,
-    )
-
-
-def _fixed(options: RunOptions) -> FixedPolicy:
-    return FixedPolicy(
-        draft_max=DRAFT_MAX if options.draft_max is None else options.draft_max,
-        draft_min=options.draft_min or 0,
-        p_min=options.draft_p_min or 0.0,
-    )
-
-
-def _ngram(options: RunOptions) -> NgramSettings | None:
-    sized = options.ngram_size is not None or options.ngram_draft is not None
-    if options.ngram is False or not (options.ngram or sized):
-        return None
-    return NgramSettings(
-        size=options.ngram_size or ngram_sizes.DEFAULT_SIZE,
-        draft_max=options.ngram_draft or ngram_sizes.DEFAULT_DRAFT,
     )
 
 
@@ -207,7 +225,12 @@ def _show(session: Session, request: GenerationRequest, task: Task) -> tuple[Gen
 
 
 def _report(
-    generation: Generation, setup: Setup, sampling: SamplingParams, checked: Comparison | None
+    generation: Generation,
+    setup: Setup,
+    sampling: SamplingParams,
+    told: Explanation | None,
+    *,
+    explained: bool,
 ) -> dict[str, object]:
     """The JSON object of `--json`: llama-server's names where it has one."""
     stats = generation.stats
@@ -220,8 +243,15 @@ def _report(
         "speculation": stats.speculation(),
         "settings": settings(setup, sampling),
     }
-    if checked is not None:
-        report["check"] = checked.as_dict()
+    if told is not None:
+        report["estimate"] = {
+            "plain_ms": round(told.plain_ms, 1),
+            "plain_rounds": told.plain_rounds,
+            "speedup": None if told.speedup is None else round(told.speedup, 3),
+            "advice": told.advice,
+        }
+        if explained:
+            report["explain"] = told.as_dict()
     return report
 
 
@@ -234,6 +264,17 @@ def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
         "draft": "auto" if policy is None else policy.draft_max,
         "draft_min": None if policy is None else policy.draft_min,
         "draft_p_min": None if policy is None else policy.p_min,
+        "drafters": [
+            name
+            for name, used in (
+                ("draft", setup.draft),
+                ("ngram", setup.ngram),
+                ("suffix", setup.suffix),
+                ("lookup", setup.lookup),
+                ("prediction", setup.prediction),
+            )
+            if used
+        ],
         "ngram_size": None if setup.ngram is None else setup.ngram.size,
         "ngram_draft": None if setup.ngram is None else setup.ngram.draft_max,
         "temp": sampling.temperature,

@@ -32,6 +32,9 @@ class RunOptions:
     ngram: bool | None = None
     ngram_size: int | None = None
     ngram_draft: int | None = None
+    spec_type: str | None = None
+    lookup_cache: Path | None = None
+    prediction: Path | None = None
     predict: int | None = None
     temp: float | None = None
     top_k: int | None = None

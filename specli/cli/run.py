@@ -12,6 +12,8 @@ from specli.cli import flags
 from specli.cli.options import RunOptions, parse_draft_max, parse_gpu_layers, parse_logit_bias
 from specli.errors import UsageError
 
+_PROMPTS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
+
 
 def run(
     prompt: Annotated[
@@ -39,6 +41,9 @@ def run(
     ngram_size: flags.NgramSize = None,
     ngram_draft: flags.NgramDraft = None,
     no_draft: flags.NoDraft = False,
+    spec_type: flags.SpecType = None,
+    prediction: flags.Prediction = None,
+    lookup_cache: flags.LookupCache = None,
     recalibrate: flags.Recalibrate = False,
     predict: flags.Predict = None,
     temp: flags.Temp = None,
@@ -70,6 +75,7 @@ def run(
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
     verbose: flags.Verbose = False,
+    explain: flags.Explain = False,
     check: flags.Check = False,
 ) -> None:
     """Answer a prompt with speculative decoding and show how well it does.
@@ -86,6 +92,9 @@ def run(
         ngram=ngram,
         ngram_size=ngram_size,
         ngram_draft=ngram_draft,
+        spec_type=spec_type,
+        lookup_cache=lookup_cache,
+        prediction=prediction,
         predict=predict,
         temp=temp,
         top_k=top_k,
@@ -128,6 +137,7 @@ def run(
         as_json=as_json,
         quiet=quiet,
         verbose=verbose,
+        explain=explain,
         check=check,
     )
     code = generate(options, task)
@@ -136,21 +146,28 @@ def run(
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt from the argument, a file or stdin. Raises UsageError when there is none."""
+    """The prompt from the argument, a file or stdin.
+
+    Raises UsageError when there is none, or an empty one.
+    """
     if file is not None:
         if prompt is not None:
             raise UsageError("a prompt and -f were both given", hint="give one of them")
-        return _read(file)
+        return _some(_read(file), f"{file} is empty")
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
         # A shell's `echo` ends the prompt with a newline that nobody meant.
-        return text.removesuffix("\n")
+        return _some(text.removesuffix("\n"), "no prompt came from stdin")
     if prompt is None:
-        raise UsageError(
-            "no prompt was given",
-            hint='specli run "Why is the sky blue?", or -f FILE, or pipe it in',
-        )
-    return prompt
+        raise UsageError("no prompt was given", hint=_PROMPTS)
+    return _some(prompt, "the prompt is empty")
+
+
+def _some(text: str, problem: str) -> str:
+    """`text`, unless there is none: a chat template would make a prompt of nothing at all."""
+    if not text:
+        raise UsageError(problem, hint=_PROMPTS)
+    return text
 
 
 def _constraint(
@@ -163,13 +180,13 @@ def _constraint(
             hint="a text follows one grammar: give one of them",
         )
     if grammar_file is not None:
-        return _read(grammar_file), None
+        return read_text(grammar_file), None
     if json_schema is not None and not json_schema.lstrip().startswith(("{", "true", "false")):
-        return None, _read(Path(json_schema))
+        return None, read_text(Path(json_schema))
     return grammar, json_schema
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -115,8 +115,6 @@ class AdaptivePolicy:
     calibration: Calibration = field(default_factory=Calibration)
     decisions: Counter[str] = field(default_factory=Counter)
     """Rounds by what was decided: the drafter verified, or `plain`."""
-    plain_ms: float = 0.0
-    """Estimated time of plain decoding for the tokens that were emitted."""
     _states: dict[int, _State] = field(default_factory=dict)
 
     def rule(self, seq: int, limit: int) -> StopRule:
@@ -234,7 +232,6 @@ class AdaptivePolicy:
             )
         spent = draft_ms + verify_ms
         state.spent_ms += spent
-        self.plain_ms += emitted * plain
         if length or state.drafted:
             floor = -_CREDIT * plain
             state.lost_ms = max(state.lost_ms + spent - emitted * plain, floor)

@@ -9,6 +9,7 @@ own measurements more slowly.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -21,7 +22,12 @@ DRAFT_POINTS = (1, 2, 4, 8, 16)
 
 _FACTOR_STEP = 0.1
 _POINT_STEP = 0.03
+_FIRST_POINT_STEP = 0.4
 _OUTLIER = 2.0
+_FIRST_OUTLIER = 10.0
+_FIRST = 5
+"""Batches of a run that may move the curve far: it was measured when the machine was perhaps
+busier, or idler, than now."""
 
 
 @dataclass(slots=True)
@@ -31,6 +37,8 @@ class Curve:
     sizes: list[int]
     ms: list[float]
     factor: float = 1.0
+    seen: Counter[int] = field(default_factory=Counter)
+    """How often each size has been observed since the curve was made."""
 
     def __post_init__(self) -> None:
         self._rise()
@@ -47,13 +55,20 @@ class Curve:
 
     def observe(self, tokens: int, ms: float) -> None:
         """Learn from one batch of `tokens` that took `ms`."""
-        expected = self(tokens)
+        total = self.seen.total()
         # A process that was put to sleep in between says nothing about the model.
-        ratio = min(max(ms / expected, 1 / _OUTLIER), _OUTLIER)
-        self.factor *= 1 + _FACTOR_STEP * (ratio - 1)
+        bound = _FIRST_OUTLIER if total < _FIRST else _OUTLIER
+        ratio = min(max(ms / self(tokens), 1 / bound), bound)
+        step = max(_FACTOR_STEP, 1 / (1 + total))
+        self.factor *= 1 + step * (ratio - 1)
+        self._move_point(tokens, 1 + (1 - step) * (ratio - 1))
+        self.seen[tokens] += 1
+
+    def _move_point(self, tokens: int, ratio: float) -> None:
         place = bisect_left(self.sizes, tokens)
         if place < len(self.sizes) and self.sizes[place] == tokens:
-            self.ms[place] *= 1 + _POINT_STEP * (ratio - 1)
+            step = max(_POINT_STEP, _FIRST_POINT_STEP / (1 + self.seen[tokens]))
+            self.ms[place] *= 1 + step * (ratio - 1)
             self._rise()
 
     def _rise(self) -> None:

@@ -81,7 +81,10 @@ class Context:
         params.kv_unified = True
         self._handle: Any = None
         library.forget_log()
-        handle = llama_cpp.llama_init_from_model(model.handle, params)
+        with library.holding_interrupts() as pressed:
+            handle = llama_cpp.llama_init_from_model(model.handle, params)
+            if pressed() and handle:
+                llama_cpp.llama_free(handle)
         if not handle:
             raise LoadError(
                 f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import sys
+import threading
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -72,6 +76,26 @@ def forget_log() -> None:
 def log_errors(last: int = 3) -> str:
     """The last error lines that llama.cpp logged, or its warnings where it logged no error."""
     return "; ".join(line.strip() for line in _log.errors()[-last:])
+
+
+@contextmanager
+def holding_interrupts() -> Iterator[Callable[[], bool]]:
+    """Hold Ctrl-C back during a native call that calls Python back, and raise it afterwards.
+
+    Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that says
+    whether Ctrl-C was pressed, so that a callback can end the call early.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)

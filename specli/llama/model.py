@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -57,7 +58,12 @@ class Model:
         self.path = path
         self._handle: Any = None
         library.forget_log()
-        handle = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        with library.holding_interrupts() as pressed:
+            go_on = llama_cpp.llama_progress_callback(lambda _progress, _data: not pressed())
+            params.progress_callback = go_on
+            handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
+            if pressed() and handle:
+                llama_cpp.llama_model_free(handle)
         if not handle:
             raise LoadError(
                 f"llama.cpp could not load {path}: {library.log_errors() or 'no reason given'}",

@@ -46,9 +46,10 @@ def quantize(source: Path, made: Path, type_name: str, prune_layers: Sequence[in
         # llama.cpp reads the list up to its first negative entry.
         layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
         params.prune_layers = ctypes.cast(layers, ctypes.POINTER(ctypes.c_int32))
-    status = llama_cpp.llama_model_quantize(
-        str(source).encode(), str(made).encode(), ctypes.byref(params)
-    )
+    with library.holding_interrupts():
+        status = llama_cpp.llama_model_quantize(
+            os.fsencode(source), os.fsencode(made), ctypes.byref(params)
+        )
     if status != 0:
         raise LoadError(
             f"llama.cpp could not make {type_name} weights from {source}: "
