@@ -153,7 +153,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if file is not None:
         if prompt is not None:
             raise UsageError("a prompt and -f were both given", hint="give one of them")
-        return _some(_read(file), f"{file} is empty")
+        return _some(read_text(file), f"{file} is empty")
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
         # A shell's `echo` ends the prompt with a newline that nobody meant.
