@@ -27,8 +27,6 @@ class Spoken:
     text: str
     predicted: int
     per_second: float
-    drafted: int = 0
-    accepted: int = 0
 
 
 def build() -> Path:
@@ -78,20 +76,8 @@ def speculative(
     programs: Path, target: Path, prompt: Path, tokens: int, threads: int, *arguments: str
 ) -> Spoken:
     """`llama-speculative-simple`, greedy; `arguments` choose the drafting."""
-    command = [str(programs / "llama-speculative-simple"), "-m", str(target), "-f", str(prompt)]
-    command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", *arguments]
-    said = _run(command)
-    found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", said.err)
-    drafted = re.search(r"n_drafted = (\d+)", said.err)
-    accepted = re.search(r"n_accept  = (\d+)", said.err)
-    if found is None:
-        sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
-    return Spoken(
-        text=said.out,
-        predicted=int(found[1]),
-        per_second=float(found[2]),
-        drafted=int(drafted[1]) if drafted else 0,
-        accepted=int(accepted[1]) if accepted else 0,
+    return _decoded(
+        programs / "llama-speculative-simple", target, prompt, tokens, threads, arguments
     )
 
 
@@ -99,10 +85,22 @@ def lookup(
     programs: Path, target: Path, prompt: Path, tokens: int, threads: int, *arguments: str
 ) -> Spoken:
     """`llama-lookup`, greedy."""
-    command = [str(programs / "llama-lookup"), "-m", str(target), "-f", str(prompt)]
-    command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", *arguments]
+    return _decoded(programs / "llama-lookup", target, prompt, tokens, threads, arguments)
+
+
+def _decoded(
+    program: Path,
+    target: Path,
+    prompt: Path,
+    tokens: int,
+    threads: int,
+    arguments: tuple[str, ...],
+) -> Spoken:
+    command = [str(program), "-m", str(target), "-f", str(prompt), "-n", str(tokens)]
+    command += ["--temp", "0", "-t", str(threads), "-c", "4096", *arguments]
     said = _run(command)
-    found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", said.err)
+    both = said.out + said.err
+    found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", both)
     if found is None:
         sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
     return Spoken(text=said.out, predicted=int(found[1]), per_second=float(found[2]))
@@ -113,7 +111,7 @@ def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int)
     command = [str(programs / "llama-completion"), "-m", str(target), "-f", str(prompt)]
     command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", "-no-cnv"]
     said = _run(command)
-    found = re.search(r" eval time =\s+([\d.]+) ms /\s+(\d+) runs", said.err.split("prompt eval")[1])
+    found = re.search(r"\beval time =\s+([\d.]+) ms /\s+(\d+) runs", said.err)
     if found is None:
         sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
     return Spoken(said.out, int(found[2]), 1000 * int(found[2]) / float(found[1]))
