@@ -173,7 +173,8 @@ def _request(
         if token >= model.vocab.size:
             raise UsageError(
                 f"--logit-bias names token {token}, "
-                f"but {model.path.name} has only {model.vocab.size}"
+                f"but {model.path.name} has only {model.vocab.size}",
+                hint=f"ids go from 0 to {model.vocab.size - 1}",
             )
     if task.raw:
         prompt = model.vocab.tokenize(task.prompt, add_special=True)

@@ -190,6 +190,10 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
+        ) from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None
+        raise UsageError(
+            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
+        ) from None

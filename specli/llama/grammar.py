@@ -24,7 +24,10 @@ def gbnf_of_schema(schema: str) -> str:
     try:
         json.loads(schema)
     except json.JSONDecodeError as error:
-        raise UsageError(f"the JSON schema is not valid JSON: {error}") from None
+        raise UsageError(
+            f"the JSON schema is not valid JSON: {error}",
+            hint="give the schema itself, or the name of a file that holds it",
+        ) from None
     try:
         return json_schema_to_gbnf(schema)
     except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
@@ -39,10 +42,14 @@ class Grammar:
         library.start()
         self._handle: Any = None
         library.forget_log()
-        handle = llama_cpp.llama_sampler_init_grammar(vocab.handle, gbnf.encode(), root.encode())
+        with library.holding_stderr() as written:
+            handle = llama_cpp.llama_sampler_init_grammar(
+                vocab.handle, gbnf.encode(), root.encode()
+            )
+            reason = _reason(written())
         if not handle:
             raise UsageError(
-                f"the grammar does not parse: {library.log_errors() or 'no reason given'}",
+                f"the grammar does not parse: {reason}",
                 hint=f"it must be GBNF with a rule called {root!r}",
             )
         self._handle = handle
@@ -79,3 +86,12 @@ class Grammar:
         handle, self._handle = self._handle, None
         if handle is not None:
             llama_cpp.llama_sampler_free(handle)
+
+
+def _reason(printed: str) -> str:
+    """Why llama.cpp refused a grammar: the first line that its parser printed, which goes to
+    stderr and is followed by the whole grammar, or else what it logged."""
+    first = printed.partition("\n")[0].rpartition("error parsing grammar: ")[2].strip()
+    if first.endswith(" at"):
+        first += " the end"
+    return first or library.log_errors() or "no reason given"

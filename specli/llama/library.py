@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ _LEVEL_WARN = 3
 _LEVEL_ERROR = 4
 _LEVEL_CONT = 5
 _KEPT_LINES = 200
+_STDERR = 2
 
 
 class _Log:
@@ -76,6 +79,27 @@ def forget_log() -> None:
 def log_errors(last: int = 3) -> str:
     """The last error lines that llama.cpp logged, or its warnings where it logged no error."""
     return "; ".join(line.strip() for line in _log.errors()[-last:])
+
+
+@contextmanager
+def holding_stderr() -> Iterator[Callable[[], str]]:
+    """Hold back what native code writes to stderr by itself, past llama.cpp's log.
+
+    Yields a function that returns what has been written.
+    """
+    with tempfile.TemporaryFile() as held:
+        before = os.dup(_STDERR)
+        os.dup2(held.fileno(), _STDERR)
+
+        def written() -> str:
+            held.seek(0)
+            return held.read().decode("utf-8", "replace")
+
+        try:
+            yield written
+        finally:
+            os.dup2(before, _STDERR)
+            os.close(before)
 
 
 @contextmanager
