@@ -1,0 +1,224 @@
+"""What `specli run` prints: to whom, in which form, and what the figures have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from specli.cli import compare
+from specli.cli.follow import Generation, View, follow
+from specli.engine.engine import Engine
+from specli.engine.sequence import GenerationRequest
+from specli.events import Event
+from specli.session import Session
+from tests.cli.conftest import Specli
+
+TARGET = ["-m", "target.gguf", "--ignore-eos", "-n", "40"]
+PAIR = [*TARGET, "-md", "draft.gguf", "--draft", "4"]
+LONG = ["-m", "long.gguf", "--draft", "0", "--ignore-eos", "-c", "0", "-n", "-1"]
+SAMPLED = ["--temp", "0.7", "--seed", "3"]
+SETTINGS = {
+    "greedy": PAIR,
+    "sampled": [*PAIR, *SAMPLED],
+    "ngram": [*PAIR, "--ngram-size", "2"],
+}
+
+
+def as_json(specli: Specli, *arguments: str) -> dict[str, Any]:
+    outcome = specli("run", "--json", *arguments, "hello")
+    assert outcome.code == 0, outcome.err
+    told = json.loads(outcome.out)
+    assert isinstance(told, dict)
+    return told
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_figures_of_json_agree_with_each_other(specli: Specli, name: str) -> None:
+    told = as_json(specli, *SETTINGS[name])
+    timings, speculation = told["timings"], told["speculation"]
+    assert told["finish_reason"] == "length"
+    assert told["completion_tokens"] == timings["predicted_n"] == 40
+    assert told["prompt_tokens"] == timings["prompt_n"]
+    by_drafter = speculation["by_drafter"].values()
+    assert timings["draft_n"] == sum(drafter["drafted"] for drafter in by_drafter)
+    assert timings["draft_n_accepted"] == sum(drafter["accepted"] for drafter in by_drafter)
+    assert 0 < timings["draft_n_accepted"] <= timings["draft_n"]
+    # Every round adds a token of the target, but the last one where the limit came first.
+    added = timings["predicted_n"] - timings["draft_n_accepted"]
+    assert added in (speculation["rounds"], speculation["rounds"] - 1)
+    rate = timings["draft_n_accepted"] / timings["draft_n"]
+    assert speculation["acceptance_rate"] == pytest.approx(rate, abs=1e-4)
+    mean = timings["predicted_n"] / speculation["rounds"]
+    assert speculation["mean_accepted_length"] == pytest.approx(mean, abs=1e-4)
+    rates = speculation["acceptance_per_position"]
+    assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_json_and_plain_text_say_the_same_and_drafting_changes_nothing(
+    specli: Specli, name: str
+) -> None:
+    text = as_json(specli, *SETTINGS[name])["text"]
+    piped = specli("run", *SETTINGS[name], "hello")
+    more = SAMPLED if name == "sampled" else []
+    plain = specli("run", *TARGET, "--draft", "0", *more, "hello")
+    assert "drafted" in piped.err
+    assert "drafted" not in plain.err
+    assert piped.out == plain.out
+    assert piped.out.removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_a_pipe_gets_the_text_and_stderr_one_line_of_figures(specli: Specli) -> None:
+    outcome = specli("run", *PAIR, "hello")
+    assert outcome.code == 0
+    assert outcome.out.endswith("\n")
+    assert "\x1b" not in outcome.out + outcome.err
+    (line,) = outcome.err.splitlines()
+    for words in ("40 tokens", "tok/s", "accepted", "drafted", "per round", "prompt"):
+        assert words in line
+
+
+def test_quiet_leaves_only_the_text(specli: Specli) -> None:
+    quiet = specli("run", "--quiet", *PAIR, "hello")
+    assert quiet.err == ""
+    assert quiet.out == specli("run", *PAIR, "hello").out
+
+
+def test_every_name_of_a_flag_gives_the_same_text_and_counts(specli: Specli) -> None:
+    def counts(line: str) -> tuple[str, int, int]:
+        told = as_json(specli, "-m", "target.gguf", "--ignore-eos", "-n", "40", *line.split())
+        timings = told["timings"]
+        return told["text"], timings["draft_n"], timings["draft_n_accepted"]
+
+    expected = counts("-md draft.gguf --draft 3 --ngram-size 2")
+    for line in (
+        "--draft-model draft.gguf --draft-token-count 3 --ngram-speculation-length 2",
+        "--speculative-model draft.gguf --num-speculative-tokens 3 --ngram-size 2",
+        "--model-draft draft.gguf --spec-draft-n-max 3 --ngram-size 2",
+    ):
+        assert counts(line) == expected, line
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_check_finds_the_text_identical(specli: Specli, name: str) -> None:
+    told = as_json(specli, *SETTINGS[name], "--check")
+    assert told["check"]["identical"] is True
+    assert told["check"]["tokens"] == 40
+
+
+def test_check_says_so_in_words_too(specli: Specli) -> None:
+    outcome = specli("run", *PAIR, "--check", "hello")
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[-1] == "check: identical to plain decoding, 40 tokens"
+
+
+def other_text_from(place: int, margin: float) -> Callable[..., tuple[Generation, bool]]:
+    """A replay that has chosen another token at `place`, by `margin`."""
+
+    def replay(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:
+        plain, interrupted = follow(session, request, view)
+        tokens, margins = list(plain.tokens), list(plain.margins)
+        tokens[place], margins[place] = (tokens[place] + 1) % 300, margin
+        return replace(plain, tokens=tokens, margins=margins), interrupted
+
+    return replay
+
+
+def test_check_fails_on_more_than_a_near_tie(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "follow", other_text_from(7, 2.5))
+    outcome = specli("run", *PAIR, "--check", "hello")
+    assert outcome.code == 4
+    assert "differs from plain decoding at token 7" in outcome.err
+    assert "margin 2.5, more than a near tie" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("hint: ")
+
+
+def test_check_reports_a_near_tie_and_passes(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "follow", other_text_from(0, compare.NEAR_TIE / 2))
+    told = as_json(specli, *PAIR, "--check")
+    assert told["check"]["identical"] is False
+    assert told["check"]["near_tie"] is True
+    assert told["check"]["position"] == 0
+    assert told["check"]["speculative"] != told["check"]["plain"]
+
+
+def test_check_fails_with_the_report_in_json(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "follow", other_text_from(3, 1.0))
+    outcome = specli("run", *PAIR, "--check", "--json", "hello")
+    assert outcome.code == 4
+    assert json.loads(outcome.out)["check"]["position"] == 3
+
+
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "specli", "run", *arguments, "hello"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.usefixtures("sealed")
+def test_ctrl_c_keeps_the_text_so_far_and_sums_up() -> None:
+    with started(*LONG) as process:
+        assert process.stdout is not None
+        begun = os.read(process.stdout.fileno(), 100)
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert begun
+    (line,) = err.decode().splitlines()
+    words = line.split()
+    assert words[1] == "tokens"
+    assert 0 < int(words[0]) < 32000
+    assert (begun + rest).endswith(b"\n")
+
+
+def test_ctrl_c_gives_json_its_object_too(specli: Specli, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = count()
+    step = Engine.step
+
+    def interrupted(engine: Engine) -> list[Event]:
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return step(engine)
+
+    monkeypatch.setattr(Engine, "step", interrupted)
+    outcome = specli("run", "--json", *LONG, "hello")
+    told = json.loads(outcome.out)
+    assert outcome.code == 130
+    assert told["finish_reason"] == "cancelled"
+    # The first step decodes the prompt.
+    assert told["completion_tokens"] == 4
+    assert told["text"]
+
+
+@pytest.mark.usefixtures("sealed")
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    with started(*LONG) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        os.read(process.stdout.fileno(), 100)
+        process.stdout.close()
+        err = process.stderr.read()
+        process.wait(timeout=60)
+    assert err == b""
+    assert process.returncode == 1
+
+
+def test_verbose_shows_llama_cpps_log(specli: Specli) -> None:
+    assert "llama" in specli("run", "-v", "--json", *PAIR, "hello").err

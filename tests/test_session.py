@@ -1,0 +1,195 @@
+"""From files to an engine: what is checked, what is used, and that all of it is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specli import session as session_module
+from specli.cli.follow import Silent, follow
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.cost import measure
+from specli.engine.policy import FixedPolicy
+from specli.engine.sequence import GenerationRequest
+from specli.errors import (
+    DecodeError,
+    LoadError,
+    MemoryShortError,
+    ModelFileError,
+    PairIncompatibleError,
+    UsageError,
+)
+from specli.llama.context import Context
+from specli.llama.model import Model
+from specli.llama.probe import probe
+from specli.session import NgramSettings, Placement, Session, Setup, physical_cores
+from tests import tiny_gguf as tiny
+
+FIXED = FixedPolicy(draft_max=3)
+PROMPT = [5, 6, 7, 5, 6]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny.write(folder / "target.gguf", tiny.llama_bytes())
+    tiny.write(folder / "draft.gguf", tiny.llama_bytes(noise=0.1))
+    foreign = tiny.bpe_vocabulary().with_token(40, b"foreign")
+    tiny.write(folder / "foreign.gguf", tiny.llama_bytes(foreign))
+    tiny.write(folder / "mamba.gguf", tiny.mamba_bytes())
+    return folder
+
+
+@pytest.fixture
+def setup(models: Path) -> Setup:
+    return Setup(models / "target.gguf", models / "draft.gguf", policy=FIXED)
+
+
+@pytest.fixture
+def records(models: Path) -> Path:
+    return models / "records"
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of what was opened, then of what was closed, in order."""
+    log: list[str] = []
+    for kind in (Model, Context):
+        name, init, close = kind.__name__, kind.__init__, kind.close
+
+        def opened(self: object, *given: object, _name: str = name, _init: object = init) -> None:
+            _init(self, *given)  # type: ignore[operator]
+            log.append(f"open {_name}")
+
+        def closed(self: object, _name: str = name, _close: object = close) -> None:
+            _close(self)  # type: ignore[operator]
+            log.append(f"close {_name}")
+
+        monkeypatch.setattr(kind, "__init__", opened)
+        monkeypatch.setattr(kind, "close", closed)
+    yield log
+
+
+def text(session: Session, **changes: object) -> list[int]:
+    request = GenerationRequest(PROMPT, max_tokens=30, ignore_end=True)
+    generation, interrupted = follow(session, replace(request, **changes), Silent())  # type: ignore[arg-type]
+    assert not interrupted
+    return generation.tokens
+
+
+@pytest.mark.parametrize(
+    "drafting",
+    [
+        {},
+        {"draft": None, "ngram": NgramSettings(size=2, draft_max=4)},
+        {"ngram": NgramSettings(size=2, draft_max=4)},
+        {"policy": None, "suffix": True},
+        {"draft": None, "policy": None, "suffix": True},
+        {"draft": None},
+    ],
+    ids=["draft", "ngram", "both", "adaptive", "adaptive without a draft", "none"],
+)
+def test_every_way_of_drafting_gives_the_same_text(
+    setup: Setup, records: Path, drafting: dict[str, object]
+) -> None:
+    with Session(replace(setup, **drafting), records) as session:  # type: ignore[arg-type]
+        assert text(session) == text(session, speculate=False)
+        assert len(text(session)) == 30
+
+
+def test_models_and_contexts_are_closed_once_and_contexts_first(
+    setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with counted(monkeypatch) as log:
+        session = Session(setup, records)
+        opened = len(log)
+        session.close()
+        session.close()
+    assert log[:opened].count("open Model") == log[:opened].count("open Context") == 2
+    assert log[opened:] == ["close Context"] * 2 + ["close Model"] * 2
+
+
+def test_what_was_loaded_is_freed_when_the_rest_fails(
+    setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_given: object) -> None:
+        raise DecodeError("measured nothing")
+
+    monkeypatch.setattr(session_module, "measure", fails)
+    with counted(monkeypatch) as log, pytest.raises(DecodeError):
+        Session(replace(setup, policy=None, recalibrate=True), records)
+    assert log[-4:] == ["close Context"] * 2 + ["close Model"] * 2
+
+
+def test_nothing_is_loaded_for_a_pair_that_cannot_work(
+    setup: Setup, models: Path, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with counted(monkeypatch) as log:
+        with pytest.raises(PairIncompatibleError):
+            Session(replace(setup, draft=models / "foreign.gguf"), records)
+        with pytest.raises(ModelFileError):
+            Session(replace(setup, draft=models / "missing.gguf"), records)
+        with pytest.raises(MemoryShortError):
+            Session(replace(setup, n_ctx=2_000_000_000), records)
+    assert log == []
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 256), (0, 256), (64, 64)])
+def test_the_context_is_what_was_asked_for_or_the_models_own(
+    setup: Setup, records: Path, asked: int | None, given: int
+) -> None:
+    with Session(replace(setup, n_ctx=asked), records) as session:
+        assert session.n_ctx == given
+        assert session.target.n_ctx >= given
+
+
+def test_costs_are_measured_once_and_again_when_asked(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def counting(*given: object) -> object:
+        measured.append(given[0])
+        return measure(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session_module, "measure", counting)
+    adaptive = replace(setup, policy=None)
+    counts = []
+    for asked in (adaptive, adaptive, replace(adaptive, recalibrate=True)):
+        with Session(asked, tmp_path) as session:
+            assert isinstance(session.policy, AdaptivePolicy)
+        counts.append(len(measured))
+    assert counts == [2, 2, 4]
+
+
+def test_a_device_that_does_not_exist_is_a_usage_error(setup: Setup, records: Path) -> None:
+    with pytest.raises((UsageError, LoadError), match="cuda9"):
+        Session(replace(setup, target_placement=Placement(devices=("cuda9",))), records)
+
+
+def test_a_recurrent_model_says_how_it_is_rolled_back(models: Path, records: Path) -> None:
+    with Session(Setup(models / "mamba.gguf", policy=FIXED), records) as session:
+        ((name, means),) = session.rollback_means()
+    assert name == "target"
+    assert means != "cut"
+
+
+def test_repacked_weights_that_crash_are_left_out_with_a_notice(
+    setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        session_module, "probe", lambda *given: replace(probe(*given), repacked=False)
+    )
+    notices: list[str] = []
+    with Session(replace(setup, draft=None), records, notices.append) as session:
+        assert len(text(session)) == 30
+    (notice,) = notices
+    assert "target.gguf" in notice
+
+
+def test_threads_are_physical_cores_that_the_process_may_use() -> None:
+    assert physical_cores() >= 1
