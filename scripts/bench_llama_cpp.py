@@ -344,6 +344,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=physical_cores())
     parser.add_argument("--only", default="plain,draft,ngram,auto")
     parser.add_argument("--categories", default="")
+    parser.add_argument("--one-each", action="store_true", help="one prompt a category")
     parser.add_argument("-m", "--model", type=Path)
     parser.add_argument("-md", "--model-draft", type=Path)
     given = parser.parse_args()
@@ -357,6 +358,8 @@ def main() -> None:
         with Model(target, ModelOptions(vocab_only=True)) as model:
             wanted = set(filter(None, given.categories.split(",")))
             prompts = read_prompts(model, Path(folder), wanted)
+        if given.one_each:
+            prompts = list({prompt.category: prompt for prompt in reversed(prompts)}.values())[::-1]
         bench = Bench(programs, target, draft, prompts, given.tokens, given.threads, given.runs)
         print(f"target {target.name}, draft {draft.name}, {bench.threads} threads", flush=True)
         summary: dict[str, object] = {name: compare(bench, name) for name in given.only.split(",")}

@@ -107,14 +107,19 @@ def _decoded(
 
 
 def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int) -> Spoken:
-    """`llama-completion`, greedy: its evaluation speed, which leaves its sampling out."""
+    """`llama-completion`, greedy: the time of its evaluations and of its sampling."""
     command = [str(programs / "llama-completion"), "-m", str(target), "-f", str(prompt)]
     command += ["-n", str(tokens), "--temp", "0", "-t", str(threads), "-c", "4096", "-no-cnv"]
     said = _run(command)
     found = re.search(r"\beval time =\s+([\d.]+) ms /\s+(\d+) runs", said.err)
-    if found is None:
+    sampled = re.search(r"sampling time =\s+([\d.]+) ms", said.err)
+    if found is None or sampled is None:
         sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
-    return Spoken(said.out, int(found[2]), 1000 * int(found[2]) / float(found[1]))
+    # The first token is sampled from the prompt's logits and has no evaluation of its own.
+    evaluated = int(found[2])
+    share = evaluated / (evaluated + 1)
+    ms = float(found[1]) + share * float(sampled[1])
+    return Spoken(said.out, evaluated, 1000 * evaluated / ms)
 
 
 @dataclass(frozen=True, slots=True)
