@@ -29,6 +29,9 @@ NO_TOKEN = -1
 MOST_NGRAMS = 500_000
 """A lookup cache that holds so many n-grams learns no new ones, at some 350 bytes each."""
 
+MOST_TIMES = 2**31 - 1
+"""The highest count that the file format holds."""
+
 Counts = dict[tuple[int, ...], dict[int, int]]
 """What followed each n-gram, and how often."""
 
@@ -122,12 +125,12 @@ def confidence(size: int, count: int, total: int) -> float:
 
 
 def merge(into: Counts, new: Counts) -> None:
-    """Add the counts of `new`; n-grams beyond `MOST_NGRAMS` are left out."""
+    """Add the counts of `new`, up to `MOST_TIMES`; n-grams beyond `MOST_NGRAMS` are left out."""
     for ngram, followers in new.items():
         known = into.get(ngram)
         if known is not None:
             for token, count in followers.items():
-                known[token] = known.get(token, 0) + count
+                known[token] = min(known.get(token, 0) + count, MOST_TIMES)
         elif len(into) < MOST_NGRAMS:
             into[ngram] = dict(followers)
 
@@ -135,13 +138,19 @@ def merge(into: Counts, new: Counts) -> None:
 def load(path: Path, vocab_size: int) -> Counts:
     """Read a lookup cache; one that does not exist yet is empty.
 
-    Raises UsageError where the file cannot be read, is not a lookup cache, or holds tokens that a
-    model of `vocab_size` tokens does not have.
+    Raises UsageError where the file cannot be read or its directory does not exist, where it is
+    not a lookup cache, or holds tokens that a model of `vocab_size` tokens does not have.
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return {}
+    except FileNotFoundError as error:
+        if path.parent.is_dir():
+            return {}
+        # Said now: the save comes after everything has been generated.
+        raise UsageError(
+            f"the lookup cache {path} cannot be made: there is no directory {path.parent}",
+            hint=f"make it with: mkdir -p {path.parent}",
+        ) from error
     except OSError as error:
         raise UsageError(
             f"the lookup cache {path} cannot be read: {error.strerror}",

@@ -195,6 +195,24 @@ def test_a_cache_of_another_vocabulary_is_refused(tmp_path: Path, counts: Counts
         load(path, 100)
 
 
+def test_a_count_at_the_files_limit_stays_there_when_the_cache_learns_more(tmp_path: Path) -> None:
+    path = tmp_path / "lookup.bin"
+    save(path, {(1,): {2: 2**31 - 1}})
+    drafter = LookupDrafter(load(path, 10))
+    drafter.begin(0, [1, 2, 1, 2])
+    drafter.end(0)
+    save(path, drafter.cache)
+    assert load(path, 10)[1,] == {2: 2**31 - 1}
+
+
+def test_a_cache_in_a_directory_that_does_not_exist_is_refused_before_it_is_used(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UsageError, match="no directory") as raised:
+        load(tmp_path / "missing" / "lookup.bin", ANY_TOKEN)
+    assert str(tmp_path / "missing") in str(raised.value.hint)
+
+
 def test_a_cache_that_cannot_be_read_or_written_is_an_error_of_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load(tmp_path, ANY_TOKEN)
