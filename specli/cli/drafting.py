@@ -95,7 +95,15 @@ def _fixed(options: RunOptions) -> FixedPolicy:
 
 
 def _ngram(options: RunOptions) -> NgramSettings:
-    return NgramSettings(
-        size=options.ngram_size or ngram_sizes.DEFAULT_SIZE,
-        draft_max=options.ngram_draft or ngram_sizes.DEFAULT_DRAFT,
+    """Raises UsageError for a draft shorter than its key: as in llama.cpp, none would be made."""
+    size = options.ngram_size or min(
+        ngram_sizes.DEFAULT_SIZE, options.ngram_draft or ngram_sizes.DEFAULT_SIZE
     )
+    draft_max = options.ngram_draft or max(ngram_sizes.DEFAULT_DRAFT, size)
+    if draft_max < size:
+        raise UsageError(
+            f"--ngram-draft {draft_max} is less than --ngram-size {size}, "
+            "and n-gram drafting proposes nothing then",
+            hint=f"--ngram-draft {size} or more, or a smaller --ngram-size",
+        )
+    return NgramSettings(size=size, draft_max=draft_max)
