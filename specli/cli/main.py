@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 import specli
-from specli.cli import failures
+from specli.cli import failures, models, pair, profile
+from specli.cli.inspect import inspect
+from specli.cli.pull import pull
 from specli.cli.run import run
 
 EPILOG = (
@@ -27,6 +29,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run", epilog=EPILOG)(run)
+app.add_typer(pair.app, name="pair")
+app.command("inspect")(inspect)
+app.command("pull")(pull)
+app.add_typer(models.app, name="models")
+app.add_typer(profile.app, name="profile")
 
 
 def _show_version(wanted: bool) -> None:
