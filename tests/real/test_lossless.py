@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specli.sampling.params import SamplingParams
-from tests.real.pair import TOKENS, VARIANTS, Pair, require_same
+from tests.real.pair import VARIANTS, Pair, require_same
 from tests.real.prompts import PROMPTS
 
 pytestmark = pytest.mark.real
@@ -22,11 +22,6 @@ def test_greedy_text_with_drafting_is_the_targets_own(
 ) -> None:
     text = PROMPTS[prompt]
     require_same(pair.plain(text, GREEDY), pair.drafted(variant, text, GREEDY))
-
-
-def test_the_greedy_texts_are_long_enough_to_say_something(pair: Pair) -> None:
-    lengths = [len(pair.plain(text, GREEDY).tokens) for text in PROMPTS.values()]
-    assert sum(length == TOKENS for length in lengths) >= 20, lengths
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
