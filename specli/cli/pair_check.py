@@ -142,8 +142,9 @@ def ranking_table(rows: list[tuple[str, PairReport]]) -> Table:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 1))
-    for heading in ("", "draft", "speed-up", "worth knowing"):
-        table.add_column(heading, overflow="fold")
+    table.add_column("", no_wrap=True)
+    table.add_column("speed-up", no_wrap=True)
+    table.add_column("draft", overflow="fold")
     for name, report in rows:
         speedup = speedup_range(report) if report.compatible else ""
         notes = [rule for rule in report.rules if rule.verdict == report.verdict != "pass"]
@@ -151,7 +152,7 @@ def ranking_table(rows: list[tuple[str, PairReport]]) -> Table:
         if len(notes) > 1:
             told += f" (and {len(notes) - 1} more)"
         mark = Text(*_MARKS[report.verdict])
-        table.add_row(mark, Text(name), speedup, Text(told))
+        table.add_row(mark, speedup, Text.assemble(name, "\n", (told, "dim")))
     return table
 
 

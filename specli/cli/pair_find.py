@@ -123,6 +123,8 @@ def _show(target: str, model: Model, findings: Findings, command: str | None) ->
         console.print(passed, style="dim", soft_wrap=True)
     for line in _conclusion(target, model, findings):
         console.print(line, soft_wrap=True)
+    if findings.drafts:
+        console.print(f"Assumed: {findings.drafts[0].report.speedup.assumptions}.", style="dim")
     if command:
         console.print(command, style="bold", soft_wrap=True)
 
@@ -132,9 +134,7 @@ def _title(found: Found) -> str:
 
     size = short_bytes(found.report.draft.header.file_size)
     origin = found.candidate.origin
-    where = "to download" if origin == CATALOGUE else f"in {origin}"
-    if origin == "folder":
-        where = "here"
+    where = {CATALOGUE: "to download", "folder": "here"}.get(origin, f"here, by {origin}")
     return f"{found.candidate.name}\n{size}, {where}"
 
 
@@ -150,8 +150,9 @@ def _passed_over(findings: Findings) -> str:
 def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
     if not findings.drafts:
         name = model.facts.name or model.facts.architecture
+        where = "that could be read" if findings.unreadable else "here or in the catalogue"
         return [
-            f"Nothing here or in the catalogue can draft for {target}.",
+            f"Nothing {where} can draft for {target}.",
             f"Look for the smallest model of the {name} family as a GGUF, then: "
             f"{shlex.join(['specli', 'pair', 'check', target])} DRAFT",
             "Or draft from the text itself, without a second model: "
@@ -160,10 +161,7 @@ def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
     best = findings.drafts[0]
     if not gains(best.report):
         return ["What fits is not fast enough to gain: draft from the text itself instead."]
-    return [
-        f"Best: expect {speedup_range(best.report)} with {best.candidate.name}.",
-        f"Assumed: {best.report.speedup.assumptions}.",
-    ]
+    return [f"Best: expect {speedup_range(best.report)} with {best.candidate.name}."]
 
 
 def _json(target: str, findings: Findings, command: str | None) -> dict[str, object]:
