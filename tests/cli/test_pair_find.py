@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from specli.cli import pair
 from specli.errors import ModelFileError
+from specli.hub.references import fetch
 from specli.hub.remote import FIRST_BYTES
 from tests import tiny_gguf as tiny
 from tests.hub.fake_hub import FakeHub
@@ -128,6 +129,17 @@ def test_a_draft_that_is_here_is_preferred_to_the_same_from_the_catalogue(
     tiny.write(here / "small.gguf", model())
     told = json.loads(find("target.gguf", "--dir", ".", "--json").stdout)
     assert [draft["origin"] for draft in told["drafts"]] == ["folder", "catalogue"]
+
+
+def test_a_draft_of_the_catalogue_that_was_pulled_is_listed_once(here: Path, hub: FakeHub) -> None:
+    hub.add(REPO, {FILE: model()})
+    (here / "profiles" / "zebra-tiny.yaml").write_text(PROFILE)
+    fetch(f"hf:{REPO}/{FILE}")
+    hub.requests.clear()
+    told = json.loads(find("target.gguf", "--json").stdout)
+    (draft,) = told["drafts"]
+    assert (draft["origin"], draft["reference"]) == ("huggingface", f"hf:{REPO}/{FILE}")
+    assert hub.requests == []
 
 
 def test_a_catalogue_out_of_reach_is_told_and_what_is_here_still_ranked(

@@ -51,10 +51,11 @@ def named(found: PairReport, verdict: str) -> set[str]:
 @some
 @given(data=st.data())
 def test_one_token(vocabulary: Vocabulary, data: st.DataObject) -> None:
+    # With another text, a token that ends answers would break a second rule.
     ends = {vocabulary.eos, 0, 2}
-    index = data.draw(
-        st.integers(0, len(vocabulary.tokens) - 1).filter(lambda token: token not in ends)
-    )
+    last = len(vocabulary.tokens) - 1
+    anywhere = st.integers(1, 2 * FIRST_COMPARED) | st.integers(1, last)
+    index = data.draw(anywhere.filter(lambda token: token not in ends))
     found = report(vocabulary, vocabulary.with_token(index, b"altered text"))
     if index < FIRST_COMPARED:
         assert (named(found, "fail"), named(found, "warn")) == (set(), {"special tokens"})
