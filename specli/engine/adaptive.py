@@ -27,6 +27,7 @@ from specli.engine.cost import CostModel
 from specli.events import MODEL, Source
 
 DRAFT_LIMIT = 16
+UNKNOWN_LIMIT = 3
 CHEAP_LIMIT = 63
 
 _LOSS_SHARE = 0.015
@@ -73,7 +74,7 @@ class AdaptiveRule:
         self._state = state
         self._source = source
         self._room = limit
-        self.limit = min(limit, DRAFT_LIMIT if source == MODEL else CHEAP_LIMIT)
+        self.limit = min(limit, policy.longest(source))
         self._survival = 1.0
         self._seen = 0
 
@@ -117,6 +118,12 @@ class AdaptivePolicy:
     """Rounds by what was decided: the drafter verified, or `plain`."""
     _states: dict[int, _State] = field(default_factory=dict)
 
+    def longest(self, source: Source) -> int:
+        """Most tokens of one proposal: few from a draft model that has shown nothing yet."""
+        if source != MODEL:
+            return CHEAP_LIMIT
+        return DRAFT_LIMIT if self.calibration.seen(MODEL) > _KNOWN else UNKNOWN_LIMIT
+
     def rule(self, seq: int, limit: int) -> StopRule:
         state = self._states.get(seq)
         if state is None:
@@ -153,9 +160,8 @@ class AdaptivePolicy:
         gain = self.ahead(state, 1.0, 0, limit)
         if gain > self._caution(state):
             return gain
-        target = self.cost.target
-        trial = self.cost.draft(state.behind) + target(2) - target(1)
-        return _TRIAL if self._affords(state, trial) else 0.0
+        # One drafted token is cheap beside a verification, and its confidence tells much.
+        return _TRIAL if self._affords(state, self.cost.draft(state.behind)) else 0.0
 
     def _affords(self, state: _State, loss: float) -> bool:
         return state.lost_ms + loss <= self._allowed(state)

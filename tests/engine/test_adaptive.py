@@ -1,0 +1,170 @@
+"""Draft lengths decided by costs, on a virtual clock: what is gained, and what may be lost."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from specli.drafters.suffix import SuffixDrafter
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.cost import Curve
+from specli.engine.explain import explain
+from specli.engine.policy import FixedPolicy
+from specli.events import Prefilled, Round, Stats
+from tests.engine.replayed import (
+    DRAFT,
+    DRAFT_SIZES,
+    HARDLY,
+    PAYING,
+    STEEP_SIZES,
+    WRONG,
+    Oracle,
+    Replay,
+    costs,
+    replay,
+)
+
+PROMPT_N = 3
+
+
+def answer_of(seed: int, length: int = 128) -> list[int]:
+    return [random.Random(seed * 1000 + n).randrange(10, 5000) for n in range(length)]
+
+
+def sayings(
+    answer: list[int], seed: int, share: float, sure: tuple[float, float] = (0.9, 0.4)
+) -> list[tuple[int, float]]:
+    """Right in about `share` of the positions; sure as `sure` says, noisily, when right or not."""
+    drawn = random.Random(seed)
+    said = []
+    for token in answer:
+        right = drawn.random() < share
+        confidence = min(max(drawn.gauss(sure[not right], 0.15), 0.02), 0.999)
+        said.append((token if right else WRONG, confidence))
+    return said
+
+
+def oracle(says: list[tuple[int, float]]) -> Oracle:
+    return Oracle(PROMPT_N, says, Curve(list(DRAFT_SIZES), list(DRAFT)))
+
+
+def curve(points: list[float]) -> Curve:
+    return Curve(list(STEEP_SIZES), list(points))
+
+
+def speedup(told: Replay, points: list[float], length: int) -> float:
+    return length * points[0] / told.ms
+
+
+def best_fixed(answer: list[int], says: list[tuple[int, float]], points: list[float]) -> float:
+    return max(
+        speedup(
+            replay(FixedPolicy(n), answer, curve(points), model=oracle(says) if n else None),
+            points,
+            len(answer),
+        )
+        for n in (0, 1, 2, 3, 4, 6, 8, 16)
+    )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000), sure=st.sampled_from([(0.9, 0.4), (0.9, 0.9)]))
+def test_a_draft_that_is_nearly_always_wrong_costs_at_most_three_percent(
+    seed: int, sure: tuple[float, float]
+) -> None:
+    answer = answer_of(seed)
+    says = sayings(answer, seed, 0.05, sure)
+    told = replay(AdaptivePolicy(costs()), answer, curve(PAYING), model=oracle(says))
+    assert speedup(told, PAYING, len(answer)) >= 0.97
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10_000), share=st.sampled_from([0.3, 0.6, 0.8]))
+def test_a_target_on_which_speculation_never_pays_loses_at_most_three_percent(
+    seed: int, share: float
+) -> None:
+    answer = answer_of(seed)
+    model = oracle(sayings(answer, seed, share))
+    told = replay(AdaptivePolicy(costs(HARDLY)), answer, curve(HARDLY), model=model)
+    assert speedup(told, HARDLY, len(answer)) >= 0.97
+
+
+@pytest.mark.parametrize("share", [0.7, 0.85, 0.95])
+def test_with_a_good_draft_it_comes_near_the_best_fixed_length_of_hindsight(share: float) -> None:
+    ratios = []
+    for seed in range(8):
+        answer = answer_of(seed)
+        says = sayings(answer, seed, share)
+        told = replay(AdaptivePolicy(costs()), answer, curve(PAYING), model=oracle(says))
+        ratios.append(
+            speedup(told, PAYING, len(answer)) / max(best_fixed(answer, says, PAYING), 1.0)
+        )
+    assert min(ratios) >= 0.85
+    assert sum(ratios) / len(ratios) >= 0.9
+
+
+def test_a_change_from_new_text_to_copied_text_is_noticed() -> None:
+    new, copied = answer_of(1, 100), answer_of(2, 100)
+    prompt = (1, *copied)
+    suffix = SuffixDrafter()
+    policy = AdaptivePolicy(costs())
+    told = replay(policy, [*new, *copied], curve(PAYING), prompt=prompt, cheap=[suffix])
+    plain = 200 * PAYING[0]
+    copied_plainly = 100 * PAYING[0]
+    # All of the gain is made in the second half.
+    assert plain - told.ms > 0.5 * copied_plainly
+
+
+def test_when_two_tokens_cost_far_more_than_one_it_drafts_none_or_several() -> None:
+    jump = [20.0, 38.0, 38.5, 39, 39.5, 40, 41, 43, 45, 50, 55, 65, 75]
+    answer = answer_of(3)
+    says = sayings(answer, 3, 0.9)
+    told = replay(AdaptivePolicy(costs(jump)), answer, curve(jump), model=oracle(says))
+    lengths = [proposed for proposed, _accepted in told.rounds]
+    assert lengths.count(1) <= 0.1 * len(lengths)
+    assert speedup(told, jump, len(answer)) > 1.2
+
+
+def test_every_round_is_counted_under_its_decision() -> None:
+    answer = answer_of(4)
+    policy = AdaptivePolicy(costs())
+    told = replay(policy, answer, curve(PAYING), model=oracle(sayings(answer, 4, 0.8)))
+    assert policy.decisions.total() == len(told.rounds)
+    assert policy.decisions["plain"] == sum(not proposed for proposed, _ in told.rounds)
+
+
+def test_what_one_text_has_taught_helps_the_next() -> None:
+    answer = answer_of(5)
+    says = sayings(answer, 5, 0.95, (0.5, 0.5))
+    policy = AdaptivePolicy(costs())
+    cold = replay(policy, answer, curve(PAYING), model=oracle(says)).ms
+    policy.end(0)
+    assert replay(policy, answer, curve(PAYING), model=oracle(says)).ms < cold
+
+
+def test_a_draft_that_cannot_pay_gets_advice_with_the_numbers() -> None:
+    policy = AdaptivePolicy(costs(PAYING, [19.0, 20, 22, 24, 26]))
+    stats = Stats()
+    stats.add(Prefilled(0, 3, 3, 0, 1.0, at=0.0))
+    for n in range(1, 41):
+        stats.add(Round(0, [5], ["target"], [], [], 0, 0.0, 20.0, 20.0, at=0.02 * n))
+    told = explain(policy, stats)
+    assert told.break_even == 1.0
+    assert told.advice is not None
+    assert "19.0 ms" in told.advice
+    assert "20.0 ms" in told.advice
+
+
+def test_a_pair_that_pays_gets_no_advice() -> None:
+    policy = AdaptivePolicy(costs())
+    stats = Stats()
+    stats.add(Prefilled(0, 3, 3, 0, 1.0, at=0.0))
+    stats.add(Round(0, [5] * 40, ["target"] * 40, [], [], 0, 0.0, 20.0, 20.0, at=0.4))
+    told = explain(policy, stats)
+    assert told.speedup == pytest.approx(2.0)
+    assert told.advice is None
+    assert told.break_even is not None
+    assert 0.1 < told.break_even < 0.7
