@@ -109,7 +109,9 @@ def holding_interrupts() -> Iterator[Callable[[], bool]]:
     Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that says
     whether Ctrl-C was pressed, so that a callback can end the call early.
     """
-    if threading.current_thread() is not threading.main_thread():
+    on_main = threading.current_thread() is threading.main_thread()
+    # Where Ctrl-C is ignored (nohup) or somebody else's business, it stays so.
+    if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return
     pressed: list[int] = []

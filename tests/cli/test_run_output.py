@@ -169,6 +169,8 @@ def started(*arguments: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "specli", "run", *arguments, "hello"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell's background job hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

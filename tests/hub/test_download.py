@@ -176,6 +176,8 @@ def test_one_failing_file_calls_the_others_off_and_is_the_one_reported(hub: Fake
 
 
 def _pull() -> None:
+    # A shell's background job hands down that Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pull([TINY])
 
 

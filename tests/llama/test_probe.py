@@ -55,6 +55,7 @@ def test_the_log_is_kept_from_the_screen_unless_asked_for(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tiny_gguf.write(tmp_path / "model.gguf", tiny_gguf.llama_bytes())
+    library.show_log(False)
     Model(path).close()
     assert capfd.readouterr().err == ""
     library.show_log(True)
