@@ -103,7 +103,9 @@ def _decoded(
     found = re.search(r"decoded\s+(\d+) tokens in\s+[\d.]+ seconds, speed:\s+([\d.]+)", both)
     if found is None:
         sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
-    return Spoken(text=said.out, predicted=int(found[1]), per_second=float(found[2]))
+    # The last round may go past the limit; nobody asked for those tokens, and we stop before them.
+    predicted = min(int(found[1]), tokens)
+    return Spoken(said.out, predicted, predicted / int(found[1]) * float(found[2]))
 
 
 def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int) -> Spoken:

@@ -35,11 +35,9 @@ def estimate(told: Explanation) -> str | None:
     if told.speedup is None:
         return None
     rounds = told.plain_rounds
-    basis = f"measured in {rounds} plain rounds" if rounds else "as probed before the run"
-    return (
-        f"estimated {told.speedup:.2f}x of plain decoding, "
-        f"at {told.target_ms[1]:.1f} ms for a plain token ({basis})"
-    )
+    basis = f"measured in {rounds} of the rounds" if rounds else "as probed before"
+    one = f"{told.target_ms[1]:.1f} ms a token, {basis}"
+    return f"estimated {told.speedup:.2f}x of plain decoding ({one})"
 
 
 def _curve(title: str, points: dict[int, float]) -> RenderableType:
