@@ -93,12 +93,6 @@ class CostModel:
         }
 
 
-@dataclass(slots=True)
-class _Measured:
-    sizes: list[int] = field(default_factory=list)
-    ms: list[float] = field(default_factory=list)
-
-
 def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
     """Time batches of growing size on sequence 0, which must be empty and is empty again after.
 
@@ -106,7 +100,8 @@ def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: floa
     cost of the model. Stops at the first point that no longer fits into `seconds`, context or
     batch; at least two points are measured. `token` is any token of the vocabulary.
     """
-    measured = _Measured()
+    sizes: list[int] = []
+    ms: list[float] = []
     began = perf_counter()
     past = min(64, decoder.n_ctx // 4)
     _timed(decoder, token, 0, past)
@@ -115,14 +110,14 @@ def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: floa
         if size > decoder.n_batch or past + size > decoder.n_ctx:
             break
         left = seconds - (perf_counter() - began)
-        last = measured.ms[-1] / 1000 if measured.ms else 0.0
-        if len(measured.sizes) >= 2 and left < 2 * last:
+        last = ms[-1] / 1000 if ms else 0.0
+        if len(sizes) >= 2 and left < 2 * last:
             break
         repeats = 3 if size == 1 else 2 if size <= 8 else 1
-        measured.sizes.append(size)
-        measured.ms.append(min(_timed(decoder, token, past, size) for _ in range(repeats)))
+        sizes.append(size)
+        ms.append(min(_timed(decoder, token, past, size) for _ in range(repeats)))
     decoder.rollback(0, 0)
-    return Curve(measured.sizes, measured.ms)
+    return Curve(sizes, ms)
 
 
 def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:

@@ -201,9 +201,3 @@ def build_id() -> str:
     """Names the library build: measurements and made files of another build are not reused."""
     version = llama_cpp.llama_version().decode()
     return f"llama-cpp-python {llama_cpp.__version__}, llama.cpp {version}"
-
-
-def system_info() -> str:
-    """llama.cpp's own line about backends and CPU features."""
-    start()
-    return llama_cpp.llama_print_system_info().decode("utf-8", "replace")

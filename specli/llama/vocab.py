@@ -17,8 +17,6 @@ class Vocab:
         self.size: int = llama_cpp.llama_vocab_n_tokens(handle)
         self.bos: int = llama_cpp.llama_vocab_bos(handle)
         self.eos: int = llama_cpp.llama_vocab_eos(handle)
-        self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(handle)
-        self.adds_eos: bool = llama_cpp.llama_vocab_get_add_eos(handle)
         self.kind: int = llama_cpp.llama_vocab_type(handle)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
