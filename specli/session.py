@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,6 +92,14 @@ class Setup:
     slots: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """An engine on loaded models, and the policy that decides its rounds."""
+
+    engine: Engine
+    policy: Policy
+
+
 def physical_cores() -> int:
     """Physical cores that this process may run on; hyper-threads only slow llama.cpp down."""
     physical = psutil.cpu_count(logical=False) or 1
@@ -113,6 +122,8 @@ class Session:
         Raises ModelFileError, PairIncompatibleError, MemoryShortError and LoadError.
         """
         self.setup = setup
+        self._records = records
+        self._knowledge: tuple[CostModel, Calibration] | None = None
         target_header = check_file(setup.target)
         draft_header = None
         if setup.draft is not None:
@@ -140,14 +151,10 @@ class Session:
                 )
             self._stack = stack.pop_all()
         try:
-            vocab = self.target_model.vocab
-            self._prediction = vocab.tokenize(
-                setup.prediction or "", add_special=False, parse_special=False
-            )
             # One for the whole session: later texts draft from earlier ones.
             self._suffix = SuffixDrafter() if setup.suffix else None
             self._lookup = self._lookup_drafter() if setup.lookup else None
-            self.policy = self._policy(records)
+            self.policy = self._policy()
         except BaseException:
             self.close()
             raise
@@ -167,30 +174,50 @@ class Session:
             ),
         )
 
-    def drafter(self) -> Drafter | None:
-        """A new drafter as the set-up asks for, or None where it asks for none."""
-        cheap: list[Drafter] = []
-        ngram = self.setup.ngram
-        if ngram is not None:
-            cheap.append(NgramDrafter(size_n=ngram.size, size_m=ngram.draft_max))
-        if self._prediction:
-            cheap.append(PredictionDrafter(self._prediction))
-        if self._suffix is not None:
-            cheap.append(self._suffix)
-        if self._lookup is not None:
-            cheap.append(self._lookup)
-        model = DraftModel(self.draft) if self.draft is not None else None
-        return Cascade(cheap, model) if cheap or model is not None else None
-
     def engine(self) -> Engine:
         """A new engine on the loaded models; one at a time, since they share the caches."""
-        return Engine(
-            self.target,
-            self.target_model.vocab,
-            self.drafter(),
-            self.policy,
-            slots=self.setup.slots,
-        )
+        drafter = self._drafter(self.setup, self._suffix, self._lookup)
+        return self._engine(drafter, self.policy)
+
+    def arranged(self, setup: Setup) -> Arranged:
+        """The session's models under other drafters and another policy, for comparisons.
+
+        `setup` differs from the session's in nothing but what drafts and how far. Nothing that
+        was learned from texts goes back: costs and calibration are copies of what the session
+        knows.
+
+        Raises ValueError when more than that differs.
+        """
+        if _undrafted(setup) != _undrafted(self.setup):
+            raise ValueError("only drafters and policy may differ from the session's set-up")
+        suffix = SuffixDrafter() if setup.suffix else None
+        lookup = LookupDrafter() if setup.lookup else None
+        drafter = self._drafter(setup, suffix, lookup)
+        if setup.policy is not None or drafter is None:
+            policy: Policy = setup.policy or FixedPolicy(draft_max=0)
+        else:
+            policy = AdaptivePolicy(*deepcopy(self._known()))
+        return Arranged(self._engine(drafter, policy), policy)
+
+    def _engine(self, drafter: Drafter | None, policy: Policy) -> Engine:
+        return Engine(self.target, self.target_model.vocab, drafter, policy, slots=self.setup.slots)
+
+    def _drafter(
+        self, setup: Setup, suffix: SuffixDrafter | None, lookup: LookupDrafter | None
+    ) -> Drafter | None:
+        cheap: list[Drafter] = []
+        if setup.ngram is not None:
+            cheap.append(NgramDrafter(size_n=setup.ngram.size, size_m=setup.ngram.draft_max))
+        if setup.prediction:
+            vocab = self.target_model.vocab
+            expected = vocab.tokenize(setup.prediction, add_special=False, parse_special=False)
+            if expected:
+                cheap.append(PredictionDrafter(expected))
+        cheap += [drafter for drafter in (suffix, lookup) if drafter is not None]
+        model = None
+        if setup.draft is not None and self.draft is not None:
+            model = DraftModel(self.draft)
+        return Cascade(cheap, model) if cheap or model is not None else None
 
     def _lookup_drafter(self) -> LookupDrafter:
         path = self.setup.lookup_cache
@@ -200,25 +227,30 @@ class Session:
         self._stack.callback(lambda: save_counts(path, drafter.cache))
         return drafter
 
-    def _policy(self, records: Path) -> Policy:
+    def _policy(self) -> Policy:
         setup = self.setup
         drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup or setup.prediction
         if setup.policy is not None or not drafts:
             return setup.policy or FixedPolicy(draft_max=0)
-        files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
-        placements = [setup.target_placement, setup.draft_placement]
-        circumstances = [
-            library.build_id(),
-            setup.flash_attention,
-            str(physical_cores()),
-            *(repr(placement) for placement in placements),
-        ]
-        path = record_path(records, files, circumstances)
-        known = None if setup.recalibrate else load(path)
-        cost, calibration = known or (self._measured(), Calibration())
-        policy = AdaptivePolicy(cost, calibration)
-        self._stack.callback(save, path, cost, calibration)
-        return policy
+        return AdaptivePolicy(*self._known())
+
+    def _known(self) -> tuple[CostModel, Calibration]:
+        """Costs and calibration of this pair: from the record, or measured; kept at the end."""
+        if self._knowledge is None:
+            setup = self.setup
+            files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
+            circumstances = [
+                library.build_id(),
+                setup.flash_attention,
+                str(physical_cores()),
+                repr(setup.target_placement),
+                repr(setup.draft_placement),
+            ]
+            path = record_path(self._records, files, circumstances)
+            known = None if setup.recalibrate else load(path)
+            self._knowledge = known or (self._measured(), Calibration())
+            self._stack.callback(save, path, *self._knowledge)
+        return self._knowledge
 
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""
@@ -263,6 +295,21 @@ def _context_size(setup: Setup, header: Header) -> int:
     if setup.n_ctx is None:
         return min(DEFAULT_CONTEXT, limit)
     return setup.n_ctx or limit
+
+
+def _undrafted(setup: Setup) -> Setup:
+    """A set-up without what `Session.arranged` may change."""
+    return replace(
+        setup,
+        draft=None,
+        ngram=None,
+        policy=None,
+        suffix=False,
+        lookup=False,
+        lookup_cache=None,
+        prediction=None,
+        recalibrate=False,
+    )
 
 
 def _require_memory(setup: Setup, target: Header, draft: Header | None, n_ctx: int) -> None:

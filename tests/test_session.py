@@ -23,6 +23,7 @@ from specli.errors import (
     PairIncompatibleError,
     UsageError,
 )
+from specli.events import Round
 from specli.llama.context import Context
 from specli.llama.model import Model
 from specli.llama.probe import probe
@@ -99,6 +100,38 @@ def test_every_way_of_drafting_gives_the_same_text(
     with Session(replace(setup, **drafting), records) as session:  # type: ignore[arg-type]
         assert text(session) == text(session, speculate=False)
         assert len(text(session)) == 30
+
+
+def arranged_text(session: Session, setup: Setup) -> list[int]:
+    engine = session.arranged(setup).engine
+    engine.submit(GenerationRequest(PROMPT, max_tokens=30, ignore_end=True))
+    return [token for event in engine.run() if isinstance(event, Round) for token in event.tokens]
+
+
+def test_one_session_compares_several_ways_of_drafting(setup: Setup, records: Path) -> None:
+    ways = [
+        replace(setup, policy=None, suffix=True),
+        replace(setup, draft=None, policy=None),
+        replace(setup, draft=None, ngram=NgramSettings(size=2, draft_max=4)),
+        setup,
+    ]
+    with Session(setup, records) as session:
+        texts = [arranged_text(session, way) for way in ways]
+        assert all(one == text(session) for one in texts)
+
+
+def test_what_a_comparison_learns_stays_with_it(setup: Setup, records: Path) -> None:
+    adaptive = replace(setup, policy=None)
+    with Session(adaptive, records) as session:
+        assert isinstance(session.policy, AdaptivePolicy)
+        before = session.policy.cost.as_dict()
+        arranged_text(session, adaptive)
+        assert session.policy.cost.as_dict() == before
+
+
+def test_a_comparison_on_other_models_or_contexts_is_refused(setup: Setup, records: Path) -> None:
+    with Session(setup, records) as session, pytest.raises(ValueError, match="only drafters"):
+        session.arranged(replace(setup, n_ctx=64))
 
 
 def test_models_and_contexts_are_closed_once_and_contexts_first(
