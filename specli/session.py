@@ -86,7 +86,8 @@ class Setup:
     lookup_cache: Path | None = None
     """A file of n-gram counts that the lookup drafter starts from and adds to."""
     prediction: str | None = None
-    """Text that the answer is expected to repeat in part."""
+    """Text that an answer is expected to repeat in part, where its request does not say so
+    itself; with None, requests' own predictions are not drafted from either."""
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int = 1
@@ -208,11 +209,10 @@ class Session:
         cheap: list[Drafter] = []
         if setup.ngram is not None:
             cheap.append(NgramDrafter(size_n=setup.ngram.size, size_m=setup.ngram.draft_max))
-        if setup.prediction:
+        if setup.prediction is not None:
             vocab = self.target_model.vocab
             expected = vocab.tokenize(setup.prediction, add_special=False, parse_special=False)
-            if expected:
-                cheap.append(PredictionDrafter(expected))
+            cheap.append(PredictionDrafter(expected))
         cheap += [drafter for drafter in (suffix, lookup) if drafter is not None]
         model = None
         if setup.draft is not None and self.draft is not None:
@@ -229,8 +229,8 @@ class Session:
 
     def _policy(self) -> Policy:
         setup = self.setup
-        drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup or setup.prediction
-        if setup.policy is not None or not drafts:
+        drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup
+        if setup.policy is not None or not (drafts or setup.prediction is not None):
             return setup.policy or FixedPolicy(draft_max=0)
         return AdaptivePolicy(*self._known())
 

@@ -27,9 +27,9 @@ class Cascade:
     def native_ns(self) -> int:
         return sum(drafter.native_ns for drafter in self._drafters)
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         for drafter in self._drafters:
-            drafter.begin(seq, prompt)
+            drafter.begin(seq, prompt, prediction)
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         best = [Proposal() for _ in requests]

@@ -64,7 +64,7 @@ class LookupDrafter:
         self._counted: dict[int, int] = {}
         """How many tokens of each sequence have been counted."""
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         self._own[seq] = {}
         self._counted[seq] = 0
         self._count(seq, prompt)

@@ -41,7 +41,7 @@ class DraftModel:
     def native_ns(self) -> int:
         return self._decoder.native_ns
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         """Decode the prompt but for its last token, reusing what the cache has of it."""
         if seq not in self._cached:
             self._cached[seq] = []

@@ -41,7 +41,7 @@ class NgramDrafter:
         self._size_m = size_m
         self._indexes: dict[int, _Index] = {}
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         self._indexes[seq] = _Index()
         self._index(seq, prompt)
 

@@ -35,10 +35,21 @@ LEARNING = 0.05
 """Weight of the newest token in the rates of agreement."""
 
 
+class _Expected:
+    """A prediction, and behind which places each token stands in it."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self.tokens = tokens
+        self.places: dict[int, list[int]] = {}
+        for place, token in enumerate(tokens, 1):
+            self.places.setdefault(token, []).append(place)
+
+
 @dataclass(slots=True)
 class _Following:
-    """How one sequence follows the prediction."""
+    """How one sequence follows its prediction."""
 
+    expected: _Expected
     answer: list[int] = field(default_factory=list)
     """Its last tokens, as many as are compared."""
     place: int = 0
@@ -52,21 +63,17 @@ class _Following:
 
 
 class PredictionDrafter:
-    """Drafts `tokens`, in step with what the answer really says."""
+    """Drafts a sequence's own prediction, or else `tokens`, in step with what the answer says."""
 
     name: Source = "prediction"
     native_ns = 0
 
-    def __init__(self, tokens: list[int]) -> None:
-        self._tokens = tokens
-        self._places: dict[int, list[int]] = {}
-        """Behind each occurrence of a token."""
-        for place, token in enumerate(tokens, 1):
-            self._places.setdefault(token, []).append(place)
+    def __init__(self, tokens: Sequence[int] = ()) -> None:
+        self._expected = _Expected(tokens)
         self._following: dict[int, _Following] = {}
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:  # noqa: ARG002
-        self._following[seq] = _Following()
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
+        self._following[seq] = _Following(_Expected(prediction) if prediction else self._expected)
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """The prediction from the present place on; nothing when it has been used up."""
@@ -86,15 +93,17 @@ class PredictionDrafter:
 
     def _candidates(self, following: _Following) -> Iterator[tuple[int, float]]:
         matched = following.matched
-        for token in self._tokens[following.place : following.place + LONGEST_DRAFT]:
+        tokens = following.expected.tokens
+        for token in tokens[following.place : following.place + LONGEST_DRAFT]:
             yield token, following.rates[_stage(matched)]
             matched += 1
 
     def _follow(self, following: _Following, token: int) -> None:
         following.answer.append(token)
         del following.answer[:-LONGEST_MATCH]
-        if following.place < len(self._tokens):
-            agrees = self._tokens[following.place] == token
+        tokens = following.expected.tokens
+        if following.place < len(tokens):
+            agrees = tokens[following.place] == token
             stage = _stage(following.matched)
             following.rates[stage] += LEARNING * (agrees - following.rates[stage])
             following.place += 1
@@ -112,13 +121,13 @@ class PredictionDrafter:
         Near is near the last trusted place (tokens were inserted or left out) or near the guess
         (tokens were replaced one for one).
         """
-        places = self._places.get(following.answer[-1], [])
+        places = following.expected.places.get(following.answer[-1], [])
         guess = following.place
         middle = bisect_left(places, following.trusted + 1)
         best = 0.0
         for place in places[max(0, middle - MOST_PLACES) : middle + MOST_PLACES]:
             distance = min(abs(place - 1 - following.trusted), abs(place - guess))
-            matched = self._matched(following.answer, place)
+            matched = _matched(following.expected.tokens, following.answer, place)
             score = matched - log2(1 + distance) / REACH
             if score > best:
                 best = score
@@ -126,12 +135,14 @@ class PredictionDrafter:
         if following.matched >= TRUSTED:
             following.trusted = following.place
 
-    def _matched(self, answer: list[int], place: int) -> int:
-        matched = 0
-        most = min(len(answer), place)
-        while matched < most and self._tokens[place - 1 - matched] == answer[-1 - matched]:
-            matched += 1
-        return matched
+
+def _matched(tokens: Sequence[int], answer: list[int], place: int) -> int:
+    """How many tokens before `place` equal the end of `answer`."""
+    matched = 0
+    most = min(len(answer), place)
+    while matched < most and tokens[place - 1 - matched] == answer[-1 - matched]:
+        matched += 1
+    return matched
 
 
 def _stage(matched: int) -> int:

@@ -86,8 +86,8 @@ class Drafter(Protocol):
     def native_ns(self) -> int:
         """Nanoseconds spent inside llama.cpp so far; 0 for a drafter without a model."""
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
-        """A sequence starts with `prompt`."""
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
+        """A sequence starts with `prompt`; its answer may resemble `prediction`."""
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """One proposal per request, in order; an empty one where there is nothing to say."""

@@ -124,7 +124,7 @@ class SuffixDrafter:
         """Tokens kept of earlier answers."""
         return len(self._shared)
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None:
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         self._indexes[seq] = _Index()
         self._indexes[seq].extend(prompt)
         self._answers[seq] = [], len(prompt)

@@ -237,7 +237,7 @@ class Engine:
             if sequence.cached == len(sequence.tokens) - 1:
                 sequence.drafting = True
                 if self._drafter is not None and sequence.request.speculate:
-                    self._drafter.begin(sequence.slot, sequence.tokens)
+                    self._drafter.begin(sequence.slot, sequence.tokens, sequence.request.prediction)
             at = perf_counter()
             events.append(
                 Prefilled(

@@ -13,8 +13,9 @@ from specli.sampling.params import SamplingParams
 class GenerationRequest:
     """A prompt in tokens and how to continue it.
 
-    `max_tokens` None means until the context is full. `speculate` False decodes plainly. With
-    `margins`, rounds say how close each choice was.
+    `max_tokens` None means until the context is full. `prediction` is text that the answer is
+    expected to repeat in part. `speculate` False decodes plainly. With `margins`, rounds say how
+    close each choice was.
     """
 
     prompt: list[int]
@@ -23,6 +24,7 @@ class GenerationRequest:
     stops: tuple[str, ...] = ()
     ignore_end: bool = False
     grammar: GrammarState | None = None
+    prediction: tuple[int, ...] = ()
     speculate: bool = True
     margins: bool = False
 

@@ -63,3 +63,11 @@ def test_a_text_in_circles_is_mostly_drafted(name: str) -> None:
     requests = [GenerationRequest([1, 2], max_tokens=100, ignore_end=True)]
     _, accepted = generated(DRAFTERS[name](), requests, seed=3)
     assert accepted > 60
+
+
+def test_a_prediction_of_the_request_reaches_its_drafter() -> None:
+    (answer,), _ = generated(None, [GenerationRequest([2, 1], max_tokens=30, ignore_end=True)], 3)
+    told = GenerationRequest([2, 1], max_tokens=30, ignore_end=True, prediction=tuple(answer))
+    (text,), accepted = generated(PredictionDrafter(), [told], 3)
+    assert text == answer
+    assert accepted > 20

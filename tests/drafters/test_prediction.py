@@ -144,3 +144,12 @@ def test_sequences_follow_the_prediction_independently() -> None:
     drafter.end(0)
     drafter.begin(0, PROMPT)
     assert drafter.propose([request(PROMPT, 0, 1)])[0].tokens == [TEXT[0]]
+
+
+def test_a_sequence_with_a_prediction_of_its_own_follows_that() -> None:
+    drafter = PredictionDrafter(TEXT)
+    drafter.begin(0, PROMPT, NEW)
+    drafter.begin(1, PROMPT)
+    own, common = drafter.propose([request(PROMPT, 0, 1), request(PROMPT, 1, 1)])
+    assert own.tokens == [NEW[0]]
+    assert common.tokens == [TEXT[0]]

@@ -49,7 +49,7 @@ class Oracle:
     _behind: int = 1
     _last: int | None = None
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None: ...
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None: ...
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         proposals = []

@@ -35,7 +35,7 @@ class Canned:
         self.observed: list[tuple[int, int]] = []
         self.ended: list[int] = []
 
-    def begin(self, seq: int, prompt: Sequence[int]) -> None: ...
+    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None: ...
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         proposals = []
