@@ -42,7 +42,7 @@ class _Record(BaseModel):
     acceptance: dict[str, list[list[float]]] = {}
 
 
-_VERSION = 1
+_VERSION = 2
 
 
 def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,7 @@ from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.adaptive import AdaptivePolicy
 from specli.engine.calibration import Calibration
-from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, measure
+from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, Curve, measure, undisturbed
 from specli.engine.engine import Engine
 from specli.engine.policy import FixedPolicy, Policy
 from specli.gguf.check import check_file
@@ -44,6 +45,8 @@ AUTO_SNAPSHOTS = 16
 """Steps of recurrent rollback asked for where the draft length is decided round by round."""
 
 PROBE_SECONDS = 1.0
+SLOW_PROBE = 3.0
+"""Seconds of measuring that a user is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class Session:
         """
         self.setup = setup
         self._records = records
+        self._notice = notice
         self._knowledge: tuple[CostModel, Calibration] | None = None
         target_header = check_file(setup.target)
         draft_header = None
@@ -249,16 +253,36 @@ class Session:
             path = record_path(self._records, files, circumstances)
             known = None if setup.recalibrate else load(path)
             self._knowledge = known or (self._measured(), Calibration())
-            self._stack.callback(save, path, *self._knowledge)
+            self._stack.callback(_keep, path, *self._knowledge)
         return self._knowledge
 
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""
-        token = max(self.target_model.vocab.eos, 0)
+        began = perf_counter()
         draft = None
         if self.draft is not None:
-            draft = measure(self.draft, DRAFT_POINTS, token, PROBE_SECONDS / 4)
-        return CostModel(measure(self.target, POINTS, token, PROBE_SECONDS), draft)
+            draft = self._timed(self.draft, DRAFT_POINTS, PROBE_SECONDS / 4)
+        cost = CostModel(self._timed(self.target, POINTS, PROBE_SECONDS), draft)
+        if not undisturbed(cost.target):
+            self._notice(
+                "the machine was busy while the cost of drafting was measured; "
+                "it will be measured again next time"
+            )
+        elif perf_counter() - began > SLOW_PROBE:
+            self._notice(
+                f"what drafting costs with these models was measured in "
+                f"{perf_counter() - began:.0f} s, and is kept for the next time"
+            )
+        return cost
+
+    def _timed(self, context: Context, points: tuple[int, ...], seconds: float) -> Curve:
+        """A curve; measured a second time where other work disturbed the first."""
+        token = max(self.target_model.vocab.eos, 0)
+        curve = measure(context, points, token, seconds)
+        if undisturbed(curve):
+            return curve
+        again = measure(context, points, token, seconds)
+        return again if undisturbed(again) else curve.fastest(again)
 
     def grammar(self, gbnf: str) -> Grammar:
         """A grammar at its start, closed with the session. Raises UsageError for a bad one."""
@@ -295,6 +319,12 @@ def _context_size(setup: Setup, header: Header) -> int:
     if setup.n_ctx is None:
         return min(DEFAULT_CONTEXT, limit)
     return setup.n_ctx or limit
+
+
+def _keep(path: Path, cost: CostModel, calibration: Calibration) -> None:
+    """Keep what is known for the next time, unless a busy machine has spoilt it."""
+    if undisturbed(cost.target):
+        save(path, cost, calibration)
 
 
 def _undrafted(setup: Setup) -> Setup:

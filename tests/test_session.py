@@ -12,7 +12,7 @@ import pytest
 from specli import session as session_module
 from specli.cli.follow import Silent, follow
 from specli.engine.adaptive import AdaptivePolicy
-from specli.engine.cost import measure
+from specli.engine.cost import Curve
 from specli.engine.policy import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import (
@@ -187,7 +187,7 @@ def test_costs_are_measured_once_and_again_when_asked(
 
     def counting(*given: object) -> object:
         measured.append(given[0])
-        return measure(*given)  # type: ignore[arg-type]
+        return Curve([1, 2, 4], [1.0, 1.5, 2.0])
 
     monkeypatch.setattr(session_module, "measure", counting)
     adaptive = replace(setup, policy=None)
@@ -197,6 +197,19 @@ def test_costs_are_measured_once_and_again_when_asked(
             assert isinstance(session.policy, AdaptivePolicy)
         counts.append(len(measured))
     assert counts == [2, 2, 4]
+
+
+def test_costs_measured_on_a_busy_machine_are_told_and_not_kept(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        session_module, "measure", lambda *_given: Curve([1, 2, 4], [1.0, 9.0, 10.0])
+    )
+    told: list[str] = []
+    with Session(replace(setup, policy=None), tmp_path, told.append):
+        pass
+    assert any("busy" in sentence for sentence in told)
+    assert not list(tmp_path.glob("pair-*"))
 
 
 def test_a_device_that_does_not_exist_is_a_usage_error(setup: Setup, records: Path) -> None:

@@ -20,6 +20,14 @@ POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 
 DRAFT_POINTS = (1, 2, 4, 8, 16)
 
+_FIRST_SIZES = (1, 2, 4, 8, 16)
+_LEAST_SIZE = 4
+_PATIENCE = 5.0
+"""Seconds after which a slow model gets no further point."""
+_MOST_REPEATS = 3
+_TWICE = 2.6
+"""Small quantised models, whose single row has a kernel of its own, come to 2.2."""
+
 _FACTOR_STEP = 0.1
 _POINT_STEP = 0.03
 _FIRST_POINT_STEP = 0.4
@@ -52,6 +60,16 @@ class Curve:
         left, right = self.sizes[place - 1], self.sizes[place]
         slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
         return self.factor * (self.ms[place - 1] + slope * (tokens - left))
+
+    def fastest(self, other: Curve) -> Curve:
+        """A curve of the sizes in both, each with the shorter of its two times."""
+        times = dict(zip(other.sizes, other.ms, strict=True))
+        both = [
+            (size, min(ms, times[size]))
+            for size, ms in zip(self.sizes, self.ms, strict=True)
+            if size in times
+        ]
+        return Curve([size for size, _ms in both], [ms for _size, ms in both])
 
     def observe(self, tokens: int, ms: float) -> None:
         """Learn from one batch of `tokens` that took `ms`."""
@@ -96,28 +114,49 @@ class CostModel:
 def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
     """Time batches of growing size on sequence 0, which must be empty and is empty again after.
 
-    Small batches are timed more than once and the fastest counts: what a busy machine adds is no
-    cost of the model. Stops at the first point that no longer fits into `seconds`, context or
-    batch; at least two points are measured. `token` is any token of the vocabulary.
+    Powers of two up to 16 come first, because a curve without them decides wrongly: only a model
+    of many seconds stops at 4. `seconds` bounds what follows: the points between, then all again,
+    small ones first. The fastest time of a size counts: what a busy machine adds is no cost of the
+    model. Points that context or batch cannot hold are left out. `token` is any token of the
+    vocabulary.
     """
-    sizes: list[int] = []
-    ms: list[float] = []
     began = perf_counter()
     past = min(64, decoder.n_ctx // 4)
+    most = min(decoder.n_batch, decoder.n_ctx - past)
     _timed(decoder, token, 0, past)
     _timed(decoder, token, past, 1)
-    for size in points:
-        if size > decoder.n_batch or past + size > decoder.n_ctx:
-            break
-        left = seconds - (perf_counter() - began)
-        last = ms[-1] / 1000 if ms else 0.0
-        if len(sizes) >= 2 and left < 2 * last:
-            break
-        repeats = 3 if size == 1 else 2 if size <= 8 else 1
-        sizes.append(size)
-        ms.append(min(_timed(decoder, token, past, size) for _ in range(repeats)))
+    sizes = [size for size in points if size <= most]
+    best: dict[int, float] = {}
+    for size in (size for size in sizes if size in _FIRST_SIZES):
+        if size <= _LEAST_SIZE or perf_counter() - began < _PATIENCE:
+            best[size] = _timed(decoder, token, past, size)
+    between = [size for size in sizes if size not in best]
+    for size in (*between, *(sizes * _MOST_REPEATS)):
+        expected = _expected(best, size)
+        if perf_counter() - began + expected / 1000 > seconds:
+            if size in best:
+                break
+            continue
+        took = _timed(decoder, token, past, size)
+        best[size] = min(took, best.get(size, took))
     decoder.rollback(0, 0)
-    return Curve(sizes, ms)
+    measured = sorted(best)
+    return Curve(measured, [best[size] for size in measured])
+
+
+def _expected(best: dict[int, float], size: int) -> float:
+    """Milliseconds that a size is expected to take, from those that were timed."""
+    return best.get(size) or min(ms * max(1.0, size / known) for known, ms in best.items())
+
+
+def undisturbed(curve: Curve) -> bool:
+    """Whether a measured curve can be a model's, and not that of a machine busy with other work.
+
+    Twice the tokens never take much more than twice the time.
+    """
+    times = dict(zip(curve.sizes, curve.ms, strict=True))
+    doubled = [(ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
+    return all(twice < _TWICE * once for once, twice in doubled)
 
 
 def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:

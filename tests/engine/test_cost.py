@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specli.engine.calibration import Calibration
-from specli.engine.cost import POINTS, CostModel, Curve, measure
+from specli.engine.cost import POINTS, CostModel, Curve, measure, undisturbed
 from specli.measured import load, record_path, save
 from tests.fakes import FakeDecoder, hashed
 
@@ -62,11 +63,51 @@ def test_measuring_leaves_an_empty_sequence_behind(monkeypatch: pytest.MonkeyPat
     assert decoder.seen[0] == []
 
 
-def test_measuring_stops_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(10_000))
-    monkeypatch.setattr("specli.engine.cost.perf_counter", lambda: float(next(clock)))
-    decoder = FakeDecoder(hashed(1), n_ctx=400, n_batch=64)
-    assert measure(decoder, POINTS, 3, 12.0).sizes == [1, 2]
+class Clocked(FakeDecoder):
+    """A decoder on a clock of its own: `ms(k)` milliseconds for the n-th batch, of k tokens."""
+
+    def __init__(self, ms: Callable[[int, int], float], monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(hashed(1), n_ctx=400, n_batch=64)
+        self.now = 0.0
+        self._ms = ms
+        monkeypatch.setattr("specli.engine.cost.perf_counter", lambda: self.now)
+
+    def decode(self) -> None:
+        self.now += self._ms(len(self._pending), self.calls) / 1000
+        super().decode()
+
+
+def test_powers_of_two_are_measured_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Clocked(lambda size, _call: 10.0 + size, monkeypatch)
+    assert measure(decoder, POINTS, 3, 0.0).sizes == [1, 2, 4, 8, 16]
+
+
+def test_a_model_of_seconds_is_measured_at_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Clocked(lambda size, _call: 4000.0 + size, monkeypatch)
+    assert measure(decoder, POINTS, 3, 1.0).sizes == [1, 2, 4]
+
+
+def test_what_time_is_left_goes_to_the_points_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Clocked(lambda size, _call: 10.0 + size, monkeypatch)
+    curve = measure(decoder, POINTS, 3, 10.0)
+    assert curve.sizes == list(POINTS)
+    assert curve.ms == pytest.approx([10.0 + size for size in POINTS])
+
+
+def test_a_hiccup_while_measuring_is_no_cost_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = Clocked(lambda size, call: 10.0 + size + 500 * (call == 3), monkeypatch)
+    curve = measure(decoder, POINTS, 3, 2.0)
+    assert curve(2) == pytest.approx(12)
+
+
+def test_twice_the_tokens_never_take_thrice_the_time() -> None:
+    assert undisturbed(Curve([1, 2, 4, 8], [7.0, 15.0, 19.0, 26.0]))
+    assert not undisturbed(Curve([1, 2, 4, 8], [23.0, 66.0, 70.0, 80.0]))
+
+
+def test_of_two_disturbed_measurements_the_faster_time_of_each_size_counts() -> None:
+    first, second = Curve([1, 2, 4], [10.0, 40.0, 41.0]), Curve([1, 2], [30.0, 31.0])
+    assert first.fastest(second).ms == [10.0, 31.0]
 
 
 def test_a_drafter_that_has_shown_nothing_is_believed_a_matching_one_less() -> None:
