@@ -128,7 +128,7 @@ class Session:
         self.setup = setup
         self._records = records
         self._notice = notice
-        self._knowledge: tuple[CostModel, Calibration] | None = None
+        self._knowledge: dict[Path, tuple[CostModel, Calibration]] = {}
         target_header = check_file(setup.target)
         draft_header = None
         if setup.draft is not None:
@@ -204,6 +204,18 @@ class Session:
             policy = AdaptivePolicy(*deepcopy(self._known()))
         return Arranged(self._engine(drafter, policy), policy)
 
+    def use_threads(self, target: int | None, draft: int | None) -> None:
+        """Go on with other thread counts on the same contexts; None is one per physical core.
+
+        What is arranged from here on has the costs of these threads. `policy` keeps its own.
+        """
+        target_place = replace(self.setup.target_placement, threads=target)
+        draft_place = replace(self.setup.draft_placement, threads=draft)
+        self.target.use_threads(target or physical_cores())
+        if self.draft is not None:
+            self.draft.use_threads(draft or physical_cores())
+        self.setup = replace(self.setup, target_placement=target_place, draft_placement=draft_place)
+
     def _engine(self, drafter: Drafter | None, policy: Policy) -> Engine:
         return Engine(self.target, self.target_model.vocab, drafter, policy, slots=self.setup.slots)
 
@@ -240,21 +252,25 @@ class Session:
 
     def _known(self) -> tuple[CostModel, Calibration]:
         """Costs and calibration of this pair: from the record, or measured; kept at the end."""
-        if self._knowledge is None:
-            setup = self.setup
-            files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
-            circumstances = [
-                library.build_id(),
-                setup.flash_attention,
-                str(physical_cores()),
-                repr(setup.target_placement),
-                repr(setup.draft_placement),
-            ]
-            path = record_path(self._records, files, circumstances)
+        setup = self.setup
+        files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
+        circumstances = [
+            library.build_id(),
+            setup.flash_attention,
+            str(physical_cores()),
+            repr(setup.target_placement),
+            repr(setup.draft_placement),
+        ]
+        path = record_path(self._records, files, circumstances)
+        if path not in self._knowledge:
             known = None if setup.recalibrate else load(path)
-            self._knowledge = known or (self._measured(), Calibration())
-            self._stack.callback(_keep, path, *self._knowledge)
-        return self._knowledge
+            if known is None:
+                # What a draft is worth does not depend on threads, what it costs does.
+                learned = [calibration for _cost, calibration in self._knowledge.values()]
+                known = (self._measured(), deepcopy(learned[-1]) if learned else Calibration())
+            self._knowledge[path] = known
+            self._stack.callback(_keep, path, *known)
+        return self._knowledge[path]
 
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""

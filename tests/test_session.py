@@ -199,6 +199,28 @@ def test_costs_are_measured_once_and_again_when_asked(
     assert counts == [2, 2, 4]
 
 
+def test_other_threads_have_other_costs_and_the_same_text(
+    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([1.0, 2.0, 3.0, 4.0])
+
+    def growing(*_given: object) -> Curve:
+        return Curve([1, 2], [next(times)] * 2)
+
+    monkeypatch.setattr(session_module, "measure", growing)
+    adaptive = replace(setup, policy=None)
+    costs, texts = [], []
+    with Session(adaptive, tmp_path) as session:
+        for target, draft in ((None, None), (1, 2), (None, None)):
+            session.use_threads(target, draft)
+            policy = session.arranged(session.setup).policy
+            assert isinstance(policy, AdaptivePolicy)
+            costs.append(policy.cost.target(1))
+            texts.append(arranged_text(session, session.setup))
+    assert costs == [2.0, 4.0, 2.0]
+    assert texts[0] == texts[1] == texts[2]
+
+
 def test_costs_measured_on_a_busy_machine_are_told_and_not_kept(
     setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,10 @@ class Context:
             raise ValueError("the context has been closed")
         return self._handle
 
+    def use_threads(self, threads: int) -> None:
+        """Compute with so many CPU threads from the next batch on."""
+        llama_cpp.llama_set_n_threads(self.handle, threads, threads)
+
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         """Append tokens to the batch; see `Decoder.add`. Raises DecodeError if it is full."""
         start = self._count
