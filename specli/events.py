@@ -173,6 +173,17 @@ class Stats:
         decoded = self.prompt_n - self.prompt_cached
         return 1000 * decoded / self.prompt_ms if self.prompt_ms else None
 
+    def report(self, text: str, finish: str) -> dict[str, object]:
+        """What every JSON object about a text says of it."""
+        return {
+            "text": text,
+            "finish_reason": finish,
+            "prompt_tokens": self.prompt_n,
+            "completion_tokens": self.predicted_n,
+            "timings": self.timings(),
+            "speculation": self.speculation(),
+        }
+
     def timings(self) -> dict[str, float | int | None]:
         """The figures under llama-server's names, times in milliseconds."""
         return {

@@ -13,6 +13,14 @@ SAMPLING = "Sampling"
 MACHINE = "Machine"
 OUTPUT = "Output"
 
+System = Annotated[
+    str | None,
+    typer.Option("--system", "-sys", "--system-prompt", metavar="TEXT", help="System message."),
+]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Send the prompt as it is, without a chat template.")
+]
+
 Profile = Annotated[
     str | None,
     typer.Option(

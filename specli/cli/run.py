@@ -9,13 +9,16 @@ from typing import Annotated
 import typer
 
 from specli.cli import flags
-from specli.cli.options import RunOptions, parse_draft_max, parse_gpu_layers, parse_logit_bias
+from specli.cli.options import RunOptions
+from specli.cli.run_options import taking_run_options
 from specli.errors import UsageError
 
 _PROMPTS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
 
 
+@taking_run_options
 def run(
+    *,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="The prompt; `-` reads it from stdin.")
     ] = None,
@@ -23,55 +26,16 @@ def run(
         Path | None,
         typer.Option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
     ] = None,
-    system: Annotated[
-        str | None,
-        typer.Option("--system", "-sys", "--system-prompt", metavar="TEXT", help="System message."),
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Send the prompt as it is, without a chat template.")
-    ] = False,
+    raw: flags.Raw = False,
     profile: flags.Profile = None,
-    model: flags.Model = None,
-    model_draft: flags.ModelDraft = None,
-    ctx_size: flags.ContextSize = None,
-    draft_max: flags.DraftMax = None,
-    draft_min: flags.DraftMin = None,
-    draft_p_min: flags.DraftPMin = None,
-    ngram: flags.Ngram = None,
-    ngram_size: flags.NgramSize = None,
-    ngram_draft: flags.NgramDraft = None,
+    options: RunOptions,
     no_draft: flags.NoDraft = False,
-    spec_type: flags.SpecType = None,
-    prediction: flags.Prediction = None,
-    lookup_cache: flags.LookupCache = None,
     recalibrate: flags.Recalibrate = False,
-    predict: flags.Predict = None,
-    temp: flags.Temp = None,
-    top_k: flags.TopK = None,
-    top_p: flags.TopP = None,
-    min_p: flags.MinP = None,
-    repeat_penalty: flags.RepeatPenalty = None,
-    presence_penalty: flags.PresencePenalty = None,
-    frequency_penalty: flags.FrequencyPenalty = None,
-    repeat_last_n: flags.RepeatLastN = None,
-    seed: flags.Seed = None,
-    logit_bias: flags.LogitBias = None,
     grammar: flags.Grammar = None,
     grammar_file: flags.GrammarFile = None,
     json_schema: flags.JsonSchema = None,
     stop: flags.Stop = None,
     ignore_eos: flags.IgnoreEos = False,
-    threads: flags.Threads = None,
-    threads_draft: flags.ThreadsDraft = None,
-    gpu_layers: flags.GpuLayers = None,
-    gpu_layers_draft: flags.GpuLayersDraft = None,
-    device: flags.Device = None,
-    device_draft: flags.DeviceDraft = None,
-    cache_type_k: flags.CacheTypeK = None,
-    cache_type_v: flags.CacheTypeV = None,
-    cache_type_k_draft: flags.CacheTypeKDraft = None,
-    cache_type_v_draft: flags.CacheTypeVDraft = None,
-    flash_attn: flags.FlashAttn = None,
     as_json: flags.Json = False,
     quiet: flags.Quiet = False,
     verbose: flags.Verbose = False,
@@ -82,45 +46,8 @@ def run(
 
     Without -m the embedded SmolLM2 pair is used, fetched on the first run.
     """
-    options = RunOptions(
-        model=model,
-        model_draft=model_draft,
-        ctx_size=ctx_size,
-        draft_max=parse_draft_max(draft_max),
-        draft_min=draft_min,
-        draft_p_min=draft_p_min,
-        ngram=ngram,
-        ngram_size=ngram_size,
-        ngram_draft=ngram_draft,
-        spec_type=spec_type,
-        lookup_cache=lookup_cache,
-        prediction=prediction,
-        predict=predict,
-        temp=temp,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repeat_penalty=repeat_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        repeat_last_n=repeat_last_n,
-        seed=seed,
-        logit_bias=parse_logit_bias(logit_bias or []),
-        threads=threads,
-        threads_draft=threads_draft,
-        gpu_layers=parse_gpu_layers("--gpu-layers", gpu_layers),
-        gpu_layers_draft=parse_gpu_layers("--gpu-layers-draft", gpu_layers_draft),
-        device=device,
-        device_draft=device_draft,
-        cache_type_k=cache_type_k,
-        cache_type_v=cache_type_v,
-        cache_type_k_draft=cache_type_k_draft,
-        cache_type_v_draft=cache_type_v_draft,
-        flash_attn=flash_attn,
-        system=system,
-    )
     text = read_prompt(prompt, file)
-    gbnf, schema = _constraint(grammar, grammar_file, json_schema)
+    gbnf, schema = read_constraint(grammar, grammar_file, json_schema)
 
     from specli.cli.generate import Task, generate
 
@@ -170,7 +97,7 @@ def _some(text: str, problem: str) -> str:
     return text
 
 
-def _constraint(
+def read_constraint(
     grammar: str | None, grammar_file: Path | None, json_schema: str | None
 ) -> tuple[str | None, str | None]:
     """(grammar, JSON schema), at most one of them set. Raises UsageError for more than one."""
