@@ -102,6 +102,12 @@ class FakeDecoder:
     def logits(self, row: int) -> Logits:
         return self._rows[row]
 
+    def watch_best(self, seq: int, wanted: bool) -> None:
+        pass
+
+    def best(self, row: int) -> tuple[int, float] | None:
+        return None
+
     def checkpoint(self, seq: int) -> None:
         self._checkpoints[seq] = len(self.seen.get(seq, []))
 

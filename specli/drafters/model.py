@@ -67,6 +67,7 @@ class DraftModel:
             if len(missed) > share:
                 self._decode_silently(request.seq, missed[:-1])
                 missed = missed[-1:]
+            self._decoder.watch_best(request.seq, request.chooser.plain)
             drafting.append(_Drafting(request, proposal, missed, length))
         checkpointed = False
         while drafting:
@@ -95,8 +96,10 @@ class DraftModel:
     def _extend(self, one: _Drafting) -> bool:
         """Draft one token; whether another one is wanted."""
         request, proposal = one.request, one.proposal
-        logits = self._decoder.logits(one.row)
-        token, confidence = request.chooser.draft(logits, one.length)
+        found = self._decoder.best(one.row)
+        if found is None:
+            found = request.chooser.draft(self._decoder.logits(one.row), one.length)
+        token, confidence = found
         proposal.confidences.append(confidence)
         if not request.rule.keeps(proposal.confidences):
             proposal.confidences.pop()

@@ -18,6 +18,10 @@ from specli.llama.decoder import Logits
 class Chooser(Protocol):
     """The sequence's own way to choose a token, so that a draft model can draw the same noise."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether `draft` always takes the most probable token, which a device can find."""
+
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """The token this sequence would take at `position`, and its probability in `logits`."""
 

@@ -16,6 +16,7 @@ from specli.errors import DecodeError, LoadError
 from specli.llama import library
 from specli.llama.decoder import Logits
 from specli.llama.model import Model
+from specli.llama.sampler import NO_TOKEN, BestTokens, raise_interrupt
 
 RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
 """How a tail of tokens is forgotten: cutting the cache, llama.cpp's recurrent snapshots, or
@@ -37,7 +38,9 @@ _PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: the part that cannot b
 class ContextOptions:
     """How to make a context. `n_ctx` counts positions of one sequence; 0 takes the model's own.
 
-    `snapshots` asks for that many steps of recurrent rollback inside one batch.
+    `snapshots` asks for that many steps of recurrent rollback inside one batch. `best_on_device`
+    lets `Context.watch_best` work; None means where the logits are computed on a GPU (on a CPU
+    the extra graph nodes cost more than they save).
     """
 
     n_ctx: int = 4096
@@ -50,6 +53,7 @@ class ContextOptions:
     type_v: str = "f16"
     flash_attention: str = "auto"
     snapshots: int = 0
+    best_on_device: bool | None = None
 
 
 # llama-cpp-python declares a float pointer; reading its address costs more than the call.
@@ -108,7 +112,11 @@ class Context:
             self.max_rollback = llama_cpp.llama_n_rs_seq(handle) or None
             self.rollback_means = "snapshots" if self.max_rollback else "checkpoint"
         self._checkpoints: dict[int, _Checkpoint] = {}
-        self._address = ctypes.cast(handle, ctypes.c_void_p).value
+        self._address = ctypes.cast(handle, ctypes.c_void_p).value or 0
+        on_device = options.best_on_device
+        if on_device is None:
+            on_device = model.output_on_gpu
+        self._best = BestTokens(self._address) if on_device else None
         self._views: dict[int, Logits] = {}
         self._count = 0
         self._make_batch()
@@ -159,6 +167,8 @@ class Context:
         self._token[start:end] = tokens
         self._position[start:end] = self._range[position : position + len(tokens)]
         self._seq[start:end] = seq
+        if outputs > 1 and self._best is not None:
+            self._best.forget(seq)
         self._wanted[start : end - outputs] = 0
         self._wanted[end - outputs : end] = 1
         self._count = end
@@ -176,6 +186,8 @@ class Context:
         status = llama_cpp.llama_decode(handle, self._batch)
         llama_cpp.llama_synchronize(handle)
         self.native_ns += perf_counter_ns() - begin
+        if self._best is not None:
+            raise_interrupt()
         if status == 0:
             return
         if status == 1:
@@ -200,6 +212,28 @@ class Context:
             buffer = (ctypes.c_float * self.n_vocab).from_address(address)
             view = self._views[address] = np.ctypeslib.as_array(buffer)
         return view
+
+    def watch_best(self, seq: int, wanted: bool) -> None:
+        """See `Decoder.watch_best`. A change costs some milliseconds at the next batch."""
+        best = self._best
+        if best is None or wanted == (seq in best):
+            return
+        begin = perf_counter_ns()
+        if wanted:
+            best.watch(seq)
+        else:
+            best.forget(seq)
+        self.native_ns += perf_counter_ns() - begin
+
+    def best(self, row: int) -> tuple[int, float] | None:
+        """See `Decoder.best`. Raises DecodeError where the device has found nothing."""
+        best = self._best
+        if best is None or int(self._seq[row]) not in best:
+            return None
+        token, chance = best.best(row)
+        if token == NO_TOKEN:
+            raise DecodeError(f"llama.cpp has no best token for row {row} of the batch")
+        return token, chance
 
     def checkpoint(self, seq: int) -> None:
         """Save what cannot be cut, where the model keeps a state; else nothing."""
@@ -268,6 +302,8 @@ class Context:
         handle, self._handle = self._handle, None
         if handle is not None:
             llama_cpp.llama_free(handle)
+            if self._best is not None:
+                self._best.close()
 
     def __enter__(self) -> Self:
         return self

@@ -52,6 +52,19 @@ class Decoder(Protocol):
     def logits(self, row: int) -> Logits:
         """Logits of a batch row, shape (n_vocab,): a view, valid until the next `decode`."""
 
+    def watch_best(self, seq: int, wanted: bool) -> None:
+        """Whether `best` is wanted for `seq` in place of logits, from the next batch on.
+
+        Only a decoder whose logits are on a device heeds it, and a batch with more than one
+        output of `seq` ends it.
+        """
+
+    def best(self, row: int) -> tuple[int, float] | None:
+        """The most probable token of a batch row and its probability, found on the device.
+
+        None where `logits` has to be asked.
+        """
+
     def checkpoint(self, seq: int) -> None:
         """Tokens of `seq` decoded from here on may be rolled back soon."""
 

@@ -142,7 +142,7 @@ class Device:
 _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 
 
-def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
+def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
     function = libggml[name]
     function.restype = restype
     function.argtypes = argtypes
@@ -152,14 +152,14 @@ def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
 def devices() -> list[Device]:
     """Every device that this build of llama.cpp can use, the CPU included."""
     start()
-    get = _ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-    name = _ggml("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
-    description = _ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
-    kind = _ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+    get = ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = ggml("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
+    description = ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
+    kind = ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
     size_p = ctypes.POINTER(ctypes.c_size_t)
-    memory = _ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
+    memory = ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
     found = []
-    for index in range(_ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
+    for index in range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
         handle = get(index)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(handle, ctypes.byref(free), ctypes.byref(total))
@@ -181,7 +181,7 @@ def device_handles(names: list[str]) -> Any:
     Raises KeyError with the name that no device has.
     """
     start()
-    by_name = _ggml("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
+    by_name = ggml("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
     handles = []
     for wanted in names:
         handle = by_name(wanted.encode())

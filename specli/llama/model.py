@@ -70,6 +70,9 @@ class Model:
                 hint="run again with --verbose to see llama.cpp's whole log",
             )
         self._handle = handle
+        # llama.cpp offloads from the end of the model: the output layer goes first.
+        on_gpu = layers != 0 and options.devices != ["none"]
+        self.output_on_gpu = on_gpu and library.supports_gpu()
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
 
     @property

@@ -53,7 +53,8 @@ class Chooser:
         self._bias = np.fromiter(params.logit_bias.values(), dtype=np.float32)
         self._recent: deque[int] = deque(maxlen=params.penalty_last_n)
         self._counts: Counter[int] = Counter()
-        self._plain = params.greedy and not params.penalises and not params.logit_bias
+        self.plain = params.greedy and not params.penalises and not params.logit_bias
+        self._scratch = np.empty(0, dtype=np.float32)
         if params.penalises:
             for token in prompt[-params.penalty_last_n :]:
                 self._remember(token)
@@ -63,7 +64,7 @@ class Chooser:
 
         Raises DecodeError when the model has computed no number (NaN).
         """
-        if self._plain and self._grammar is None and not self._margins:
+        if self.plain and self._grammar is None and not self._margins:
             token = int(logits.argmax())
             if math.isnan(logits[token]):
                 raise _not_a_number(position)
@@ -86,11 +87,14 @@ class Chooser:
 
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """See `drafters.protocol.Chooser`. The grammar has no say in drafts."""
-        token = int(logits.argmax()) if self._plain else self._pick(self._adjust(logits), position)
+        token = int(logits.argmax()) if self.plain else self._pick(self._adjust(logits), position)
         # In place on one buffer: this runs once per drafted token over the whole vocabulary.
-        shifted = np.subtract(logits, logits[token], dtype=np.float32)
-        np.exp(shifted, out=shifted)
-        return token, 1.0 / float(shifted.sum())
+        if len(self._scratch) != len(logits):
+            self._scratch = np.empty_like(logits)
+        weights = self._scratch
+        np.subtract(logits, logits[token], out=weights)
+        np.exp(weights, out=weights)
+        return token, 1.0 / float(weights.sum())
 
     def _remember(self, token: int) -> None:
         if len(self._recent) == self._recent.maxlen:

@@ -13,6 +13,8 @@ from specli.llama.decoder import Logits, common_prefix
 class NoChooser:
     """For drafters that have no model: nobody may ask it."""
 
+    plain = True
+
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         raise AssertionError("a drafter without a model has no logits")
 

@@ -32,6 +32,8 @@ def costs(target: Sequence[float] = PAYING, draft: Sequence[float] = DRAFT) -> C
 class Unused:
     """A chooser that no test drafter asks."""
 
+    plain = True
+
     def draft(self, logits: object, position: int) -> tuple[int, float]:
         raise AssertionError
 
