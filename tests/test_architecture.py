@@ -34,9 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": GROUND | {"hub"},
     "measured": NATIVE | {"drafters", "engine", "hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
-    "ui": GROUND | {"hub", "engine"},
+    "making": NATIVE | {"engine", "hub", "pairs", "session"},
+    "ui": GROUND | {"hub", "engine", "making", "pairs"},
     "bench": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
-    "cli": NATIVE | PAIR | {"drafters", "engine", "measured", "session", "ui", "bench"},
+    "cli": NATIVE | PAIR | {"drafters", "engine", "measured", "session", "making", "ui", "bench"},
 }
 """What each folder and file of the package may import."""
 

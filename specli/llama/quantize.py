@@ -6,6 +6,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import llama_cpp
 
@@ -25,33 +26,49 @@ def type_names() -> dict[str, int]:
     }
 
 
-def quantize(source: Path, made: Path, type_name: str, prune_layers: Sequence[int] = ()) -> None:
-    """Write `made` from `source` with weights of `type_name`, leaving out whole blocks.
-
-    Raises UsageError for a type that does not exist, LoadError when llama.cpp refuses.
-    """
+def require_type(type_name: str) -> int:
+    """llama.cpp's number for a weight type. Raises UsageError for one that does not exist."""
     types = type_names()
     wanted = types.get(type_name.upper())
     if wanted is None:
         raise UsageError(
             f"no weight type is called {type_name!r}", hint="one of: " + ", ".join(sorted(types))
         )
+    return wanted
+
+
+def quantize(source: Path, made: Path, type_name: str, prune_layers: Sequence[int] = ()) -> None:
+    """Write `made` from `source` with weights of `type_name`, leaving out whole blocks.
+
+    Raises UsageError for a type that does not exist, LoadError when llama.cpp refuses.
+    """
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.ftype = require_type(type_name)
+    params.allow_requantize = True
+    _write(source, made, params, prune_layers, f"make {type_name} weights from {source}")
+
+
+def prune(source: Path, made: Path, layers: Sequence[int]) -> None:
+    """Write `made` with the weights of `source` as they are, without some blocks.
+
+    Raises LoadError when llama.cpp refuses.
+    """
+    params = llama_cpp.llama_model_quantize_default_params()
+    params.only_copy = True
+    _write(source, made, params, layers, f"leave out blocks of {source}")
+
+
+def _write(source: Path, made: Path, params: Any, layers: Sequence[int], task: str) -> None:
     library.start()
     library.forget_log()
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.ftype = wanted
-    params.allow_requantize = True
     params.nthread = os.cpu_count() or 1
-    if prune_layers:
+    if layers:
         # llama.cpp reads the list up to its first negative entry.
-        layers = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
-        params.prune_layers = ctypes.cast(layers, ctypes.POINTER(ctypes.c_int32))
+        array = (ctypes.c_int32 * (len(layers) + 1))(*sorted(layers), -1)
+        params.prune_layers = ctypes.cast(array, ctypes.POINTER(ctypes.c_int32))
     with library.holding_interrupts():
         status = llama_cpp.llama_model_quantize(
             os.fsencode(source), os.fsencode(made), ctypes.byref(params)
         )
     if status != 0:
-        raise LoadError(
-            f"llama.cpp could not make {type_name} weights from {source}: "
-            f"{library.log_errors() or 'no reason given'}"
-        )
+        raise LoadError(f"llama.cpp could not {task}: {library.log_errors() or 'no reason given'}")

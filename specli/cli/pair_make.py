@@ -1,0 +1,178 @@
+"""`specli pair make`: a draft made from the target itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from specli.cli import flags
+from specli.errors import UsageError
+
+if TYPE_CHECKING:
+    from specli.making.make import Found, Wishes
+
+NOTHING_PAYS = 3
+PROMPT = "Why is the sky blue?"
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def make(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            dir_okay=False,
+            help="Write the draft here. Default: specli's cache, for --draft-model auto.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="Time for the search: 90s, 5m, 1h.")
+    ] = "5m",
+    type_name: Annotated[
+        str | None,
+        typer.Option("--type", metavar="TYPE", help="Weights of this type only, such as Q4_0."),
+    ] = None,
+    keep_layers: Annotated[
+        str | None,
+        typer.Option("--keep-layers", metavar="A-B,C", help="Keep exactly these blocks."),
+    ] = None,
+    drop_layers: Annotated[
+        str | None,
+        typer.Option(
+            "--drop-layers", metavar="A-B,C", help="Leave out exactly these blocks, or `none`."
+        ),
+    ] = None,
+    as_json: flags.Json = False,
+) -> None:
+    """Make a draft from the target: smaller weights, fewer blocks, the same vocabulary.
+
+    Candidates are judged by the tokens per second that the pair will reach on this machine. The
+    draft is written when it pays, or when type and blocks are both given. Exit code 0 when it
+    was written, 3 when no draft pays.
+    """
+    from specli.cli.failures import say
+    from specli.hub.references import fetch
+    from specli.making.make import make_draft
+    from specli.ui.make import searching
+    from specli.ui.progress import reporting
+
+    seconds = parse_budget(budget)
+    with reporting(quiet=as_json) as report:
+        path = fetch(target, report)
+    wishes = _wishes(path, seconds, type_name, keep_layers, drop_layers)
+    with searching(quiet=as_json) as tell:
+        found = make_draft(path, wishes, output, tell)
+    if found.blocks.refusal and not as_json:
+        say(f"note: no block was left out: {found.blocks.refusal}")
+    if as_json:
+        typer.echo(json.dumps(_json(target, found), ensure_ascii=False, indent=2))
+    else:
+        _show(target, found, cached=output is None)
+    if found.path is None:
+        raise typer.Exit(NOTHING_PAYS)
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of a time such as 90s, 5m or 1.5h. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--budget takes a time, not {text!r}", hint="such as --budget 5m")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _wishes(
+    target: Path, seconds: float, type_name: str | None, keep: str | None, drop: str | None
+) -> Wishes:
+    from specli.gguf.header import read_header
+    from specli.making.blocks import parse_blocks
+    from specli.making.make import Wishes, dropped_by
+
+    if keep is not None and drop is not None:
+        raise UsageError("--keep-layers and --drop-layers were both given", hint="give one of them")
+    dropped = None
+    if drop is not None:
+        dropped = parse_blocks("--drop-layers", drop)
+    if keep is not None:
+        kept = parse_blocks("--keep-layers", keep)
+        count = read_header(target).model_integer("block_count") or 0
+        if kept and max(kept) >= count:
+            raise UsageError(
+                f"--keep-layers names block {max(kept)} of {count}",
+                hint=f"blocks are numbered from 0 to {count - 1}",
+            )
+        dropped = dropped_by(kept, count)
+    return Wishes(seconds, type_name, dropped)
+
+
+def _show(target: str, found: Found, *, cached: bool) -> None:
+    from rich.console import Console
+
+    from specli.making.make import PAYS
+    from specli.pairs.quantities import short_bytes
+    from specli.ui.make import SHOWN, speed, trials_table
+
+    console = Console(markup=False, highlight=False)
+    console.print(trials_table(found))
+    others = len(found.trials) - SHOWN
+    counted = f"{others} others were slower. " if others > 0 else ""
+    console.print(
+        f"{counted}Target {found.plain_ms:.1f} ms a token; {found.tokens} tokens of its own "
+        f"answers; {found.seconds:.0f} s.",
+        style="dim",
+        soft_wrap=True,
+    )
+    best = found.best
+    if best.speedup < PAYS:
+        console.print(
+            f"No draft made from this target pays: best candidate {speed(best.speedup)} "
+            f"({best.variant}). Use n-gram or suffix drafting, which cost nothing:",
+            soft_wrap=True,
+        )
+        command = ["specli", "run", "-m", target, "--no-draft", PROMPT]
+        console.print(shlex.join(command), style="bold", soft_wrap=True)
+    else:
+        console.print(
+            f"Best: {best.variant}, {short_bytes(best.size)}, {speed(best.speedup)} expected with "
+            f"{best.expected.agreement:.0%} of its tokens right.",
+            soft_wrap=True,
+        )
+    if found.path is not None:
+        console.print(f"Written: {found.path}", soft_wrap=True)
+        draft = "auto" if cached else str(found.path)
+        command = ["specli", "run", "-m", target, "--draft-model", draft, PROMPT]
+        console.print(shlex.join(command), style="bold", soft_wrap=True)
+
+
+def _json(target: str, found: Found) -> dict[str, object]:
+    return {
+        "target": target,
+        "draft": None if found.path is None else str(found.path),
+        "plain_ms": round(found.plain_ms, 3),
+        "answer_tokens": found.tokens,
+        "seconds": round(found.seconds, 1),
+        "blocks": found.blocks.count,
+        "refusal": found.blocks.refusal,
+        "trials": [
+            {
+                "type": trial.variant.type,
+                "dropped": list(trial.variant.dropped),
+                "bytes": trial.size,
+                "draft_ms": round(trial.draft_ms, 3),
+                "agreement": round(trial.expected.agreement, 4),
+                "mean_accepted_length": round(trial.expected.mean_accepted_length, 3),
+                "predicted_per_second": round(trial.expected.predicted_per_second, 2),
+                "speedup": round(trial.speedup, 3),
+                "draft_max": trial.expected.draft_max,
+                "draft_p_min": trial.expected.p_min,
+            }
+            for trial in found.trials
+        ],
+    }

@@ -1,0 +1,109 @@
+"""Writes a GGUF file's metadata anew, its weights as they are."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llama_cpp._ggml import libggml
+
+from specli.errors import ModelFileError
+
+_INT32 = 5
+_WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+"""Bytes of GGUF's value types, strings and arrays left out."""
+
+_COPY_BYTES = 16 << 20
+
+
+class _InitParams(ctypes.Structure):
+    _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p))
+
+
+def _function(name: str, restype: Any, *argtypes: Any) -> Any:
+    function = libggml[name]
+    function.restype = restype
+    function.argtypes = argtypes
+    return function
+
+
+def rewrite(
+    source: Path,
+    made: Path,
+    values: Mapping[str, str | int | Sequence[int]],
+    picked: Mapping[str, Sequence[int]],
+) -> None:
+    """Write `made`: the tensors of `source` and its metadata, with `values` set and the arrays
+    of numbers in `picked` cut down to the entries at these places.
+
+    Raises ModelFileError when ggml cannot read the file, OSError when `made` cannot be written.
+    """
+    init = _function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
+    content = init(os.fsencode(source), _InitParams(no_alloc=True, context=None))
+    if not content:
+        raise ModelFileError(f"ggml cannot read {source}")
+    try:
+        for key, places in picked.items():
+            _pick(content, key, places)
+        for key, value in values.items():
+            _set(content, key, value)
+        write = _function(
+            "gguf_write_to_file", ctypes.c_bool, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_bool
+        )
+        if not write(content, os.fsencode(made), True):
+            raise OSError(0, "the metadata could not be written", str(made))
+        # Of the file as it was read: setting keys does not move it.
+        start = _function("gguf_get_data_offset", ctypes.c_size_t, ctypes.c_void_p)(content)
+    finally:
+        _function("gguf_free", None, ctypes.c_void_p)(content)
+    with source.open("rb") as old, made.open("ab") as new:
+        old.seek(start)
+        shutil.copyfileobj(old, new, _COPY_BYTES)
+
+
+def _set(content: int, key: str, value: str | int | Sequence[int]) -> None:
+    name = key.encode()
+    if isinstance(value, str):
+        function = _function(
+            "gguf_set_val_str", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p
+        )
+        function(content, name, value.encode())
+    elif isinstance(value, int):
+        wide = value >= 1 << 32
+        kind = ctypes.c_uint64 if wide else ctypes.c_uint32
+        setter = "gguf_set_val_u64" if wide else "gguf_set_val_u32"
+        _function(setter, None, ctypes.c_void_p, ctypes.c_char_p, kind)(content, name, value)
+    else:
+        array = (ctypes.c_int32 * len(value))(*value)
+        _set_array(content, name, _INT32, bytes(array), len(value))
+
+
+def _pick(content: int, key: str, places: Sequence[int]) -> None:
+    name = key.encode()
+    find = _function("gguf_find_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)
+    index = find(content, name)
+    by_index = (ctypes.c_void_p, ctypes.c_int64)
+    kind = _function("gguf_get_arr_type", ctypes.c_int, *by_index)(content, index)
+    count = _function("gguf_get_arr_n", ctypes.c_size_t, *by_index)(content, index)
+    address = _function("gguf_get_arr_data", ctypes.c_void_p, *by_index)(content, index)
+    width = _WIDTHS[kind]
+    data = ctypes.string_at(address, count * width)
+    cut = b"".join(data[place * width : (place + 1) * width] for place in places)
+    _set_array(content, name, kind, cut, len(places))
+
+
+def _set_array(content: int, name: bytes, kind: int, data: bytes, count: int) -> None:
+    function = _function(
+        "gguf_set_arr_data",
+        None,
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+    )
+    function(content, name, kind, data, count)

@@ -1,0 +1,131 @@
+"""Makes candidates one at a time in a folder, and measures each beside the target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+
+from specli.engine.cost import Curve, measure
+from specli.hub.split import parts_of
+from specli.llama.context import Context, ContextOptions
+from specli.llama.model import Model, ModelOptions
+from specli.llama.probe import probe
+from specli.llama.quantize import prune, quantize
+from specli.making.answers import ROWS, Answer, echo
+from specli.making.score import expect
+from specli.making.search import Trial, Variant
+
+DRAFT_POINTS = (1, 2)
+DRAFT_SECONDS = 0.5
+BRIEF_ANSWERS = 4
+"""Answers, of the eight, that rank single blocks."""
+
+_LONGER = 1.3
+"""What a candidate is expected to take at most, over the last one of its kind."""
+
+Tell = Callable[[str, float, Trial | None], None]
+"""Told what is done now, the share of the budget that is spent, and the best so far."""
+
+
+@dataclass(slots=True)
+class Workshop:
+    """What candidates are made from and measured against.
+
+    `blocks` counts the target's; `until` is the end of the budget on the `perf_counter` clock
+    that began at `began`. Candidates of one type and as many blocks cost the same, so that the
+    fastest measurement among them counts for all.
+    """
+
+    source: Path
+    own_type: str
+    blocks: int
+    folder: Path
+    records: Path
+    threads: int
+    target: Context
+    target_curve: Curve
+    answers: Sequence[Answer]
+    began: float
+    seconds: float
+    tell: Tell
+    n_ctx: int
+    best: Trial | None = None
+    costs: dict[tuple[str, int], Curve] = field(default_factory=dict)
+    _wholes: dict[str, tuple[Path, bool]] = field(default_factory=dict)
+    _took: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, variant: Variant, *, until: float, brief: bool = False) -> Trial | None:
+        """Implements `search.Measure`. Raises as `Model` and the quantiser do."""
+        kind = "brief" if brief else "pruned" if variant.dropped else "whole"
+        began = perf_counter()
+        spent = (began - self.began) / self.seconds
+        due = _LONGER * self._took.get(kind, self._took.get("whole", 0.0)) / self.seconds
+        # Without one full trial there would be nothing to tell.
+        if self.best is not None and spent + due > until:
+            return None
+        self.tell(f"trying {variant}", spent, self.best)
+        trial = self._measured(variant, brief=brief)
+        self._took[kind] = perf_counter() - began
+        if not brief and (self.best is None or trial.speedup > self.best.speedup):
+            self.best = trial
+        return trial
+
+    def _measured(self, variant: Variant, *, brief: bool) -> Trial:
+        whole, repacked = self._whole(variant.type)
+        path = whole
+        if variant.dropped:
+            path = self.folder / "candidate.gguf"
+            prune(whole, path, variant.dropped)
+        answers = self.answers[:BRIEF_ANSWERS] if brief else self.answers
+        with ExitStack() as stack:
+            model = stack.enter_context(Model(path, ModelOptions(repacked=repacked)))
+            options = ContextOptions(n_ctx=self.n_ctx, n_batch=max(ROWS, 512), threads=self.threads)
+            context = stack.enter_context(Context(model, options))
+            token = max(model.vocab.eos, 0)
+            curve = self._cost(variant, measure(context, DRAFT_POINTS, token, DRAFT_SECONDS))
+            echoes = tuple(echo(context, answer) for answer in answers)
+        size = sum(part.stat().st_size for part in parts_of(path))
+        if variant.dropped:
+            path.unlink()
+        expected = expect(echoes, self.target_curve, curve)
+        return Trial(variant, size, curve(1), expected, echoes, brief)
+
+    def _cost(self, variant: Variant, measured: Curve) -> Curve:
+        key = (variant.type, self.blocks - len(variant.dropped))
+        known = self.costs.get(key)
+        self.costs[key] = measured if known is None else faster(known, measured)
+        return self.costs[key]
+
+    def _whole(self, name: str) -> tuple[Path, bool]:
+        """The target with weights of a type, and whether its weights may be repacked."""
+        if name not in self._wholes:
+            path = self.source
+            if name != self.own_type:
+                path = self.folder / f"{name}.gguf"
+                quantize(self.source, path, name)
+            # Candidates with fewer blocks are of the same kind: they need no trial of their own.
+            self._wholes[name] = (path, probe(path, self.records).repacked)
+        return self._wholes[name]
+
+    def write(self, variant: Variant, path: Path) -> None:
+        """Write the very weights that were measured."""
+        whole, _repacked = self._whole(variant.type)
+        prune(whole, path, variant.dropped)
+
+    def again(self, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials by what is known of costs now."""
+        redone = []
+        for trial in trials:
+            curve = self.costs[(trial.variant.type, self.blocks - len(trial.variant.dropped))]
+            expected = expect(trial.echoes, self.target_curve, curve)
+            redone.append(replace(trial, draft_ms=curve(1), expected=expected))
+        return redone
+
+
+def faster(left: Curve, right: Curve) -> Curve:
+    """The faster of two measurements at each size: what a busy machine adds is no cost."""
+    shared = [size for size in left.sizes if size in right.sizes]
+    return Curve(shared, [min(left(size), right(size)) for size in shared])
