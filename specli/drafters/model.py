@@ -98,7 +98,11 @@ class DraftModel:
         request, proposal = one.request, one.proposal
         found = self._decoder.best(one.row)
         if found is None:
-            found = request.chooser.draft(self._decoder.logits(one.row), one.length)
+            logits = self._decoder.logits(one.row)
+            if request.rule.judges:
+                found = request.chooser.draft(logits, one.length)
+            else:
+                found = request.chooser.guess(logits, one.length), 1.0
         token, confidence = found
         proposal.confidences.append(confidence)
         if not request.rule.keeps(proposal.confidences):

@@ -22,8 +22,11 @@ class Chooser(Protocol):
     def plain(self) -> bool:
         """Whether `draft` always takes the most probable token, which a device can find."""
 
+    def guess(self, logits: Logits, position: int) -> int:
+        """The token this sequence would take at `position`."""
+
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
-        """The token this sequence would take at `position`, and its probability in `logits`."""
+        """The same token, and its probability in `logits`."""
 
 
 class StopRule(Protocol):
@@ -35,6 +38,10 @@ class StopRule(Protocol):
 
     limit: int
     """Most tokens that may be proposed in this round."""
+
+    @property
+    def judges(self) -> bool:
+        """Whether confidences matter; where not, a drafter need not compute them and gives 1."""
 
     def of(self, source: Source) -> StopRule:
         """The rule for the drafter called `source`."""

@@ -69,6 +69,8 @@ class _State:
 class AdaptiveRule:
     """One round's decisions for one sequence and one drafter."""
 
+    judges = True
+
     def __init__(self, policy: AdaptivePolicy, state: _State, limit: int, source: Source) -> None:
         self._policy = policy
         self._state = state

@@ -37,6 +37,10 @@ class FixedRule:
     draft_max: int
     p_min: float = 0.0
 
+    @property
+    def judges(self) -> bool:
+        return self.p_min > 0
+
     def of(self, source: Source) -> StopRule:
         if source == MODEL:
             return FixedRule(min(self.limit, self.draft_max), self.draft_max, self.p_min)

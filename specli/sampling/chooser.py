@@ -22,6 +22,10 @@ from specli.sampling.params import SamplingParams
 # e**-40 of the best candidate's probability: less than the noise can ever lift to the top.
 _NEGLIGIBLE = 40.0
 
+# Exponentials of a million such logits add up without leaving 32-bit floats, so that one pass
+# over the vocabulary, the one that subtracts the highest logit, can be left out.
+_HARMLESS = 60.0
+
 
 class GrammarState(Protocol):
     """What a grammar says about the next token; see specli.llama.grammar."""
@@ -87,14 +91,23 @@ class Chooser:
 
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """See `drafters.protocol.Chooser`. The grammar has no say in drafts."""
-        token = int(logits.argmax()) if self.plain else self._pick(self._adjust(logits), position)
+        token = self.guess(logits, position)
         # In place on one buffer: this runs once per drafted token over the whole vocabulary.
         if len(self._scratch) != len(logits):
             self._scratch = np.empty_like(logits)
         weights = self._scratch
-        np.subtract(logits, logits[token], out=weights)
+        chosen = float(logits[token])
+        top = chosen if self.plain else float(logits.max())
+        if abs(top) < _HARMLESS:
+            np.exp(logits, out=weights)
+            return token, math.exp(chosen) / float(weights.sum())
+        np.subtract(logits, np.float32(top), out=weights)
         np.exp(weights, out=weights)
-        return token, 1.0 / float(weights.sum())
+        return token, math.exp(chosen - top) / float(weights.sum())
+
+    def guess(self, logits: Logits, position: int) -> int:
+        """See `drafters.protocol.Chooser`."""
+        return int(logits.argmax()) if self.plain else self._pick(self._adjust(logits), position)
 
     def _remember(self, token: int) -> None:
         if len(self._recent) == self._recent.maxlen:

@@ -15,6 +15,9 @@ class NoChooser:
 
     plain = True
 
+    def guess(self, logits: Logits, position: int) -> int:
+        raise AssertionError("a drafter without a model has no logits")
+
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         raise AssertionError("a drafter without a model has no logits")
 
@@ -25,6 +28,7 @@ class Threshold:
 
     limit: int
     least: float = 0.0
+    judges: bool = True
 
     def keeps(self, confidences: Sequence[float]) -> bool:
         return confidences[-1] >= self.least

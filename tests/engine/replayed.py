@@ -34,6 +34,9 @@ class Unused:
 
     plain = True
 
+    def guess(self, logits: object, position: int) -> int:
+        raise AssertionError
+
     def draft(self, logits: object, position: int) -> tuple[int, float]:
         raise AssertionError
 

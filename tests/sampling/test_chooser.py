@@ -108,6 +108,21 @@ def test_a_draft_with_the_same_logits_makes_the_same_choice() -> None:
         assert confidence == pytest.approx(weights[token] / weights.sum(), rel=1e-4)
 
 
+@pytest.mark.parametrize("level", [-300.0, -59.0, 0.0, 59.0, 300.0])
+def test_a_probability_does_not_depend_on_the_level_of_the_logits(level: float) -> None:
+    chooser = Chooser(SamplingParams(logit_bias={1: -math.inf}), [])
+    logits = np.log(row(0.2, 0.5, 0.2, 0.1)) + np.float32(level)
+    assert chooser.draft(logits, 0) == pytest.approx((0, 0.2), rel=1e-4)
+    assert Chooser(SamplingParams(), []).draft(logits, 0) == pytest.approx((1, 0.5), rel=1e-4)
+
+
+def test_a_probability_is_finite_below_one_huge_logit() -> None:
+    chooser = Chooser(SamplingParams(logit_bias={1: -math.inf}), [])
+    token, chance = chooser.draft(row(50, 300, 1), 0)
+    assert token == 0
+    assert chance == pytest.approx(0.0, abs=1e-30)
+
+
 def test_sampled_tokens_follow_the_distribution() -> None:
     logits = np.log(row(0.4, 0.3, 0.2, 0.1))
     drawn = Counter(
