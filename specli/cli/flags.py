@@ -49,7 +49,7 @@ ModelDraft = Annotated[
         "--draft-model",
         "--speculative-model",
         metavar="REF",
-        help="Draft model: small, with the target's vocabulary.",
+        help="Draft model with the target's vocabulary; auto takes one that is here.",
         rich_help_panel=PAIR,
     ),
 ]

@@ -63,17 +63,25 @@ def find(
 
 
 def _candidates(target: str, model: Model, folders: Sequence[Path]) -> Iterator[Candidate]:
+    from specli.pairs.search import Candidate
+
+    here = local_candidates(folders)
+    yield from here
+    known = {candidate.reference for candidate in here}
+    for reference in _catalogue(target, model):
+        if reference not in known:
+            yield Candidate(reference, reference, CATALOGUE)
+
+
+def local_candidates(folders: Sequence[Path] = ()) -> dict[Candidate, Path]:
+    """Every model on this machine, and its file."""
     from specli.hub.local import local_models
     from specli.pairs.search import Candidate
 
-    here = set()
-    for found in local_models(folders):
-        reference = _typed(found)
-        here.add(reference)
-        yield Candidate(found.name, reference, found.origin, found.size)
-    for reference in _catalogue(target, model):
-        if reference not in here:
-            yield Candidate(reference, reference, CATALOGUE)
+    return {
+        Candidate(found.name, _typed(found), found.origin, found.size): found.path
+        for found in local_models(folders)
+    }
 
 
 def _typed(model: LocalModel) -> str:

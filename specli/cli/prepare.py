@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specli.cli.drafting import choose_drafting
+from specli.cli.failures import say
 from specli.cli.options import RunOptions
 from specli.cli.run import read_text
 from specli.errors import UsageError
@@ -66,9 +67,10 @@ def prepared_setup(
         )
     if not (draft and drafting.draft):
         drafting_model = None
+    target_file = _local(target, quiet=quiet)
     return Setup(
-        target=_local(target, quiet=quiet),
-        draft=None if drafting_model is None else _local(drafting_model, quiet=quiet),
+        target=target_file,
+        draft=_draft_file(drafting_model, target_file, quiet=quiet),
         n_ctx=options.ctx_size,
         flash_attention=options.flash_attn or "auto",
         target_placement=options.target_placement(),
@@ -82,6 +84,19 @@ def prepared_setup(
         recalibrate=recalibrate,
         slots=slots,
     )
+
+
+def _draft_file(model: str | Recipe | None, target: Path, *, quiet: bool) -> Path | None:
+    from specli.cli.auto_draft import AUTO, automatic_draft
+
+    if model is None:
+        return None
+    if model != AUTO:
+        return _local(model, quiet=quiet)
+    draft = automatic_draft(target)
+    if not quiet:
+        say(f"note: {draft.name} drafts")
+    return draft
 
 
 def _local(model: str | Recipe, *, quiet: bool) -> Path:

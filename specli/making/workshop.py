@@ -79,13 +79,16 @@ class Workshop:
         if variant.dropped:
             path = self.folder / "candidate.gguf"
             prune(whole, path, variant.dropped)
+        key = (variant.type, self.blocks - len(variant.dropped))
         answers = self.answers[:BRIEF_ANSWERS] if brief else self.answers
         with ExitStack() as stack:
             model = stack.enter_context(Model(path, ModelOptions(repacked=repacked)))
             options = ContextOptions(n_ctx=self.n_ctx, n_batch=max(ROWS, 512), threads=self.threads)
             context = stack.enter_context(Context(model, options))
             token = max(model.vocab.eos, 0)
-            curve = self._cost(variant, measure(context, DRAFT_POINTS, token, DRAFT_SECONDS))
+            curve = self.costs.get(key)
+            if curve is None or not brief:
+                curve = self._cost(key, measure(context, DRAFT_POINTS, token, DRAFT_SECONDS))
             echoes = tuple(echo(context, answer) for answer in answers)
         size = sum(part.stat().st_size for part in parts_of(path))
         if variant.dropped:
@@ -93,8 +96,7 @@ class Workshop:
         expected = expect(echoes, self.target_curve, curve)
         return Trial(variant, size, curve(1), expected, echoes, brief)
 
-    def _cost(self, variant: Variant, measured: Curve) -> Curve:
-        key = (variant.type, self.blocks - len(variant.dropped))
+    def _cost(self, key: tuple[str, int], measured: Curve) -> Curve:
         known = self.costs.get(key)
         self.costs[key] = measured if known is None else faster(known, measured)
         return self.costs[key]
