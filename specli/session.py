@@ -253,15 +253,7 @@ class Session:
     def _known(self) -> tuple[CostModel, Calibration]:
         """Costs and calibration of this pair: from the record, or measured; kept at the end."""
         setup = self.setup
-        files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
-        circumstances = [
-            library.build_id(),
-            setup.flash_attention,
-            str(physical_cores()),
-            repr(setup.target_placement),
-            repr(setup.draft_placement),
-        ]
-        path = record_path(self._records, files, circumstances)
+        path = costs_record(setup, self._records)
         if path not in self._knowledge:
             known = None if setup.recalibrate else load(path)
             if known is None:
@@ -335,6 +327,19 @@ def _context_size(setup: Setup, header: Header) -> int:
     if setup.n_ctx is None:
         return min(DEFAULT_CONTEXT, limit)
     return setup.n_ctx or limit
+
+
+def costs_record(setup: Setup, records: Path) -> Path:
+    """Where the measured costs of a set-up are kept, whether or not they have been measured."""
+    files = [setup.target, *([setup.draft] if setup.draft is not None else [])]
+    circumstances = [
+        library.build_id(),
+        setup.flash_attention,
+        str(physical_cores()),
+        repr(setup.target_placement),
+        repr(setup.draft_placement),
+    ]
+    return record_path(records, files, circumstances)
 
 
 def _keep(path: Path, cost: CostModel, calibration: Calibration) -> None:

