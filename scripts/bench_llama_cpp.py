@@ -20,9 +20,11 @@ runs; at the end geometric means, and one line of JSON.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -50,6 +52,8 @@ GRID = [
     for cut in (0, 0.5, 0.75)
 ]
 SEARCHED = ("copy-edit", "summary", "code", "json")
+
+WRONG_WORDS = ("something", "green", "nevertheless", "x", "table", "Monday", "42", "value_of_it")
 
 Run = Callable[[], native.Spoken]
 
@@ -265,10 +269,14 @@ def compare(bench: Bench, name: str) -> dict[str, object]:
 
 def _predict(bench: Bench, prompt: Prompt) -> dict[str, Measured]:
     """The plain answer with every tenth word replaced is the prediction."""
-    words = bench.plain(prompt).text.split(" ")
-    words[4::10] = ["something"] * len(words[4::10])
+    text = bench.plain(prompt).text
+    count = itertools.count(1)
+    wrong = itertools.cycle(WRONG_WORDS)
+    expected = re.sub(
+        r"\S+", lambda word: next(wrong) if next(count) % 10 == 5 else word.group(), text
+    )
     prediction = prompt.ours.with_suffix(".prediction")
-    prediction.write_text(" ".join(words))
+    prediction.write_text(expected)
     contenders: dict[str, Run] = {
         "specli": partial(bench.with_draft, prompt, "--prediction", str(prediction)),
         "plain": partial(bench.plain, prompt),

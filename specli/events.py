@@ -13,6 +13,9 @@ TARGET: Source = "target"
 MODEL: Source = "draft"
 """The drafter that costs time: a draft model."""
 
+PREDICTION: Source = "prediction"
+"""The drafter that follows a text which the user expects."""
+
 FinishReason = Literal["stop", "length", "cancelled"]
 
 

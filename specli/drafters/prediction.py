@@ -1,8 +1,9 @@
 """Drafts from a prediction: text that the answer is expected to resemble.
 
 Follows the prediction while the answer agrees. Where it does not, one token is assumed to have
-been replaced, and every further token that disagrees is looked up in the prediction: the place
-whose last tokens agree longest, and that lies nearest, is where drafting goes on.
+been replaced, by one or by several, and every token that disagrees is looked up in the
+prediction: the place whose last tokens agree longest, and that lies nearest, is where drafting
+goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from math import log2
 
 from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, grown
 from specli.drafters.protocol import Proposal, Request
-from specli.events import Source
+from specli.events import PREDICTION, Source
 
 LONGEST_MATCH = 8
 """Tokens of the answer that are compared to find the place again."""
@@ -28,11 +29,23 @@ TRUSTED = 8
 REACH = 3.0
 """Powers of two that a place may be further away for each further token that matches."""
 
-FIRST_RATES = (0.5, 0.7, 0.8, 0.9, 0.96)
-"""Agreement expected after 0, 1, 2, 4 and 8 tokens in a row that agreed, before any is seen."""
+RARE = 4.0
+"""Powers of two by which a token is rarer for each further token that it counts for."""
 
-LEARNING = 0.05
-"""Weight of the newest token in the rates of agreement."""
+FIRST_RATES = ((0.5, 4.0), (0.65, 4.0), (0.85, 6.0), (0.93, 24.0))
+"""Agreement expected after 0, 1, 2 and 4 tokens in a row that agreed, and the tokens it is worth.
+
+Who gives a prediction knows something: it is believed until it has been wrong."""
+
+START = 0.65
+"""Confidence in the prediction's first token."""
+
+MEMORY = 100.0
+"""Tokens after which a rate has forgotten about two thirds: texts change."""
+
+REPLACED = (2.0, 1.0)
+"""Matching tokens that the guess counts for, by the tokens that disagreed since: most edits
+replace a word by a word."""
 
 
 class _Expected:
@@ -46,6 +59,18 @@ class _Expected:
 
 
 @dataclass(slots=True)
+class _Rate:
+    """How often tokens agreed, of a number seen; both forget."""
+
+    value: float
+    seen: float
+
+    def observe(self, agrees: bool) -> None:
+        self.seen = self.seen * (1 - 1 / MEMORY) + 1
+        self.value += (agrees - self.value) / self.seen
+
+
+@dataclass(slots=True)
 class _Following:
     """How one sequence follows its prediction."""
 
@@ -56,16 +81,20 @@ class _Following:
     """Where in the prediction the next token is expected."""
     matched: int = 0
     """Tokens right before `place` that agreed; 0 when the place is a guess."""
+    missed: int = 0
+    """Tokens in a row that disagreed."""
+    before: int = 0
+    """Tokens that had agreed before those."""
     trusted: int = 0
     """The last place that was beyond doubt."""
-    rates: list[float] = field(default_factory=lambda: list(FIRST_RATES))
+    rates: list[_Rate] = field(default_factory=lambda: [_Rate(*first) for first in FIRST_RATES])
     """How often the prediction has agreed lately, by what had agreed before."""
 
 
 class PredictionDrafter:
     """Drafts a sequence's own prediction, or else `tokens`, in step with what the answer says."""
 
-    name: Source = "prediction"
+    name: Source = PREDICTION
     native_ns = 0
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
@@ -95,7 +124,8 @@ class PredictionDrafter:
         matched = following.matched
         tokens = following.expected.tokens
         for token in tokens[following.place : following.place + LONGEST_DRAFT]:
-            yield token, following.rates[_stage(matched)]
+            known = following.answer or matched
+            yield token, following.rates[_stage(matched)].value if known else START
             matched += 1
 
     def _follow(self, following: _Following, token: int) -> None:
@@ -104,34 +134,40 @@ class PredictionDrafter:
         tokens = following.expected.tokens
         if following.place < len(tokens):
             agrees = tokens[following.place] == token
-            stage = _stage(following.matched)
-            following.rates[stage] += LEARNING * (agrees - following.rates[stage])
-            following.place += 1
+            following.rates[_stage(following.matched)].observe(agrees)
+            # One token has been replaced by one, or by several: the place behind it is the guess.
+            following.place += agrees or following.matched > 0
             if agrees:
-                following.matched += 1
+                # A guess that holds behind a long agreement is no chance find.
+                following.matched = max(following.matched + 1, following.before)
+                following.missed = following.before = 0
                 if following.matched >= TRUSTED:
                     following.trusted = following.place
                 return
+        following.before = max(following.before, following.matched)
         following.matched = 0
+        following.missed += 1
         self._find_again(following)
 
     def _find_again(self, following: _Following) -> None:
         """Move to the best place behind the newest token; stay at the guess if none is good.
 
-        Near is near the last trusted place (tokens were inserted or left out) or near the guess
-        (tokens were replaced one for one).
+        A place is good where many tokens match, rare ones, and near the last trusted place
+        (tokens were inserted or left out) or near the guess (tokens were replaced).
         """
         places = following.expected.places.get(following.answer[-1], [])
         guess = following.place
         middle = bisect_left(places, following.trusted + 1)
-        best = 0.0
+        rarity = log2(len(following.expected.tokens) / len(places)) / RARE if places else 0.0
+        best = REPLACED[following.missed - 1] if following.missed <= len(REPLACED) else 0.0
         for place in places[max(0, middle - MOST_PLACES) : middle + MOST_PLACES]:
             distance = min(abs(place - 1 - following.trusted), abs(place - guess))
             matched = _matched(following.expected.tokens, following.answer, place)
-            score = matched - log2(1 + distance) / REACH
+            score = matched + rarity - log2(1 + distance) / REACH
             if score > best:
                 best = score
                 following.place, following.matched = place, matched
+                following.before = 0
         if following.matched >= TRUSTED:
             following.trusted = following.place
 

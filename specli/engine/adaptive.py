@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from specli.drafters.protocol import Proposal, StopRule
 from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel
-from specli.events import MODEL, Source
+from specli.events import MODEL, PREDICTION, Source
 
 DRAFT_LIMIT = 16
 UNKNOWN_LIMIT = 3
 CHEAP_LIMIT = 63
 
+OTHERS: Source = "others"
 _LOSS_SHARE = 0.015
 """Share of the time so far that speculation may have lost."""
 _GRACE = 30.0
@@ -54,8 +55,12 @@ class _State:
 
     rate: float
     """Tokens per millisecond, smoothed."""
-    lost_ms: float = 0.0
-    """Time that speculation has cost beyond plain decoding; negative where it has gained."""
+    lost_ms: dict[Source, float] = field(default_factory=lambda: {PREDICTION: 0.0, OTHERS: 0.0})
+    """Time that speculation has cost beyond plain decoding; negative where it has gained.
+
+    A prediction pays from an account of its own: a wrong one must not keep the others from
+    showing what they can.
+    """
     spent_ms: float = 0.0
     first: float = 0.7
     """Smoothed acceptance of a draft model's first token, and of its further ones."""
@@ -160,20 +165,22 @@ class AdaptivePolicy:
         if self.cost.draft is None:
             return 0.0
         gain = self.ahead(state, 1.0, 0, limit)
-        if gain > self._caution(state):
+        if gain > self._caution(state, MODEL):
             return gain
         # One drafted token is cheap beside a verification, and its confidence tells much.
-        return _TRIAL if self._affords(state, self.cost.draft(state.behind)) else 0.0
+        return _TRIAL if self._affords(state, MODEL, self.cost.draft(state.behind)) else 0.0
 
-    def _affords(self, state: _State, loss: float) -> bool:
-        return state.lost_ms + loss <= self._allowed(state)
+    def _affords(self, state: _State, source: Source, loss: float) -> bool:
+        return state.lost_ms[_account(source)] + loss <= self._allowed(state)
 
     def best_cut(self, state: _State, proposal: Proposal) -> tuple[int, float]:
         """(length, gain in tokens) of the part of a proposal that is worth most to verify."""
         target = self.cost.target
         base = target(1)
         survival, gained = 1.0, 0.0
-        best_length, best_gain = 0, self._caution(state)
+        if not proposal:
+            return 0, 0.0
+        best_length, best_gain = 0, self._caution(state, proposal.sources[0])
         for place, source in enumerate(proposal.sources):
             survival *= self.calibration.probability(source, proposal.confidences[place])
             gained += survival
@@ -184,9 +191,9 @@ class AdaptivePolicy:
                 break
         return best_length, best_gain if best_length else 0.0
 
-    def _caution(self, state: _State) -> float:
+    def _caution(self, state: _State, source: Source) -> float:
         """The gain, in tokens, below which nothing is verified: more, the more has been lost."""
-        return _CAUTION * max(state.lost_ms, 0.0) / self._allowed(state)
+        return _CAUTION * max(state.lost_ms[_account(source)], 0.0) / self._allowed(state)
 
     def _allowed(self, state: _State) -> float:
         return _LOSS_SHARE * (state.spent_ms + _GRACE * self.cost.target(1))
@@ -211,7 +218,7 @@ class AdaptivePolicy:
         if self.calibration.seen(proposal.sources[0]) > _KNOWN:
             return False
         target = self.cost.target
-        return self._affords(state, target(2) - target(1))
+        return self._affords(state, proposal.sources[0], target(2) - target(1))
 
     def _learn_hope(self, state: _State, proposal: Proposal) -> None:
         chances = [
@@ -242,7 +249,9 @@ class AdaptivePolicy:
         state.spent_ms += spent
         if length or state.drafted:
             floor = -_CREDIT * plain
-            state.lost_ms = max(state.lost_ms + spent - emitted * plain, floor)
+            account = _account(proposal.sources[0]) if length else OTHERS
+            lost = state.lost_ms[account] + spent - emitted * plain
+            state.lost_ms[account] = max(lost, floor)
         if state.drafted:
             # After a full acceptance the last drafted token is unseen as well as the target's.
             state.behind = 2 if accepted >= state.drafted else 1
@@ -261,3 +270,7 @@ class AdaptivePolicy:
 
     def end(self, seq: int) -> None:
         self._states.pop(seq, None)
+
+
+def _account(source: Source) -> Source:
+    return PREDICTION if source == PREDICTION else OTHERS

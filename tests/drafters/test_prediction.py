@@ -38,7 +38,8 @@ def test_the_prediction_is_drafted_from_the_first_token_on() -> None:
     [
         pytest.param(TEXT[:20], 20, id="as predicted"),
         pytest.param([*TEXT[:20], NEW[0]], 21, id="one token replaced"),
-        pytest.param([*TEXT[:20], *NEW[:5]], 25, id="five tokens replaced"),
+        pytest.param([*TEXT[:20], *NEW[:5]], 21, id="one token replaced by five"),
+        pytest.param([*TEXT[:20], *NEW[:5], TEXT[25]], 26, id="five tokens replaced by five"),
         pytest.param([*TEXT[:20], *NEW[:5], TEXT[20]], 21, id="five tokens inserted"),
         pytest.param([*TEXT[:20], TEXT[23]], 24, id="three tokens left out"),
         pytest.param([*TEXT[:20], *TEXT[90:93]], 93, id="seventy tokens left out"),
