@@ -12,6 +12,7 @@ from platformdirs import user_config_path
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from specli.errors import UsageError
+from specli.hub.cache import PARTIAL_SUFFIX
 from specli.hub.made import Recipe
 
 SUFFIXES = (".yaml", ".yml")
@@ -79,10 +80,14 @@ ModelEntry = Annotated[
 ]
 
 
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+"""What the name of a profile, and of its file, looks like."""
+
+
 class Profile(_Strict):
     """A target, perhaps a draft, and settings; `notes` and `sources` are for people."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     description: Annotated[str, Field(min_length=1)]
     target: ModelEntry
     draft: ModelEntry | None = None
@@ -155,13 +160,18 @@ def find_profile(name: str) -> Path:
     )
 
 
-def write_profile(path: Path, content: dict[str, object]) -> None:
-    """Write a new profile. Raises UsageError, and writes nothing, where it would not be valid."""
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+def write_profile(path: Path, content: dict[str, object], comments: str = "") -> None:
+    """Write a profile whole, behind `comments`, which are lines of YAML comments.
+
+    Raises UsageError, and writes nothing, where it would not be valid.
+    """
+    text = comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     _parse(path, text)
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", hint="check the folder's permissions"

@@ -35,9 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "measured": NATIVE | {"drafters", "engine", "hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
     "making": NATIVE | {"engine", "hub", "pairs", "session"},
-    "ui": GROUND | {"hub", "engine", "making", "pairs"},
+    "batch": NATIVE | {"engine"},
+    "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
+    "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
     "bench": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
-    "cli": NATIVE | PAIR | {"drafters", "engine", "measured", "session", "making", "ui", "bench"},
+    "cli": NATIVE
+    | PAIR
+    | {"drafters", "engine", "measured", "session", "making", "ui", "bench", "batch", "doctor"},
 }
 """What each folder and file of the package may import."""
 

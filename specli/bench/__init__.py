@@ -1,0 +1,1 @@
+"""Measurements of pairs and settings, and what follows from them. No printing."""

@@ -1,0 +1,290 @@
+"""Successive halving over settings that are measured in turns, within a deadline.
+
+A pass measures plain decoding and every setting still in the race on one prompt, one after the
+other, so that all of them meet the same prompt on a machine in the same state. Settings are
+compared by the ratios of their speeds inside the passes they share. A setting leaves when it is
+surely slower than the leader, and at the end of a rung when it is in the slower half.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=Hashable)
+
+WORTH_IT = math.log(1.02)
+"""A smaller gain is not worth a change, nor drafting its memory."""
+
+SLOWER_HALF = "in the slower half"
+
+_SURE_AFTER = 3
+"""Shared passes before a setting can be called surely slower."""
+_CLOSE = math.log(1.01)
+"""Settings whose distance is known this well need no further passes."""
+
+_T90 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
+"""Two-sided 90 % quantiles of Student's t for 1, 2, ... degrees of freedom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A setting that cannot be measured at all, and why."""
+
+    reason: str
+
+
+Measure = Callable[[S, int, float], float | Failed | None]
+"""(setting, pass, deadline) to tokens per second; None where the deadline came first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """When and why a setting left: `passes` counts its own measurements."""
+
+    stage: str
+    passes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a mean log ratio lies with 90 % confidence; `count` ratios were seen."""
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The interval of the mean of `values`, all of the line where there are fewer than two."""
+    count = len(values)
+    if count < 2:
+        return Interval(values[0] if values else 0.0, -math.inf, math.inf, count)
+    mean, free = fmean(values), count - 1
+    t = _T90[free - 1] if free <= len(_T90) else 1.645 + 1.6 / free
+    half = t * stdev(values) / math.sqrt(count)
+    return Interval(mean, mean - half, mean + half, count)
+
+
+@dataclass(slots=True)
+class Race(Generic[S]):
+    """What has been measured so far. No measurement begins that is not expected to end in time."""
+
+    plain: S
+    measure: Measure[S]
+    clock: Callable[[], float]
+    deadline: float
+    told: Callable[[], None] = lambda: None
+    """Called after every measurement."""
+    stage: str = ""
+    passes: int = 0
+    over: bool = False
+    """The deadline left no room for a measurement that was due."""
+    speeds: dict[S, dict[int, float]] = field(default_factory=dict)
+    """Tokens per second of each setting by pass, in the order of first measurement."""
+    drops: dict[S, Drop] = field(default_factory=dict)
+    _seconds: dict[S, float] = field(default_factory=dict)
+
+    def run_pass(self, settings: Iterable[S]) -> None:
+        """Measure plain decoding and `settings` on the next prompt.
+
+        Every other pass goes backwards: a machine that slows down within a pass favours nobody,
+        and what was loaded last is used first.
+        """
+        order = [self.plain, *(s for s in settings if s not in self.drops)]
+        if self.passes % 2:
+            order.reverse()
+        number, self.passes = self.passes, self.passes + 1
+        for setting in order:
+            self._measure(setting, number)
+            if self.over:
+                return
+
+    def _measure(self, setting: S, number: int) -> None:
+        began = self.clock()
+        if began + self._seconds.get(setting, 0.0) > self.deadline:
+            self.over = True
+            return
+        found = self.measure(setting, number, self.deadline)
+        if found is None:
+            self.over = True
+        elif isinstance(found, Failed):
+            self.drop(setting, found.reason)
+        else:
+            self.speeds.setdefault(setting, {})[number] = found
+            self._seconds[setting] = self.clock() - began
+        self.told()
+
+    def drop(self, setting: S, reason: str) -> None:
+        self.drops[setting] = Drop(self.stage, len(self.speeds.get(setting, ())), reason)
+
+    def pass_seconds(self, settings: Iterable[S]) -> float:
+        """What the next pass over `settings` is expected to take."""
+        return sum(self._seconds.get(s, 0.0) for s in (self.plain, *settings))
+
+    def gains(self, setting: S, other: S, since: int = 0) -> list[float]:
+        """Log ratios of the speeds of two settings in each pass that both took part in."""
+        mine, theirs = self.speeds.get(setting, {}), self.speeds.get(other, {})
+        return [
+            math.log(mine[number] / theirs[number])
+            for number in mine
+            if number >= since and number in theirs
+        ]
+
+    def ranked(self, settings: Iterable[S], since: int = 0) -> list[S]:
+        """Those of `settings` that have been measured, fastest first.
+
+        Only passes that all of them took part in count, where there are any: one pass more on an
+        easy prompt would be an advantage.
+        """
+        known = [s for s in settings if self.speeds.get(s)]
+        shared = set(self.speeds.get(self.plain, ()))
+        for setting in known:
+            shared &= self.speeds[setting].keys()
+        recent = {number for number in shared if number >= since} or shared
+        return sorted(known, key=lambda s: -self._merit(s, recent))
+
+    def _merit(self, setting: S, passes: set[int]) -> float:
+        mine, plain = self.speeds[setting], self.speeds.get(self.plain, {})
+        if not passes:
+            passes = mine.keys() & plain.keys()
+        return fmean(math.log(mine[n] / plain[n]) for n in passes) if passes else -math.inf
+
+
+def narrow(
+    race: Race[S], settings: Sequence[S], kept: Sequence[S], until: float, leave: int, stage: str
+) -> list[S]:
+    """Race `settings` beside `kept`, which nothing drops, until about `until`.
+
+    Returns at most `leave` of them, fastest first; more only where the race is over before.
+    """
+    race.stage = stage
+    first = race.passes
+    alive = [s for s in settings if s not in race.drops and s not in kept]
+    rungs = math.ceil(math.log2(len(alive) / leave)) if len(alive) > leave else 1
+    for rung in range(rungs):
+        ends = race.clock() + (until - race.clock()) / (rungs - rung)
+        while alive and not race.over:
+            race.run_pass([*kept, *alive])
+            alive = _possible(race, alive, kept, first)
+            # One prompt alone says too little to send half of them away.
+            end = ends if race.passes - first > 1 else until
+            if race.clock() + race.pass_seconds([*kept, *alive]) > end:
+                break
+        if race.over or not alive:
+            break
+        alive = _faster_half(race, alive, leave, first)
+        if len(alive) <= leave:
+            break
+    return race.ranked(alive, first)
+
+
+def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> list[S]:
+    """Drop what is surely slower than the leader; what could not be measured has left already."""
+    alive = [s for s in alive if s not in race.drops]
+    leader = next(iter(race.ranked([race.plain, *kept, *alive], first)), race.plain)
+    for setting in alive:
+        distance = interval(race.gains(setting, leader, first))
+        if distance.count >= _SURE_AFTER and _is_slower(distance):
+            race.drop(setting, f"surely slower than the best, by {_percent(-distance.mean)}")
+    return [s for s in alive if s not in race.drops]
+
+
+def _is_slower(distance: Interval) -> bool:
+    return distance.high < 0 and distance.mean < -WORTH_IT
+
+
+def _faster_half(race: Race[S], alive: list[S], leave: int, first: int) -> list[S]:
+    order = race.ranked(alive, first)
+    staying = order[: max(leave, math.ceil(len(order) / 2))]
+    for setting in alive:
+        if setting not in staying:
+            race.drop(setting, SLOWER_HALF)
+    return staying
+
+
+def _percent(log_ratio: float) -> str:
+    return f"{100 * math.expm1(log_ratio):.0f} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict(Generic[S]):
+    """What to use. `against_plain` and `against_default` are log ratios, plain and default being
+    the settings that nobody tuned; `sure` says whether drafting is surely faster, or surely not
+    worth it."""
+
+    chosen: S
+    drafts: bool
+    sure: bool
+    against_plain: Interval
+    against_default: Interval
+    since: int
+    """The first pass that counted for the choice."""
+
+
+def settle(race: Race[S], finalists: Sequence[S], most_passes: int, stage: str) -> int:
+    """Measure the finalists until their order is known, or the race is over.
+
+    Returns the first pass that counts for the choice: the passes from here on, which had no part
+    in choosing the finalists, or all of them where these are too few.
+    """
+    race.stage = stage
+    first = race.passes
+    while not race.over and race.passes - first < most_passes:
+        race.run_pass(finalists)
+        if race.passes - first >= 2 * _SURE_AFTER and _is_clear(race, finalists, first):
+            break
+    shared = len(race.speeds.get(race.plain, {}).keys() & set(range(first, race.passes)))
+    return first if shared >= _SURE_AFTER else 0
+
+
+def _is_clear(race: Race[S], finalists: Sequence[S], first: int) -> bool:
+    order = race.ranked([race.plain, *finalists], first)
+    for setting in order[1:]:
+        distance = interval(race.gains(setting, order[0], first))
+        half = distance.high - distance.mean
+        # Looking after every pass finds a difference by chance sooner or later: twice the
+        # interval must be clear of zero.
+        if distance.mean + 2 * half >= 0 and half > _CLOSE:
+            return False
+    return True
+
+
+def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int) -> Verdict[S]:
+    """Choose among settings that draft and settings that do not, each from the least changed on.
+
+    A setting later in its list must be faster than those before it by more than the noise.
+    `plains[0]` must be the race's plain setting, and `drafting[0]` the default.
+    """
+    plain = _pick(race, plains, since)[0]
+    likely = _pick(race, drafting, since)
+    distances = {s: interval(race.gains(s, plain, since)) for s in likely}
+    worth = [s for s in likely if distances[s].mean >= WORTH_IT]
+    surely = [s for s in worth if distances[s].low > 0]
+    drafts = bool(worth)
+    chosen = [*surely, *worth, plain][0]
+    return Verdict(
+        chosen=chosen,
+        drafts=drafts,
+        sure=bool(surely) or (not drafts and all(d.count > 1 for d in distances.values())),
+        against_plain=interval(race.gains(chosen, race.plain, since)),
+        against_default=interval(race.gains(chosen, drafting[0], since)),
+        since=since,
+    )
+
+
+def _pick(race: Race[S], settings: Sequence[S], since: int) -> list[S]:
+    """Those of `settings` that may be the fastest, in the order given."""
+    order = race.ranked([s for s in settings if s not in race.drops], since)
+    if not order:
+        return list(settings[:1])
+    return [
+        s
+        for s in settings
+        if s in order and not _is_slower(interval(race.gains(s, order[0], since)))
+    ]

@@ -1,0 +1,163 @@
+"""Runs settings on real models: sessions loaded as rarely as memory allows, speeds by deadline."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from specli.bench.halving import Failed
+from specli.bench.space import PLAIN_SETTING, Setting
+from specli.engine.engine import Engine
+from specli.engine.sequence import GenerationRequest
+from specli.errors import MemoryShortError, PromptTooLongError, SpecliError
+from specli.events import Stats
+from specli.session import Placement, Session, Setup
+
+WARM_UP_TOKENS = 16
+_WARM_UPS = 4
+_WARM_UP_SHARE = 0.05
+"""Of the time that is left: a slow machine warms up less."""
+_RELOAD = 1.5
+"""A load may take this many times as long as the slowest so far."""
+
+Ask = Callable[[Session, int, int], GenerationRequest]
+"""(session, pass, most tokens) to the request of that pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a warm-up took: seconds for a prompt and for a token of an answer."""
+
+    prompt: float
+    token: float
+
+
+@dataclass(slots=True)
+class Rig:
+    """Measures settings over `base`. Use it as a context manager, or call `close`.
+
+    Every measurement has an engine of its own, which knows no earlier text.
+    """
+
+    base: Setup
+    records: Path
+    ask: Ask
+    notice: Callable[[str], None] = lambda _text: None
+    tokens: int = WARM_UP_TOKENS
+    loads: int = 0
+    _sessions: dict[Setup, Session] = field(default_factory=dict)
+    _used: set[tuple[Placement, Placement]] = field(default_factory=set)
+    _load_seconds: float = 0.0
+    _step_seconds: float = 0.0
+
+    def warm_up(self, deadline: float) -> Pace | None:
+        """Load the base and let it draft a little, so that caches are warm and costs known.
+
+        None where the deadline came first. Raises what `Session` raises.
+        """
+        session = self._session(self.base)
+        began = perf_counter()
+        pace = None
+        for number in range(_WARM_UPS):
+            stats = self._draft_a_little(session, number, deadline)
+            if stats is None or not stats.predicted_n:
+                break
+            pace = Pace(stats.prompt_ms / 1000, stats.predicted_ms / 1000 / stats.predicted_n)
+            if perf_counter() - began > _WARM_UP_SHARE * (deadline - began):
+                break
+        return pace
+
+    def measure(self, setting: Setting, number: int, deadline: float) -> float | Failed | None:
+        """Tokens per second of `setting` on the prompt of pass `number`; see `halving.Measure`."""
+        setup = setting.over(self.base)
+        loaded = self._loaded(setup)
+        new = setup.target_placement, setup.draft_placement
+        if new not in self._used and perf_counter() + _RELOAD * self._load_seconds > deadline:
+            return None
+        try:
+            session = self._sessions.get(loaded)
+            if session is None:
+                session = self._session(loaded)
+                self._draft_a_little(session, 0, deadline)
+            session.use_threads(setup.target_placement.threads, setup.draft_placement.threads)
+            engine = session.arranged(setup).engine
+            stats = self._run(engine, self.ask(session, number, self.tokens), deadline)
+        except PromptTooLongError:
+            raise
+        except SpecliError as error:
+            if setting == PLAIN_SETTING:
+                raise
+            return Failed(error.message)
+        self._used.add(new)
+        if stats is None:
+            return None
+        return stats.predicted_per_second or Failed("it wrote nothing")
+
+    def _loaded(self, setup: Setup) -> Setup:
+        """What a session for `setup` is opened with: drafting and threads change on a live one."""
+        target, draft = self.base.target_placement, self.base.draft_placement
+        return replace(
+            self.base,
+            target_placement=replace(setup.target_placement, threads=target.threads),
+            draft_placement=replace(setup.draft_placement, threads=draft.threads),
+        )
+
+    def _session(self, setup: Setup) -> Session:
+        """Open a session, and close the others where memory does not hold all of them."""
+        began = perf_counter()
+        try:
+            session = Session(setup, self.records, self.notice)
+        except MemoryShortError:
+            if not self._sessions:
+                raise
+            self.close()
+            session = Session(setup, self.records, self.notice)
+        self._sessions[setup] = session
+        self.loads += 1
+        self._load_seconds = max(self._load_seconds, perf_counter() - began)
+        return session
+
+    def _draft_a_little(self, session: Session, number: int, deadline: float) -> Stats | None:
+        """Generate with the session's own policy, which learns what its drafts are worth."""
+        return self._run(session.engine(), self.ask(session, -1 - number, WARM_UP_TOKENS), deadline)
+
+    def _run(self, engine: Engine, request: GenerationRequest, deadline: float) -> Stats | None:
+        """Generate; None where one more step might end after the deadline."""
+        stats = Stats()
+        # What is loaded by now lives to the end: the collector need not look at it in between.
+        gc.collect()
+        gc.freeze()
+        engine.submit(request)
+        with closing(engine.run()) as events:
+            before = perf_counter()
+            while before + self._step_seconds <= deadline:
+                event = next(events, None)
+                if event is None:
+                    return stats
+                stats.add(event)
+                now = perf_counter()
+                self._step_seconds = max(self._step_seconds, now - before)
+                before = now
+        return None
+
+    def close(self) -> None:
+        """Free every model."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

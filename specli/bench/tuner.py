@@ -1,0 +1,189 @@
+"""`specli tune`: from drafting to machine to the details, and a choice that noise did not make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from specli.bench.halving import SLOWER_HALF, Race, Verdict, decide, interval, narrow, settle
+from specli.bench.rig import Rig
+from specli.bench.space import (
+    AUTO,
+    PLAIN,
+    PLAIN_SETTING,
+    SUFFIX,
+    Choices,
+    Drafting,
+    Setting,
+    drafting_settings,
+    neighbours,
+    together,
+)
+
+DRAFTING_SHARE, MACHINE_SHARE, DETAILS_SHARE = 0.4, 0.6, 0.75
+"""Where in the budget each stage ends; the finalists have the rest."""
+
+LEAST_TOKENS, MOST_TOKENS = 24, 96
+_PASSES = 4
+"""Passes over all of the first settings that the length of a text is chosen for."""
+_MOST_FINAL_PASSES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What to search: the default, other ways to draft, and changes of the machine."""
+
+    default: Setting
+    drafting: tuple[Drafting, ...]
+    choices: Choices
+
+
+def space_of(*, draft: bool, choices: Choices, own: Drafting | None = None) -> Space:
+    """The settings for a pair, or for a target alone; `own` is what a profile had so far."""
+    default = AUTO if draft else SUFFIX
+    ways = drafting_settings(draft=draft)
+    if own is not None and own not in (default, PLAIN):
+        ways = [own, *(way for way in ways if way != own)]
+    return Space(Setting(default), tuple(ways), choices)
+
+
+def affordable(space: Space, seconds: float, prompt: float, token: float) -> tuple[Space, int]:
+    """The part of the space that `seconds` suffice for, and how many tokens a text should have.
+
+    `prompt` and `token` are seconds for a usual prompt and for a token of the answer. What is
+    less likely to be best is left out where every setting could not be measured twice.
+    """
+    share = DRAFTING_SHARE * seconds
+    beside = 2
+    most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - beside)
+    ways = space.drafting[:most]
+    each = share / (_PASSES * (len(ways) + beside))
+    tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
+    return Space(space.default, ways, space.choices), tokens
+
+
+def search(race: Race[Setting], space: Space) -> int:
+    """Run the race to its deadline, or until everything is clear.
+
+    Returns the first pass that counts for `verdict`. An interrupt leaves the race as it is.
+    """
+    began = race.clock()
+    total = race.deadline - began
+    default = space.default
+    ways = [Setting(way) for way in space.drafting]
+    best = narrow(race, ways, [default], began + DRAFTING_SHARE * total, 3, "drafting")
+    if race.over:
+        return 0
+    leader = next(iter(race.ranked([default, *best])), None)
+    if leader is None:
+        return 0
+    better = _machine(race, space, leader, began + MACHINE_SHARE * total)
+    if race.over:
+        return 0
+    details = _details(race, default, best, leader, better)
+    kept = [default] if leader == default else [default, leader]
+    first = race.passes
+    fine = narrow(race, details, kept, began + DETAILS_SHARE * total, 2, "details")
+    if race.over:
+        return 0
+    order = race.ranked([s for s in [leader, *fine] if s != default], first)
+    for setting in order[2:]:
+        race.drop(setting, SLOWER_HALF)
+    plains = [s for s in race.speeds if s not in race.drops and not s.drafting.drafts]
+    finalists = [default, *order[:2], *(s for s in plains if s != race.plain)]
+    return settle(race, finalists, _MOST_FINAL_PASSES, "final")
+
+
+def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Setting]:
+    """What to use by everything that has been measured since the pass `since`."""
+    left = [s for s in race.speeds if s not in race.drops]
+    by_changes = sorted(left, key=lambda setting: setting.changes)
+    plains = [s for s in by_changes if not s.drafting.drafts and s != race.plain]
+    drafting = [s for s in by_changes if s.drafting.drafts and s != space.default]
+    return decide(race, [race.plain, *plains], [space.default, *drafting], since)
+
+
+def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
+    """The leader on changed machines where it is faster for it, fastest first."""
+    changes = space.choices.single(draft=leader.drafting.draft)
+    settings = [Setting(leader.drafting, change) for change in changes]
+    if interval(race.gains(leader, race.plain)).low <= 0:
+        # Drafting is not surely faster, so what plain decoding can do matters as much.
+        settings += [Setting(PLAIN, c) for c in space.choices.single(draft=False)]
+    first = race.passes
+    kept = [space.default] if leader == space.default else [space.default, leader]
+    survivors = narrow(race, settings, kept, until, 3, "machine")
+    better = []
+    for setting in survivors:
+        unchanged = leader if setting.drafting.drafts else race.plain
+        if race.ranked([setting, unchanged], first)[0] == unchanged:
+            race.drop(setting, f"no faster than {unchanged}")
+        elif setting.drafting.drafts:
+            better.append(setting)
+    return better
+
+
+def _details(
+    race: Race[Setting],
+    default: Setting,
+    best: Sequence[Setting],
+    leader: Setting,
+    better: Sequence[Setting],
+) -> list[Setting]:
+    """What is still in the race on the better machine, and steps beside the leader."""
+    machine = together([setting.machine for setting in better])
+    ways = [leader.drafting, *(s.drafting for s in best), default.drafting]
+    ways += neighbours(leader.drafting)
+    fitting = [Setting(w, machine if w.draft else machine.without_draft()) for w in ways]
+    found = list(dict.fromkeys([*better, *fitting]))
+    for setting in best:
+        if setting != leader and setting not in found:
+            race.drop(setting, f"goes on with {machine}")
+    return [s for s in found if s not in race.drops and s not in (default, leader)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search has come to; `verdict` is None where not even plain decoding and one setting
+    could be measured. `seconds` go from the first load to the last measurement."""
+
+    race: Race[Setting]
+    space: Space
+    verdict: Verdict[Setting] | None
+    seconds: float
+    tokens: int
+    interrupted: bool
+
+
+def tune(
+    rig: Rig,
+    space: Space,
+    budget: float,
+    told: Callable[[Race[Setting]], None] = lambda _race: None,
+) -> Tuned:
+    """Load the rig's base and search `space` within `budget` seconds, loading included.
+
+    Ctrl-C ends the search and keeps what there is. Raises what loading the base raises.
+    """
+    began = perf_counter()
+    race = Race(PLAIN_SETTING, rig.measure, perf_counter, began + budget)
+    race.told = lambda: told(race)
+    since, interrupted = 0, False
+    try:
+        pace = rig.warm_up(race.deadline)
+        if pace is not None:
+            left = race.deadline - perf_counter()
+            space, rig.tokens = affordable(space, left, pace.prompt, pace.token)
+            since = search(race, space)
+    except KeyboardInterrupt:
+        interrupted = True
+    known = any(race.gains(setting, race.plain) for setting in race.speeds if setting != race.plain)
+    return Tuned(
+        race=race,
+        space=space,
+        verdict=verdict(race, space, since) if known else None,
+        seconds=perf_counter() - began,
+        tokens=rig.tokens,
+        interrupted=interrupted,
+    )
