@@ -10,6 +10,7 @@ import typer
 
 import specli
 from specli.cli import failures, models, pair, profile
+from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
 from specli.cli.pull import pull
 from specli.cli.run import run
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.command("run", epilog=EPILOG)(run)
 app.add_typer(pair.app, name="pair")
 app.command("inspect")(inspect)
+app.command("doctor")(doctor)
 app.command("pull")(pull)
 app.add_typer(models.app, name="models")
 app.add_typer(profile.app, name="profile")

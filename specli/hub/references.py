@@ -8,7 +8,7 @@ from specli.errors import ModelFileError, UsageError
 from specli.hub.huggingface import PREFIX as HUB_PREFIX
 from specli.hub.huggingface import HubReference, cached_model, parse_hub
 from specli.hub.local import local_models, named
-from specli.hub.made import Quantize, Recipe, make, made_path
+from specli.hub.made import Quantize, Recipe, made_path, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
 from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore

@@ -39,15 +39,10 @@ def probe(path: Path, records: Path) -> Probe:
 
     Raises ModelFileError with llama.cpp's reason, or with the signal that ended the child.
     """
-    from specli.llama import library
-
+    known = tried(path, records)
+    if known is not None:
+        return known
     stat = path.stat()
-    key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{library.build_id()}"
-    record = records / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    try:
-        return Probe(repacked=bool(json.loads(record.read_text())["repacked"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
     seconds = _SECONDS + stat.st_size // _BYTES_PER_SECOND
     failure = _try(path, seconds, plain=False)
     passed = Probe(repacked=True)
@@ -58,11 +53,28 @@ def probe(path: Path, records: Path) -> Probe:
                 hint="the file is damaged, or of a kind that this llama.cpp does not know",
             )
         passed = Probe(repacked=False)
+    record = _record(path, records)
     records.mkdir(parents=True, exist_ok=True)
     temporary = record.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps({"repacked": passed.repacked, "path": str(path)}))
     temporary.replace(record)
     return passed
+
+
+def tried(path: Path, records: Path) -> Probe | None:
+    """What an earlier `probe` found of this file with this library; None where there was none."""
+    try:
+        return Probe(repacked=bool(json.loads(_record(path, records).read_text())["repacked"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _record(path: Path, records: Path) -> Path:
+    from specli.llama import library
+
+    stat = path.stat()
+    key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{library.build_id()}"
+    return records / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def _try(path: Path, seconds: int, *, plain: bool) -> str | None:

@@ -1,0 +1,176 @@
+"""Processor, cores, load and memory of this machine, and GPUs that are to be seen.
+
+Everything under `root` is a file that Linux shows; elsewhere these are missing and what they
+would have told is unknown, never guessed.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from specli.session import physical_cores
+
+ROOT = Path("/")
+
+# What llama.cpp has kernels for, by Linux's names: x86 first, then ARM.
+_USED_INSTRUCTIONS = re.compile(
+    r"pni|ssse3|sse4_[12]|avx|avx2|avx_vnni|avx512\w+|amx_\w+|f16c|fma|bmi2|"
+    r"asimd\w*|i8mm|bf16|sve2?|sme"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Counts of cores; `allowed` is what this process may run on, `quota` what a container is
+    granted, in cores' time. None is unknown or, for the quota, without limit."""
+
+    physical: int
+    logical: int
+    allowed: int
+    quota: float | None
+    load: float | None
+    """Programs that wanted to run, on average over the last minute, all users together."""
+    threads: int
+    """Threads that specli uses without -t."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """This machine; memory in bytes. `cache` is the largest cache of the processor."""
+
+    system: str
+    cpu: str
+    instructions: tuple[str, ...]
+    cores: Cores
+    memory: int
+    memory_free: int
+    cache: int | None
+    gpus: tuple[str, ...]
+    """Signs of GPUs, whether or not llama.cpp was built for them."""
+
+
+def read_machine(root: Path = ROOT) -> Machine:
+    """Look at this machine, without measuring anything."""
+    memory = psutil.virtual_memory()
+    name, instructions = cpu_of(_text(root / "proc/cpuinfo"))
+    return Machine(
+        system=f"{platform.system()} {platform.release()}, {platform.machine()}",
+        cpu=name or _cpu_name() or "unknown",
+        instructions=instructions,
+        cores=read_cores(root),
+        memory=memory.total,
+        memory_free=memory.available,
+        cache=largest_cache(root),
+        gpus=tuple(visible_gpus(root)),
+    )
+
+
+def read_cores(root: Path = ROOT) -> Cores:
+    """Cores of the machine, and how many of them are left to this process."""
+    logical = psutil.cpu_count() or 1
+    try:
+        allowed = len(psutil.Process().cpu_affinity() or []) or logical
+    except (AttributeError, psutil.Error):
+        allowed = logical
+    try:
+        load = psutil.getloadavg()[0]
+    except (AttributeError, OSError):
+        load = None
+    return Cores(
+        physical=psutil.cpu_count(logical=False) or logical,
+        logical=logical,
+        allowed=allowed,
+        quota=cpu_quota(root),
+        load=load,
+        threads=physical_cores(),
+    )
+
+
+def cpu_of(cpuinfo: str) -> tuple[str | None, tuple[str, ...]]:
+    """Name and those instruction sets that llama.cpp uses, from the text of /proc/cpuinfo."""
+    name = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    there = flags[1].split() if flags else []
+    used = tuple(instruction for instruction in there if _USED_INSTRUCTIONS.fullmatch(instruction))
+    return (name[1].strip() if name else None), used
+
+
+def _cpu_name() -> str:
+    if platform.system() == "Darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        try:
+            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+        except (OSError, subprocess.SubprocessError):
+            return platform.processor()
+        return told.stdout.strip()
+    return platform.processor()
+
+
+def cpu_quota(root: Path = ROOT) -> float | None:
+    """Cores' time that the control groups of this process grant it; None where none limits it.
+
+    Every group above counts too: the tightest decides.
+    """
+    quotas = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        _number, _colon, rest = line.partition(":")
+        controllers, _colon, path = rest.partition(":")
+        if controllers == "":
+            mount, read = root / "sys/fs/cgroup", _quota
+        elif "cpu" in controllers.split(","):
+            mount, read = root / "sys/fs/cgroup" / controllers, _quota_of_first_version
+        else:
+            continue
+        group = mount / path.strip("/")
+        # Inside a container the path can be the host's: then only the mount itself is there.
+        groups = [group, *group.parents]
+        quotas += [read(folder) for folder in groups[: groups.index(mount) + 1]]
+    return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def _quota(group: Path) -> float | None:
+    quota, _space, period = _text(group / "cpu.max").strip().partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def _quota_of_first_version(group: Path) -> float | None:
+    quota = _text(group / "cpu.cfs_quota_us").strip()
+    period = _text(group / "cpu.cfs_period_us").strip()
+    # -1 is no limit.
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+
+
+def largest_cache(root: Path = ROOT) -> int | None:
+    """Bytes of the largest cache that the first core reaches."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    sizes = []
+    for file in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
+        found = re.fullmatch(r"(\d+)([KMG])", _text(file).strip())
+        if found:
+            sizes.append(int(found[1]) * units[found[2]])
+    return max(sizes, default=None)
+
+
+def visible_gpus(root: Path = ROOT) -> list[str]:
+    """What shows that there is a GPU: device files of drivers, and NVIDIA's own program."""
+    devices = root / "dev"
+    signs = [str(path) for path in sorted(devices.glob("nvidia[0-9]*"))]
+    if (devices / "kfd").exists():
+        signs.append(f"{devices / 'kfd'} (AMD)")
+    if not signs and shutil.which("nvidia-smi"):
+        signs.append("the program nvidia-smi")
+    return signs
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,129 @@
+"""Everything that `specli doctor` tells, gathered once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from specli.doctor.machine import Machine, read_machine
+from specli.doctor.measure import Rates, measured_rates
+from specli.doctor.places import Place, in_force, read_places
+from specli.doctor.problems import Problem, crash_problems, find_problems, memory_problems
+from specli.doctor.roofline import Roofline, limits, roofline
+from specli.gguf.check import check_file
+from specli.gguf.facts import read_facts
+from specli.hub.cache import cache_dir
+from specli.llama import library
+from specli.measured import load
+from specli.pairs.sizing import CacheTypes, MemoryNeed, chosen_context, memory_need
+from specli.pairs.vocabulary import require_compatible
+from specli.session import Setup, costs_record
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """The versions in use, and what llama.cpp was compiled with, backend by backend."""
+
+    specli: str
+    llama: str
+    backends: tuple[str, ...]
+    features: dict[str, str]
+    devices: tuple[library.Device, ...]
+    gpu_offload: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """What is known of the pair that was asked about."""
+
+    target: Path
+    draft: Path | None
+    roofline: Roofline
+    needs: tuple[MemoryNeed, ...]
+    """Memory of the target and, where there is one, of the draft, at `context` tokens."""
+    context: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    build: Build
+    machine: Machine
+    rates: Rates
+    pair: PairReport | None
+    places: tuple[Place, ...]
+    variables: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: rates in bytes and operations per second, times in milliseconds."""
+        return dataclasses.asdict(self)
+
+
+def read_build(version: str) -> Build:
+    """Ask llama.cpp what it is."""
+    return Build(
+        specli=version,
+        llama=library.build_id(),
+        backends=tuple(library.backends()),
+        features=library.features(),
+        devices=tuple(library.devices()),
+        gpu_offload=library.supports_gpu(),
+    )
+
+
+def examine(version: str, setup: Setup | None) -> Report:
+    """Look at the machine, measure it, and hold the pair of `setup` against it.
+
+    Takes about two seconds. Raises ModelFileError and PairIncompatibleError for a pair that
+    would not load.
+    """
+    # Before anything is measured: measuring is a load of its own.
+    machine = read_machine()
+    build = read_build(version)
+    rates = measured_rates(machine.cores.threads, machine.cache, machine.memory_free)
+    problems = find_problems(build.backends, build.features, build.gpu_offload, machine)
+    pair = None
+    if setup is not None:
+        records = cache_dir() / "probes"
+        files = [path for path in (setup.target, setup.draft) if path is not None]
+        pair = examine_pair(setup, rates, records)
+        free = machine.memory_free + sum(d.free for d in build.devices if d.is_gpu)
+        problems += memory_problems(sum(need.total for need in pair.needs), free)
+        problems += crash_problems(files, records)
+    return Report(
+        build=build,
+        machine=machine,
+        rates=rates,
+        pair=pair,
+        places=tuple(read_places()),
+        variables=in_force(os.environ),
+        problems=tuple(problems),
+    )
+
+
+def examine_pair(setup: Setup, rates: Rates, records: Path) -> PairReport:
+    """Limits, measured costs and memory of a pair. Raises as `examine` does."""
+    target = check_file(setup.target)
+    headers = [target]
+    if setup.draft is not None:
+        draft = check_file(setup.draft)
+        require_compatible(target, draft, setup.target, setup.draft)
+        headers.append(draft)
+    context = chosen_context(read_facts(target), setup.n_ctx)
+    placements = (setup.target_placement, setup.draft_placement)
+    needs = tuple(
+        memory_need(read_facts(header), context, CacheTypes(place.type_k, place.type_v))
+        for header, place in zip(headers, placements, strict=False)
+    )
+    known = load(costs_record(setup, records))
+    draft_limits = None if len(headers) == 1 else limits(headers[1], rates)
+    return PairReport(
+        target=setup.target,
+        draft=setup.draft,
+        roofline=roofline(limits(target, rates), draft_limits, known[0] if known else None),
+        needs=needs,
+        context=context,
+    )
