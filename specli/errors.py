@@ -9,7 +9,8 @@
     ├── DecodeError             1  llama.cpp failed while computing
     ├── FetchError              1  a download failed
     ├── PairIncompatibleError   3  target and draft do not share a vocabulary
-    └── CheckFailedError        4  speculation changed the text by more than a near tie
+    ├── CheckFailedError        4  speculation changed the text by more than a near tie
+    └── BatchFailedError        5  some prompts of a batch have no answer
 
 A message is one sentence: what happened, and where. `hint` says what to type or change next.
 """
@@ -62,3 +63,7 @@ class PairIncompatibleError(SpecliError):
 
 class CheckFailedError(SpecliError):
     exit_code = 4
+
+
+class BatchFailedError(SpecliError):
+    exit_code = 5

@@ -10,6 +10,7 @@ import typer
 
 import specli
 from specli.cli import failures, models, pair, profile
+from specli.cli.batch import batch
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
 from specli.cli.pull import pull
@@ -17,7 +18,7 @@ from specli.cli.run import run
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 pair incompatible, "
-    "4 check failed, 130 interrupted."
+    "4 check failed, 5 some of a batch failed, 130 interrupted."
 )
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("run", epilog=EPILOG)(run)
+app.command("batch", epilog=EPILOG)(batch)
 app.add_typer(pair.app, name="pair")
 app.command("inspect")(inspect)
 app.command("doctor")(doctor)

@@ -68,11 +68,16 @@ class Engine:
         self._next_id = 0
 
     def submit(self, request: GenerationRequest) -> int:
-        """Queue a request and return the id that its events will carry.
+        """Queue a request and return the id that its events will carry. Raises as `check`."""
+        self.check(request)
+        seq = self._next_id
+        self._next_id += 1
+        self._waiting.append((seq, request))
+        return seq
 
-        Raises PromptTooLongError when the prompt leaves no room for an answer, and UsageError
-        when it is empty.
-        """
+    def check(self, request: GenerationRequest) -> None:
+        """Raises PromptTooLongError when the prompt leaves no room for an answer, and UsageError
+        when it is empty."""
         n_ctx = self._target.n_ctx
         if not request.prompt:
             raise UsageError("the prompt is empty", hint="give at least one word")
@@ -82,10 +87,6 @@ class Engine:
                 f"but the context holds {n_ctx} with room for an answer",
                 hint=f"give a larger context, such as -c {2 * len(request.prompt)}",
             )
-        seq = self._next_id
-        self._next_id += 1
-        self._waiting.append((seq, request))
-        return seq
 
     @property
     def idle(self) -> bool:

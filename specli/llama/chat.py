@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jinja2
 import llama_cpp
@@ -45,10 +46,10 @@ def _render(vocab: Vocab, template: str, messages: list[Message]) -> str:
     """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
     a template adds by itself, such as a default system prompt."""
     try:
-        formatter = Jinja2ChatFormatter(
-            template=template,
-            bos_token=vocab.name(vocab.bos) if vocab.bos >= 0 else "",
-            eos_token=vocab.name(vocab.eos) if vocab.eos >= 0 else "",
+        formatter = _formatter(
+            template,
+            vocab.name(vocab.bos) if vocab.bos >= 0 else "",
+            vocab.name(vocab.eos) if vocab.eos >= 0 else "",
         )
         rendered = formatter(
             messages=[{"role": m.role, "content": m.content} for m in messages]  # type: ignore[misc]
@@ -62,6 +63,12 @@ def _render(vocab: Vocab, template: str, messages: list[Message]) -> str:
             ) from None
         return text
     return rendered.prompt
+
+
+@lru_cache(maxsize=4)
+def _formatter(template: str, bos: str, eos: str) -> Jinja2ChatFormatter:
+    """Kept, because compiling a template takes longer than many a prompt takes to be decoded."""
+    return Jinja2ChatFormatter(template=template, bos_token=bos, eos_token=eos)
 
 
 def _built_in(template: str, messages: list[Message]) -> str | None:

@@ -1,0 +1,1 @@
+"""Many prompts in, one record each out: what `specli batch` does, without a terminal."""

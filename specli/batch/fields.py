@@ -1,0 +1,157 @@
+"""What a JSON line may hold: specli's own fields, and OpenAI's batch request lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+MaxTokens = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+Stops = str | list[str]
+
+
+class FieldError(Exception):
+    """A line cannot be answered; says why, in one sentence."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Part(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class Said(_Strict):
+    """A message of a conversation."""
+
+    role: Text
+    content: str | list[Part]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        return _joined(self.content)
+
+
+class Line(_Strict):
+    """A line of specli's own form. Fields of other names are there for templates."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str | int | None = None
+    prompt: Text | None = None
+    messages: Annotated[list[Said], Field(min_length=1)] | None = None
+    system: str | None = None
+    max_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    stop: Stops | None = None
+    json_schema: dict[str, Any] | bool | str | None = None
+    prediction: str | None = None
+
+
+class _Schema(_Strict):
+    model_config = ConfigDict(extra="ignore")
+
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class _Format(_Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: _Schema | None = None
+
+
+class _Predicted(_Strict):
+    type: Literal["content"]
+    content: str | list[Part]
+
+
+class Body(_Strict):
+    """The body of an OpenAI request, as far as specli can do what it asks for."""
+
+    messages: Annotated[list[Said], Field(min_length=1)] | None = None
+    prompt: Text | None = None
+    max_tokens: MaxTokens | None = None
+    max_completion_tokens: MaxTokens | None = None
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: Annotated[int, Field(ge=0)] | None = None
+    stop: Stops | None = None
+    response_format: _Format | None = None
+    prediction: _Predicted | None = None
+    n: Literal[1] = 1
+    stream: Literal[False] = False
+    # These say who asks and with which of the service's models, which changes nothing here.
+    model: str | None = None
+    user: str | None = None
+    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+
+    @property
+    def schema_text(self) -> str | None:
+        """The JSON schema that the answer must follow."""
+        asked = self.response_format
+        if asked is None or asked.type == "text":
+            return None
+        if asked.type == "json_object":
+            return '{"type": "object"}'
+        if asked.json_schema is None:
+            raise FieldError("body.response_format.json_schema is missing")
+        return json.dumps(asked.json_schema.schema_)
+
+    @property
+    def predicted(self) -> str | None:
+        return None if self.prediction is None else _joined(self.prediction.content)
+
+
+class Request(_Strict):
+    """A line of OpenAI's batch input."""
+
+    custom_id: Text
+    method: Literal["POST"] = "POST"
+    url: Literal["/v1/chat/completions", "/v1/completions"] = "/v1/chat/completions"
+    body: Body
+
+
+KNOWN = frozenset(Line.model_fields)
+
+
+def parsed_line(fields: Mapping[str, object]) -> Line:
+    """The line's own fields. Raises FieldError naming the first that is wrong."""
+    try:
+        return Line.model_validate(fields)
+    except ValidationError as error:
+        raise FieldError(_sentence(error)) from None
+
+
+def parsed_request(fields: Mapping[str, object]) -> Request:
+    """OpenAI's batch request. Raises FieldError naming the first field that is wrong."""
+    try:
+        return Request.model_validate(fields)
+    except ValidationError as error:
+        raise FieldError(_sentence(error)) from None
+
+
+def _joined(content: str | list[Part]) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content)
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    # Unions add the names of their members behind the place of the fault.
+    path = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
+    name = ".".join(map(str, path))
+    if first["type"] == "extra_forbidden":
+        return f"{name} is not supported"
+    if first["type"] == "missing":
+        return f"{name} is missing"
+    message = first["msg"]
+    return f"{name}: {message[:1].lower()}{message[1:]}"

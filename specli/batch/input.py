@@ -1,0 +1,292 @@
+"""Where prompts come from: JSON lines, text, CSV, a folder of files, each read as it is needed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO, Literal
+
+from specli.batch.fields import KNOWN, FieldError
+from specli.batch.lines import Lines
+from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt
+from specli.batch.template import MissingFieldError, Template
+from specli.errors import UsageError
+
+Kind = Literal["jsonl", "text", "csv", "files"]
+
+SUFFIXES: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+}
+
+LONGEST_CELL = 1 << 24
+"""Characters of a CSV cell: a quote that is never closed must not read the file to its end."""
+
+MOST_TOLD = 20
+"""Unused fields that are told of: lines may use values as names."""
+
+_COUNTED = 1 << 20
+
+
+Entry = Prompt | Bad
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line before its fields are looked at: `own` are the line's, a template names `named`."""
+
+    place: str
+    id: str
+    own: Mapping[str, object]
+    named: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How an input is to be read; `kind` None decides by the name, then by the first line."""
+
+    kind: Kind | None = None
+    template: Template | None = None
+    column: str | None = None
+
+
+class Source:
+    """The prompts of one input, in order. They can be read once."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        file: IO[bytes] | None,
+        reading: Reading,
+        *,
+        called_off: Callable[[], bool] = lambda: False,
+        notice: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        """Prompts of `file`, which is called `path` (None: standard input), or of the folder
+        `path` where `file` is None. `notice` hears once of each field that is not used."""
+        self._path = path
+        self._name = "stdin" if path is None else str(path)
+        self._file = file
+        self._reading = reading
+        self._notice = notice
+        self._unused: set[str] = set()
+        self._lines = None if file is None else Lines(file.fileno(), called_off)
+
+    def ready(self) -> bool:
+        """Whether the next prompt is there without a wait."""
+        return self._lines is None or self._lines.ready()
+
+    def total(self) -> int | None:
+        """How many prompts there are, as far as that is quickly known."""
+        if self._file is None:
+            return len(self._files())
+        kind = self._reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
+        if self._path is None or kind == "csv" or not self._path.is_file():
+            return None
+        with self._path.open("rb") as file:
+            return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_COUNTED), b""))
+
+    def entries(self) -> Iterator[Entry]:
+        """Prompts and lines that are none. Raises UsageError for a CSV file without the column."""
+        for row in self._rows():
+            if isinstance(row, Bad):
+                yield row
+                continue
+            try:
+                yield self._prompt(row)
+            except (FieldError, MissingFieldError) as error:
+                yield Bad(row.place, str(error))
+
+    def _rows(self) -> Iterator[_Row | Bad]:
+        if self._lines is None:
+            return self._file_rows()
+        lines = iter(self._lines)
+        kind = self._reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
+        if kind is None and self._reading.column is not None:
+            kind = "csv"
+        if kind is None:
+            kind, lines = _recognised(lines)
+        if kind == "csv":
+            return self._csv_rows(lines)
+        return self._json_rows(lines) if kind == "jsonl" else self._text_rows(lines)
+
+    def _json_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
+        for number, line in lines:
+            if not line.strip():
+                continue
+            place = f"{self._name}:{number}"
+            try:
+                fields = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield Bad(place, f"not JSON: {error}")
+                continue
+            if isinstance(fields, dict):
+                named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
+                yield _Row(place, str(number), own=fields, named=named)
+            else:
+                yield Bad(place, "not a JSON object")
+
+    def _text_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
+        for number, line in lines:
+            if line.strip():
+                place = f"{self._name}:{number}"
+                yield _text_row(place, str(number), line)
+
+    def _file_rows(self) -> Iterator[_Row | Bad]:
+        folder = self._path or Path()
+        for path in self._files():
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                yield Bad(str(path), f"cannot be read: {error.strerror}")
+                continue
+            # An editor ends the file with a newline that nobody meant.
+            yield _text_row(
+                str(path), path.relative_to(folder).as_posix(), content.removesuffix(b"\n")
+            )
+
+    def _files(self) -> list[Path]:
+        folder = self._path or Path()
+        return sorted(
+            path
+            for path in folder.rglob("*")
+            if path.is_file()
+            and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        )
+
+    def _csv_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
+        csv.field_size_limit(LONGEST_CELL)
+        texts = (line.decode("utf-8", "surrogateescape") + "\n" for _number, line in lines)
+        delimiter = "\t" if self._name.lower().endswith(".tsv") else ","
+        rows = csv.reader(texts, delimiter=delimiter, strict=True)
+        header = _header(rows, self._name)
+        column = self._column()
+        self._require_columns(header, column)
+        while True:
+            number = rows.line_num + 1
+            place = f"{self._name}:{number}"
+            try:
+                cells = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield Bad(place, f"not CSV: {error}")
+                continue
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                yield Bad(place, f"{len(cells)} columns where the header has {len(header)}")
+            elif not all(map(_encodable, cells)):
+                yield Bad(place, "not UTF-8 text")
+            else:
+                row = dict(zip(header, cells, strict=True))
+                # Cells are text: settings other than the system message are left to the flags.
+                own = {name: row[name] for name in ("id", "system") if row.get(name)}
+                named = row
+                if column is not None:
+                    own["prompt"] = row[column]
+                    named = {"text": row[column], **row}
+                yield _Row(place, str(number), own, named)
+
+    def _column(self) -> str | None:
+        """The column of the prompts; None where a template makes them."""
+        column = self._reading.column
+        if column is None and self._reading.template is not None:
+            return None
+        return column or "prompt"
+
+    def _require_columns(self, header: list[str], column: str | None) -> None:
+        """Raises UsageError for a column that is missing: it would be missed in every row."""
+        names = [] if column is None else [column]
+        if self._reading.template is not None:
+            names += [name for name in self._reading.template.names if name != "text" or not column]
+        for name in names:
+            if name not in header:
+                raise UsageError(
+                    f"{self._name} has no column {name!r}",
+                    hint=f"--column names the prompts' column; there are: {', '.join(header)}",
+                )
+
+    def _prompt(self, row: _Row) -> Prompt:
+        """Raises FieldError and MissingFieldError for a line that cannot be answered."""
+        template = self._reading.template
+        if "custom_id" in row.own and "body" in row.own:
+            if template is not None:
+                raise FieldError("a request of OpenAI's form leaves nothing for --template")
+            return requested_prompt(row.place, row.own)
+        if template is None:
+            self._tell_unused(row)
+            return own_prompt(row.place, row.id, row.own)
+        filled = {**row.own, "prompt": template.fill(row.named)}
+        return own_prompt(row.place, row.id, filled)
+
+    def _tell_unused(self, row: _Row) -> None:
+        """A field that is misspelt would be missed without a word."""
+        for name in sorted(row.own.keys() - KNOWN - self._unused)[: MOST_TOLD - len(self._unused)]:
+            self._unused.add(name)
+            self._notice(f"{row.place}: the field {name!r} means nothing to specli")
+
+
+def _recognised(
+    lines: Iterator[tuple[int, bytes]],
+) -> tuple[Kind, Iterator[tuple[int, bytes]]]:
+    """JSON lines where the first line is an object, else text; and the lines, none missing."""
+    for number, line in lines:
+        if line.strip():
+            try:
+                is_object = isinstance(json.loads(line), dict)
+            except (ValueError, RecursionError):
+                is_object = False
+            return "jsonl" if is_object else "text", chain([(number, line)], lines)
+    return "text", iter(())
+
+
+def _header(rows: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        header = next(rows, [])
+    except csv.Error as error:
+        raise UsageError(
+            f"{name} is not CSV: {error}", hint="--format names another form"
+        ) from None
+    if len(set(header)) != len(header):
+        raise UsageError(f"{name} has two columns of one name", hint="rename one of them")
+    return header
+
+
+def _text_row(place: str, id_: str, line: bytes) -> _Row | Bad:
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return Bad(place, f"not UTF-8 text (byte {error.start})")
+    own = {"prompt": text}
+    return _Row(place, id_, own, {"text": text, **own})
+
+
+def _encodable(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def opened(path: Path) -> IO[bytes] | None:
+    """The file to read, None for a folder. Raises UsageError where there is neither."""
+    if path.is_dir():
+        return None
+    try:
+        return path.open("rb", buffering=0)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
+        ) from None
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file lies in a folder, or below it."""
+    return os.path.commonpath([path.resolve(), folder.resolve()]) == str(folder.resolve())

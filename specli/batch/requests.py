@@ -1,0 +1,87 @@
+"""From a prompt of a batch to what the engine is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+
+from specli.batch.ids import digest
+from specli.batch.prompt import Prompt
+from specli.engine.sequence import GenerationRequest
+from specli.errors import UsageError
+from specli.llama.chat import Message, prompt_tokens
+from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.model import Model
+from specli.sampling.params import SamplingParams
+
+_gbnf = lru_cache(maxsize=64)(gbnf_of_schema)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds for every prompt that does not say otherwise."""
+
+    sampling: SamplingParams
+    max_tokens: int | None = None
+    system: str | None = None
+    raw: bool = False
+    stops: tuple[str, ...] = ()
+    ignore_end: bool = False
+    gbnf: str | None = None
+
+
+def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
+    """32 hexadecimal digits that stand for everything that decides an answer's text."""
+    asked = {
+        name: value
+        for name, value in asdict(prompt).items()
+        if value is not None and name not in ("id", "place", "prediction")
+    }
+    return digest(json.dumps([asked, settings], sort_keys=True)).hex()
+
+
+def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest:
+    """The request; who gets it closes its grammar.
+
+    Raises UsageError for messages, settings or a schema that cannot be used.
+    """
+    tokens = _prompt_tokens(model, prompt, defaults)
+    predicted: list[int] = []
+    if prompt.prediction is not None:
+        predicted = model.vocab.tokenize(prompt.prediction, add_special=False, parse_special=False)
+    gbnf = defaults.gbnf if prompt.json_schema is None else _gbnf(prompt.json_schema)
+    return GenerationRequest(
+        prompt=tokens,
+        max_tokens=defaults.max_tokens if prompt.max_tokens is None else prompt.max_tokens,
+        sampling=_sampling(prompt, defaults.sampling),
+        stops=defaults.stops if prompt.stop is None else prompt.stop,
+        ignore_end=defaults.ignore_end,
+        grammar=None if gbnf is None else Grammar(model.vocab, gbnf),
+        prediction=tuple(predicted),
+    )
+
+
+def _prompt_tokens(model: Model, prompt: Prompt, defaults: Defaults) -> list[int]:
+    messages = [Message(role, text) for role, text in prompt.messages]
+    if prompt.raw or defaults.raw:
+        if prompt.system is not None or len(messages) > 1 or messages[0].role != "user":
+            raise UsageError("messages need the chat template, which --raw leaves out")
+        return model.vocab.tokenize(messages[0].content, add_special=True)
+    system = defaults.system if prompt.system is None else prompt.system
+    if system and messages[0].role != "system":
+        messages.insert(0, Message("system", system))
+    return prompt_tokens(model, messages)
+
+
+def _sampling(prompt: Prompt, sampling: SamplingParams) -> SamplingParams:
+    own = {
+        "temperature": prompt.temperature,
+        "top_p": prompt.top_p,
+        "presence_penalty": prompt.presence_penalty,
+        "frequency_penalty": prompt.frequency_penalty,
+        "seed": prompt.seed,
+    }
+    given = {name: value for name, value in own.items() if value is not None}
+    return replace(sampling, **given) if given else sampling  # type: ignore[arg-type]

@@ -1,0 +1,269 @@
+"""Feeds the engine with prompts and hands their answers on, until there are no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+from specli.batch.ids import Ids
+from specli.batch.input import Entry, Source
+from specli.batch.output import InOrder, Output, Settings, record_line, short_hash
+from specli.batch.prompt import Bad, Prompt
+from specli.batch.requests import Defaults, build, request_hash
+from specli.batch.totals import Failure, Totals
+from specli.engine.engine import Engine
+from specli.engine.sequence import GenerationRequest
+from specli.errors import BatchFailedError, SpecliError, UsageError
+from specli.events import Event, Round, Stats
+from specli.llama.grammar import Grammar
+from specli.llama.model import Model
+
+TIMEOUT = "timeout"
+"""The finish reason of an answer that took longer than allowed."""
+
+WINDOW = 32
+"""Answers, for each sequence that runs, that may wait until an earlier prompt has its own."""
+
+_MET = 1
+"""Lowest bit of an id's number: the id has been met in this run's input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to give up: on one prompt (seconds), and on the batch (failures)."""
+
+    timeout: float | None = None
+    max_failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done: prompts, what holds for all of them, and where answers go."""
+
+    source: Source
+    defaults: Defaults
+    settings: Settings
+    output: Output
+    known: Ids
+    """Ids that have answers, with the hashes of their requests; those met are added."""
+    in_order: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+
+class Watcher(Protocol):
+    """Sees how a batch goes on."""
+
+    def changed(self, totals: Totals) -> None:
+        """A step is over."""
+
+    def failed(self, failure: Failure) -> None:
+        """A prompt has no answer."""
+
+
+@dataclass(slots=True)
+class _Answer:
+    """An answer that is being generated."""
+
+    ticket: int
+    prompt: Prompt
+    hash: str
+    request: GenerationRequest
+    since: float
+    stats: Stats = field(default_factory=Stats)
+    texts: list[str] = field(default_factory=list)
+
+
+def answer_all(
+    work: Work,
+    engine: Engine,
+    model: Model,
+    slots: int,
+    totals: Totals,
+    watcher: Watcher,
+    stopped: Callable[[], bool],
+) -> None:
+    """Answer every prompt, at most `slots` at once, or stop soon after `stopped` says so.
+
+    Raises BatchFailedError after too many failures, and UsageError for a prompt whose id has an
+    answer to something else.
+    """
+    _Batch(work, engine, model, slots, totals, watcher, stopped).run()
+
+
+def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure], None]) -> int:
+    """How many prompts of the source could not be answered, each told to `failed`."""
+    met = Ids()
+    count = 0
+    for entry in work.source.entries():
+        reason = entry.reason if isinstance(entry, Bad) else None
+        if isinstance(entry, Prompt):
+            if met.get(entry.id) is not None:
+                reason = _duplicate(entry)
+            met.put(entry.id, _MET)
+            try:
+                _close(_buildable(entry, work, engine, model))
+            except SpecliError as error:
+                reason = reason or error.message
+        if reason is not None:
+            count += 1
+            failed(Failure(entry.place, reason))
+    return count
+
+
+class _Batch:
+    """One run over the prompts."""
+
+    def __init__(
+        self,
+        work: Work,
+        engine: Engine,
+        model: Model,
+        slots: int,
+        totals: Totals,
+        watcher: Watcher,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self._work = work
+        self._engine = engine
+        self._model = model
+        self._slots = slots
+        self._totals = totals
+        self._watcher = watcher
+        self._stopped = stopped
+        self._entries: Iterator[Entry] = work.source.entries()
+        self._order = InOrder(work.output, in_order=work.in_order)
+        self._live: dict[int, _Answer] = {}
+        self._ended = False
+
+    def run(self) -> None:
+        try:
+            while not self._stopped():
+                self._fill()
+                if self._engine.idle:
+                    break
+                for event in self._engine.step():
+                    self._see(event)
+                self._expire()
+                self._watcher.changed(self._totals)
+        finally:
+            for seq, answer in self._live.items():
+                self._engine.cancel(seq)
+                _close(answer.request)
+
+    def _fill(self) -> None:
+        """Submit prompts until every slot has one; wait for input only when nothing runs."""
+        window = WINDOW * self._slots
+        while len(self._live) < self._slots and self._order.ahead < window and not self._ended:
+            if self._live and not self._work.source.ready():
+                return
+            entry = next(self._entries, None)
+            if entry is None:
+                self._ended = True
+                self._totals.expected = self._totals.seen + len(self._live)
+            elif isinstance(entry, Bad):
+                self._fail(Failure(entry.place, entry.reason))
+            else:
+                self._begin(entry)
+            if self._stopped():
+                return
+
+    def _begin(self, prompt: Prompt) -> None:
+        work = self._work
+        number = work.known.get(prompt.id)
+        if number is not None and number & _MET:
+            self._fail(Failure(prompt.place, _duplicate(prompt)))
+            return
+        hash_ = request_hash(prompt, work.settings)
+        work.known.put(prompt.id, short_hash(hash_) | _MET)
+        if number is not None:
+            if number != short_hash(hash_):
+                raise _answered_otherwise(prompt)
+            self._totals.earlier += 1
+            return
+        held = work.output.held(prompt.id)
+        if held is not None:
+            self._order.put(self._order.draw(), prompt.id, held)
+            self._totals.earlier += 1
+            return
+        self._submit(prompt, hash_)
+
+    def _submit(self, prompt: Prompt, hash_: str) -> None:
+        try:
+            request = _buildable(prompt, self._work, self._engine, self._model)
+        except SpecliError as error:
+            self._fail(Failure(prompt.place, error.message))
+            return
+        seq = self._engine.submit(request)
+        ticket = self._order.draw()
+        self._live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
+
+    def _see(self, event: Event) -> None:
+        answer = self._live[event.seq]
+        answer.stats.add(event)
+        self._totals.add(event)
+        if isinstance(event, Round):
+            answer.texts += [piece.text for piece in event.pieces]
+            if event.finish is not None:
+                self._finish(event.seq, event.finish)
+
+    def _finish(self, seq: int, finish: str) -> None:
+        answer = self._live.pop(seq)
+        _close(answer.request)
+        report = answer.stats.report("".join(answer.texts), finish)
+        line = record_line(answer.prompt.id, report, self._work.settings, answer.hash)
+        self._order.put(answer.ticket, answer.prompt.id, line)
+        self._totals.finish_reasons[finish] += 1
+        if finish == TIMEOUT:
+            self._fail(Failure(answer.prompt.place, "took longer than --timeout allows"))
+        else:
+            self._totals.answered += 1
+
+    def _expire(self) -> None:
+        timeout = self._work.limits.timeout
+        if timeout is None:
+            return
+        late = perf_counter() - timeout
+        for seq in [seq for seq, answer in self._live.items() if answer.since < late]:
+            held = self._engine.cancel(seq)
+            self._live[seq].texts += [piece.text for piece in held]
+            self._finish(seq, TIMEOUT)
+
+    def _fail(self, failure: Failure) -> None:
+        self._totals.fail(failure)
+        self._watcher.failed(failure)
+        most = self._work.limits.max_failures
+        if most is not None and self._totals.failed >= most:
+            raise BatchFailedError(
+                f"stopped after {self._totals.failed} failures, as --max-failures says"
+            )
+
+
+def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:
+    """A request that the engine takes. Raises SpecliError for a prompt that cannot be answered."""
+    request = build(model, prompt, work.defaults)
+    try:
+        engine.check(request)
+    except SpecliError:
+        _close(request)
+        raise
+    return request
+
+
+def _close(request: GenerationRequest) -> None:
+    """Free a grammar: a batch would gather them."""
+    if isinstance(request.grammar, Grammar):
+        request.grammar.close()
+
+
+def _duplicate(prompt: Prompt) -> str:
+    return f"a second prompt of the id {prompt.id!r}"
+
+
+def _answered_otherwise(prompt: Prompt) -> UsageError:
+    return UsageError(
+        f"{prompt.place}: the id {prompt.id!r} has been answered already, for another prompt "
+        "or other settings of its line",
+        hint="--restart answers all anew; ids in the lines keep apart what moves between them",
+    )

@@ -1,0 +1,94 @@
+"""What has become of a batch so far: the figures of progress and report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from specli.events import Event, Prefilled, Stats
+
+MOST_FAILURES = 100
+"""Failures that the report names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A prompt without an answer, or with half of one: where it stands, and why."""
+
+    place: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts of one run. `expected` is None where nobody knows how many prompts there are."""
+
+    expected: int | None = None
+    answered: int = 0
+    earlier: int = 0
+    """Prompts whose answers an earlier run has left."""
+    failed: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    prompt_n: int = 0
+    stats: Stats = field(default_factory=Stats)
+    """Rounds of all sequences together. Its times are sums over sequences that ran side by side,
+    so that only counts and rates are used."""
+    since: float = field(default_factory=perf_counter)
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Prefilled):
+            if event.done == event.total:
+                self.prompt_n += event.total
+        else:
+            self.stats.add(event)
+
+    def fail(self, failure: Failure) -> None:
+        self.failed += 1
+        if len(self.failures) < MOST_FAILURES:
+            self.failures.append(failure)
+
+    @property
+    def seen(self) -> int:
+        """Prompts that are done with, in whichever way."""
+        return self.answered + self.earlier + self.failed
+
+    @property
+    def seconds(self) -> float:
+        return perf_counter() - self.since
+
+    @property
+    def predicted_per_second(self) -> float | None:
+        """Tokens a second over all sequences, prompts and pauses included."""
+        return self.stats.predicted_n / self.seconds if self.stats.predicted_n else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What the prompts still to come will take at the pace so far."""
+        now = self.answered + self.failed
+        if self.expected is None or not now:
+            return None
+        return max(self.expected - self.seen, 0) * self.seconds / now
+
+    def report(self) -> dict[str, object]:
+        """The figures of `--report`; times in seconds, rates between 0 and 1."""
+        speed, rate = self.predicted_per_second, self.stats.acceptance_rate
+        length = self.stats.mean_accepted_length
+        return {
+            "answered": self.answered,
+            "answered_earlier": self.earlier,
+            "failed": self.failed,
+            "finish_reasons": dict(self.finish_reasons),
+            "prompt_tokens": self.prompt_n,
+            "completion_tokens": self.stats.predicted_n,
+            "seconds": round(self.seconds, 3),
+            "predicted_per_second": None if speed is None else round(speed, 2),
+            "draft_n": self.stats.drafted,
+            "draft_n_accepted": self.stats.accepted,
+            "acceptance_rate": None if rate is None else round(rate, 4),
+            "mean_accepted_length": None if length is None else round(length, 4),
+            "failures": [
+                {"place": failure.place, "reason": failure.reason} for failure in self.failures
+            ],
+        }

@@ -1,0 +1,112 @@
+"""How far a batch is: a bar on a terminal, and one line when it is over."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from specli.batch.totals import Failure, Totals
+from specli.ui.figures import UNKNOWN, number, percent
+
+WIDE = 72
+"""Columns from which every figure has its name beside it."""
+
+_MINUTE = 60
+_HOUR = 3600
+
+
+class BatchView:
+    """Shows a batch on a terminal; anywhere else only the failures, a line each.
+
+    Use it as a context manager. `bar` False shows no bar on a terminal either.
+    """
+
+    def __init__(self, console: Console, totals: Totals, *, bar: bool = True) -> None:
+        self._console = console
+        self._wide = console.width >= WIDE
+        self._progress: Progress | None = None
+        if bar and console.is_terminal and not console.is_dumb_terminal:
+            self._progress = Progress(
+                BarColumn(bar_width=None, table_column=Column(ratio=1)),
+                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+                console=console,
+                expand=True,
+            )
+            self._task = self._progress.add_task("", total=None)
+            self.changed(totals)
+
+    def changed(self, totals: Totals) -> None:
+        if self._progress is not None:
+            self._progress.update(
+                self._task,
+                completed=totals.seen,
+                total=totals.expected,
+                description=status(totals, wide=self._wide),
+            )
+
+    def failed(self, failure: Failure) -> None:
+        line = Text(f"{failure.place}: {failure.reason}")
+        self._console.print(line, soft_wrap=True, highlight=False)
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def status(totals: Totals, *, wide: bool) -> str:
+    """The figures beside the bar; narrow terminals get them without names."""
+    of = UNKNOWN if totals.expected is None else str(totals.expected)
+    parts = [f"{totals.seen}/{of}", f"{number(totals.predicted_per_second, 1)} tok/s"]
+    rate = totals.stats.acceptance_rate
+    if rate is not None:
+        parts.append(f"{percent(rate)} accepted" if wide else percent(rate))
+    left = duration(totals.seconds_left)
+    parts.append(f"{left} left" if wide else left)
+    if totals.failed:
+        parts.append(f"{totals.failed} failed")
+    return "  ".join(parts)
+
+
+def summary(totals: Totals) -> str:
+    """One line for the end of a batch."""
+    parts = [f"{totals.answered} answered"]
+    if totals.earlier:
+        parts.append(f"{totals.earlier} earlier")
+    if totals.failed:
+        parts.append(f"{totals.failed} failed")
+    stats = totals.stats
+    if stats.predicted_n:
+        speed = number(totals.predicted_per_second, 1)
+        seconds = duration(totals.seconds)
+        parts.append(f"{stats.predicted_n} tokens in {seconds} at {speed} tok/s")
+    if stats.drafted:
+        rate = percent(stats.acceptance_rate, 1)
+        parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
+    return ", ".join(parts)
+
+
+def duration(seconds: float | None) -> str:
+    """Time in the two largest units that say something."""
+    if seconds is None:
+        return UNKNOWN
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
