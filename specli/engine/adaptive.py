@@ -37,6 +37,9 @@ _GRACE = 30.0
 """The account starts as if this many plain tokens had been generated already."""
 _CREDIT = 4.0
 """Gains of the past buy no more than this many plain tokens of losses later."""
+_RISK = 4.0
+"""Times the account that one proposal may cost if all of it is wrong; gains add to it, so that
+proposals grow where they have been right."""
 _CAUTION = 0.15
 """Gain in tokens asked of a proposal when the whole account is spent."""
 _TRIAL = 0.01
@@ -89,8 +92,10 @@ class AdaptiveRule:
         """The rule for another drafter in the same round."""
         return AdaptiveRule(self._policy, self._state, self._room, source)
 
-    def keeps(self, confidences: Sequence[float]) -> bool:  # noqa: ARG002
+    def keeps(self, confidences: Sequence[float]) -> bool:
         """Every token stays for now: `AdaptivePolicy.review` cuts where it pays."""
+        if self._source == MODEL:
+            self._state.drafted = len(confidences)
         return True
 
     def wants_more(self, confidences: Sequence[float]) -> bool:
@@ -181,10 +186,13 @@ class AdaptivePolicy:
         if not proposal:
             return 0, 0.0
         best_length, best_gain = 0, self._caution(state, proposal.sources[0])
+        risk = _RISK * self._allowed(state) - state.lost_ms[_account(proposal.sources[0])]
         for place, source in enumerate(proposal.sources):
             survival *= self.calibration.probability(source, proposal.confidences[place])
             gained += survival
             gain = gained - state.rate * (target(2 + place) - base)
+            if place and target(2 + place) - base > risk:
+                break
             if gain > best_gain:
                 best_length, best_gain = place + 1, gain
             if survival < _LEAST_SURVIVAL:
@@ -203,7 +211,6 @@ class AdaptivePolicy:
         if not proposal:
             return proposal
         if proposal.sources[0] == MODEL:
-            state.drafted = len(proposal)
             self._learn_hope(state, proposal)
         length, _gain = self.best_cut(state, proposal)
         if not length and not self._worth_a_trial(state, proposal):
@@ -252,11 +259,13 @@ class AdaptivePolicy:
             account = _account(proposal.sources[0]) if length else OTHERS
             lost = state.lost_ms[account] + spent - emitted * plain
             state.lost_ms[account] = max(lost, floor)
-        if state.drafted:
+        if not state.drafted:
+            state.behind += emitted
+        elif length and proposal.sources[0] != MODEL:
+            state.behind = emitted
+        else:
             # After a full acceptance the last drafted token is unseen as well as the target's.
             state.behind = 2 if accepted >= state.drafted else 1
-        else:
-            state.behind += emitted
         rate = emitted / spent
         state.rate = max(state.rate + _RATE_STEP * (rate - state.rate), 1 / plain)
 

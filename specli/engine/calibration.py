@@ -5,17 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from specli.events import MODEL, PREDICTION, Source
+from specli.events import Source
 
 EDGES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.995)
 """Bounds of the confidence bins; finer at the top, where a long proposal is decided."""
 
 _PRIOR_WEIGHT = 3.0
-_TRUST: dict[Source, float] = {MODEL: 1.0, PREDICTION: 0.97}
-_TRUST_IN_MATCHES = 0.8
-"""A drafter that looks tokens up is less often right than its counts say, until it has shown
-otherwise; chosen by replaying answers against priors of 0.8 to 1. A draft model is roughly right
-about itself, and a prediction comes from somebody who knows what to expect."""
 _MEMORY = 200.0
 """Observations after which a bin has forgotten about two thirds: texts change."""
 _NEIGHBOUR = 0.3
@@ -26,7 +21,8 @@ _NEIGHBOUR = 0.3
 class Calibration:
     """Accepted and rejected tokens by confidence, one table per drafter, learned online.
 
-    The prior is the confidence itself, or a share of it, worth a few observations.
+    The prior is the confidence itself, worth a few observations: replayed answers show that draft
+    models and matches are about as often right as they say.
     """
 
     tables: dict[Source, list[list[float]]] = field(default_factory=dict)
@@ -34,12 +30,11 @@ class Calibration:
 
     def probability(self, source: Source, confidence: float) -> float:
         """The chance that a token proposed with `confidence` is accepted, if those before are."""
-        prior = _TRUST.get(source, _TRUST_IN_MATCHES) * confidence
         table = self.tables.get(source)
         if table is None:
-            return prior
+            return confidence
         accepted, seen = table[bisect_right(EDGES, confidence)]
-        return (accepted + _PRIOR_WEIGHT * prior) / (seen + _PRIOR_WEIGHT)
+        return (accepted + _PRIOR_WEIGHT * confidence) / (seen + _PRIOR_WEIGHT)
 
     def seen(self, source: Source) -> float:
         """Weighted number of observations of a drafter."""
