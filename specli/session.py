@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from specli.engine.calibration import Calibration
 from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, Curve, measure, undisturbed
 from specli.engine.engine import Engine
 from specli.engine.policy import FixedPolicy, Policy
+from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
@@ -36,6 +37,7 @@ from specli.llama.grammar import Grammar
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.measured import load, record_path, save
+from specli.pairs.placement import Load, Run, advice_after_failure, require_placement
 from specli.pairs.sizing import CacheTypes, Device, Room, require_memory
 from specli.pairs.vocabulary import require_compatible
 
@@ -135,8 +137,10 @@ class Session:
             draft_header = check_file(setup.draft)
             require_compatible(target_header, draft_header, setup.target, setup.draft)
         self.n_ctx = _context_size(setup, target_header)
-        _require_memory(setup, target_header, draft_header, self.n_ctx)
-        with ExitStack() as stack:
+        loads = _loads(setup, target_header, draft_header)
+        run = Run(self.n_ctx, setup.slots, attention_matrix=setup.flash_attention == "off")
+        _require_memory(loads, run)
+        with _telling_what_fits(loads, run), ExitStack() as stack:
             self.target_model = stack.enter_context(
                 _load(setup.target, setup.target_placement, records, notice)
             )
@@ -363,20 +367,51 @@ def _undrafted(setup: Setup) -> Setup:
     )
 
 
-def _require_memory(setup: Setup, target: Header, draft: Header | None, n_ctx: int) -> None:
+def _loads(setup: Setup, target: Header, draft: Header | None) -> list[Load]:
+    parts = [("target", "-ngl", target, setup.target_placement)]
+    if draft is not None:
+        parts.append(("draft", "-ngld", draft, setup.draft_placement))
+    return [
+        Load(
+            role=role,
+            flag=flag,
+            facts=read_facts(header),
+            types=CacheTypes(placement.type_k, placement.type_v),
+            devices=placement.devices,
+            gpu_layers=placement.gpu_layers,
+        )
+        for role, flag, header, placement in parts
+    ]
+
+
+def _room() -> Room:
     gpus = (Device(d.name, d.free) for d in library.devices() if d.is_gpu)
-    target_place, draft_place = setup.target_placement, setup.draft_placement
+    return Room(psutil.virtual_memory().available, tuple(gpus))
+
+
+def _require_memory(loads: Sequence[Load], run: Run) -> None:
+    room = _room()
+    target, draft = loads[0], loads[1] if len(loads) > 1 else None
     require_memory(
-        read_facts(target),
-        None if draft is None else read_facts(draft),
-        n_ctx,
-        Room(psutil.virtual_memory().available, tuple(gpus)),
-        (
-            CacheTypes(target_place.type_k, target_place.type_v),
-            CacheTypes(draft_place.type_k, draft_place.type_v),
-        ),
-        setup.slots,
+        target.facts,
+        None if draft is None else draft.facts,
+        run.context,
+        room,
+        (target.types, target.types if draft is None else draft.types),
+        run.sequences,
     )
+    if room.devices:
+        require_placement(loads, run, room)
+
+
+@contextmanager
+def _telling_what_fits(loads: Sequence[Load], run: Run) -> Iterator[None]:
+    """Where llama.cpp runs out of memory all the same, say what to try; all has been freed."""
+    try:
+        yield
+    except MemoryShortError as error:
+        hint = advice_after_failure(loads, run, _room())
+        raise MemoryShortError(error.message, hint=hint) from error
 
 
 def _load(path: Path, placement: Placement, records: Path, notice: Callable[[str], None]) -> Model:

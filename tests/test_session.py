@@ -24,6 +24,7 @@ from specli.errors import (
     UsageError,
 )
 from specli.events import Round
+from specli.llama import library
 from specli.llama.context import Context
 from specli.llama.model import Model
 from specli.llama.probe import probe
@@ -261,3 +262,29 @@ def test_repacked_weights_that_crash_are_left_out_with_a_notice(
 
 def test_threads_are_physical_cores_that_the_process_may_use() -> None:
     assert physical_cores() >= 1
+
+
+def test_models_that_do_not_fit_their_device_are_refused_before_they_are_loaded(
+    setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = library.Device("CUDA0", "a GPU", "gpu", (256 << 20) + 100, 8 << 30)
+    monkeypatch.setattr(library, "devices", lambda: [gpu])
+    monkeypatch.setattr(session_module, "_load", lambda *_given: pytest.fail("loaded"))
+    with pytest.raises(MemoryShortError, match=r"the target needs .* on CUDA0 .* are free") as err:
+        Session(setup, records)
+    assert "-ngl 0 -ngld 0 would fit" in (err.value.hint or "")
+
+
+def test_an_allocation_that_fails_all_the_same_is_told_with_layers_that_may_fit(
+    setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu = library.Device("CUDA0", "a GPU", "gpu", 8 << 30, 8 << 30)
+    monkeypatch.setattr(library, "devices", lambda: [gpu])
+
+    def short(*_given: object) -> None:
+        raise MemoryShortError("llama.cpp could not allocate 9 MiB on CUDA0")
+
+    monkeypatch.setattr(session_module, "_load", short)
+    with pytest.raises(MemoryShortError, match="could not allocate 9 MiB on CUDA0") as caught:
+        Session(setup, records)
+    assert "-ngl 2 would fit (the target has 3 layers" in (caught.value.hint or "")

@@ -33,7 +33,8 @@ class ModelFacts:
     """A model's sizes. `active_*` count what one token passes through, experts at rest left out.
 
     `kv_elements` are cache elements that one token adds, keys and values apart; `state_bytes` is
-    the fixed recurrent state of one sequence.
+    the fixed recurrent state of one sequence. `layer_bytes` are the weights of each block,
+    `output_bytes` those behind the last one, the embedding again where it is the output matrix too.
     """
 
     name: str
@@ -43,6 +44,8 @@ class ModelFacts:
     active_parameters: int
     weight_bytes: int
     active_bytes: int
+    layer_bytes: tuple[int, ...]
+    output_bytes: int
     layers: int
     context_length: int
     embedding_length: int
@@ -96,6 +99,8 @@ def read_facts(header: Header) -> ModelFacts:
         active_parameters=active_parameters,
         weight_bytes=weight_bytes,
         active_bytes=int(active_bytes),
+        layer_bytes=_layer_bytes(header, layers),
+        output_bytes=_output_bytes(header),
         layers=layers,
         context_length=_required(header, "context_length"),
         embedding_length=_required(header, "embedding_length"),
@@ -110,6 +115,25 @@ def read_facts(header: Header) -> ModelFacts:
         v_elements=v_elements,
         state_bytes=_state_bytes(header, layers, kv_heads),
         chat_template=header.text("tokenizer.chat_template"),
+    )
+
+
+def _layer_bytes(header: Header, layers: int) -> tuple[int, ...]:
+    sizes = [0] * layers
+    for tensor in header.tensors.values():
+        kind, _, rest = tensor.name.partition(".")
+        number = rest.partition(".")[0]
+        if kind == "blk" and number.isdecimal() and int(number) < layers:
+            sizes[int(number)] += tensor.size
+    return tuple(sizes)
+
+
+def _output_bytes(header: Header) -> int:
+    return sum(
+        tensor.size
+        for tensor in header.tensors.values()
+        if tensor.name.startswith("output")
+        or (tensor.name == "token_embd.weight" and "output.weight" not in header.tensors)
     )
 
 

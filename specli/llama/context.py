@@ -90,6 +90,8 @@ class Context:
             if pressed() and handle:
                 llama_cpp.llama_free(handle)
         if not handle:
+            if (short := library.out_of_memory(f"a context of {n_ctx} tokens")) is not None:
+                raise short
             raise LoadError(
                 f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "
                 f"{library.log_errors() or 'no reason given'}",

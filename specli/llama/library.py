@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from typing import Any
 
 import llama_cpp
 from llama_cpp._ggml import libggml
+
+from specli.errors import MemoryShortError
 
 _LEVEL_WARN = 3
 _LEVEL_ERROR = 4
@@ -189,6 +192,59 @@ def device_handles(names: list[str]) -> Any:
             raise KeyError(wanted)
         handles.append(handle)
     return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAllocation:
+    """Memory that llama.cpp asked for in vain; `size` in bytes, 0 where the log does not say."""
+
+    device: str
+    size: int
+
+
+_ALLOCATIONS = (
+    re.compile(r"failed to allocate (?P<device>\S+) buffer of size (?P<bytes>\d+)\s*$"),
+    re.compile(r"failed to allocate (?P<device>\S+) buffer of size (?P<mib>[\d.]+) MiB"),
+    re.compile(r"failed to allocate buffer, size = +(?P<mib>[\d.]+) MiB"),
+    re.compile(r"unable to allocate (?P<device>\S+) buffer"),
+)
+
+
+def failed_allocation() -> FailedAllocation | None:
+    """The first allocation that failed since `forget_log`, as the log tells it."""
+    for pattern in _ALLOCATIONS:
+        for line in _log.errors():
+            found = pattern.search(line)
+            if found is None:
+                continue
+            told = found.groupdict()
+            size = int(told.get("bytes") or 0) or int(float(told.get("mib") or 0) * 2**20)
+            return FailedAllocation(_device_called(told.get("device") or ""), size)
+    return None
+
+
+def _device_called(buffer: str) -> str:
+    """The device of a kind of buffer: `CUDA0` is one, `output` or `CUDA_Host` lie in main memory.
+
+    Where the log names none it is the first GPU.
+    """
+    known = devices()
+    if not buffer:
+        return next((device.name for device in known if device.is_gpu), "CPU")
+    return buffer if any(device.name == buffer for device in known) else "CPU"
+
+
+def out_of_memory(what: str) -> MemoryShortError | None:
+    """An error with the figures where an allocation failed since `forget_log`, else None."""
+    failed = failed_allocation()
+    if failed is None:
+        return None
+    free = next((device.free for device in devices() if device.name == failed.device), 0)
+    size = f"{failed.size / 2**20:.0f} MiB" if failed.size else "memory"
+    return MemoryShortError(
+        f"llama.cpp could not allocate {size} on {failed.device} for {what}: "
+        f"{free / 2**20:.0f} MiB are free there"
+    )
 
 
 def supports_gpu() -> bool:

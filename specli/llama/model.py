@@ -65,6 +65,8 @@ class Model:
             if pressed() and handle:
                 llama_cpp.llama_model_free(handle)
         if not handle:
+            if (short := library.out_of_memory(str(path))) is not None:
+                raise short
             raise LoadError(
                 f"llama.cpp could not load {path}: {library.log_errors() or 'no reason given'}",
                 hint="run again with --verbose to see llama.cpp's whole log",

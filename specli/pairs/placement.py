@@ -1,0 +1,189 @@
+"""Which bytes of a pair go to which device, and how many layers fit there.
+
+llama.cpp offloads from the end of a model: `-ngl 1` moves the output layer, every further layer a
+block with its share of the cache. The input embedding stays with the CPU. With several devices
+the layers are shared out by free memory, so that only the sum has to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from specli.errors import MemoryShortError
+from specli.gguf.facts import ModelFacts
+from specli.pairs.quantities import short_bytes
+from specli.pairs.sizing import MICRO_BATCH, CacheTypes, Device, MemoryNeed, Room, memory_need
+
+NO_DEVICE = "none"
+
+SPARE = 256 << 20
+"""Bytes of each device left alone: kernels, their workspaces and the pools of a first batch. When
+these run out llama.cpp ends the process."""
+
+_AFTER_FAILURE = 0.85
+"""Share of a device's free memory to count on where an estimate has proved too low."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A model as it is to be loaded.
+
+    `devices` are names of those in the room; none named means all, `NO_DEVICE` the CPU alone.
+    `gpu_layers` None or below 0 means all, where there is a device.
+    """
+
+    role: str
+    flag: str
+    """What sets `gpu_layers` on the command line."""
+    facts: ModelFacts
+    types: CacheTypes = field(default_factory=CacheTypes)
+    devices: tuple[str, ...] = ()
+    gpu_layers: int | None = None
+
+    @property
+    def most_layers(self) -> int:
+        """All blocks and the output layer."""
+        return len(self.facts.layer_bytes) + 1
+
+    @property
+    def asked(self) -> int:
+        """Layers to be offloaded, where there is a device."""
+        if self.gpu_layers is None or self.gpu_layers < 0:
+            return self.most_layers
+        return min(self.gpu_layers, self.most_layers)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the caches are sized by. `attention_matrix` is true without flash attention."""
+
+    context: int
+    sequences: int = 1
+    attention_matrix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """The first model that does not fit: what it needs on its devices, and what is left there.
+
+    `devices` is empty where it is the machine's own memory that is short.
+    """
+
+    load: Load
+    need: MemoryNeed
+    free: int
+    devices: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    """Models that took their part of these devices before."""
+
+
+def device_need(load: Load, layers: int, run: Run) -> MemoryNeed:
+    """Bytes on devices with `layers` offloaded."""
+    whole = _whole(load, run)
+    if layers == 0:
+        return MemoryNeed(0, 0, 0)
+    blocks = load.facts.layer_bytes
+    moved = blocks[len(blocks) - (layers - 1) :]
+    cache = whole.cache * len(moved) // max(len(blocks), 1)
+    return MemoryNeed(load.facts.output_bytes + sum(moved), cache, whole.scratch)
+
+
+def _whole(load: Load, run: Run) -> MemoryNeed:
+    need = memory_need(load.facts, run.context, load.types, run.sequences)
+    scratch = need.scratch
+    if run.attention_matrix:
+        positions = run.context * run.sequences
+        scratch += 4 * min(MICRO_BATCH, run.context) * positions * load.facts.heads
+    return MemoryNeed(need.weights, need.cache, scratch)
+
+
+def shortage(loads: Sequence[Load], layers: Sequence[int], run: Run, room: Room) -> Shortage | None:
+    """What does not fit when the models are loaded one after the other; None when all fits.
+
+    Weights on the CPU are not counted: they are mapped from the file, and what does not fit is
+    slow, not impossible.
+    """
+    free = {device.name: max(device.free - SPARE, 0) for device in room.devices}
+    ram = room.ram
+    taken: list[tuple[Load, tuple[str, ...]]] = []
+    for load, count in zip(loads, layers, strict=True):
+        pool = tuple(name for name in free if not load.devices or name in load.devices)
+        need = device_need(load, count if pool else 0, run)
+        left = sum(free[name] for name in pool)
+        if need.total > left:
+            beside = tuple(other.role for other, used in taken if set(used) & set(pool))
+            return Shortage(load, need, left, pool, beside)
+        for name in pool:
+            free[name] -= need.total * free[name] // max(left, 1)
+        if need.total:
+            taken.append((load, pool))
+        whole = _whole(load, run)
+        own = MemoryNeed(0, whole.cache - need.cache, whole.scratch)
+        if own.cache + own.scratch > ram:
+            return Shortage(load, own, ram, ())
+        ram -= own.cache + own.scratch
+    return None
+
+
+def fitting(loads: Sequence[Load], run: Run, room: Room) -> tuple[int, ...] | None:
+    """The most layers of each model that fit together, none above what is asked for.
+
+    The first model gives way first: a draft that is slow is of no use. None when nothing fits.
+    """
+    first, rest = loads[0], loads[1:]
+    choices = range(rest[0].asked, -1, -1) if rest else range(1)
+    for others in choices:
+        tail = (others,) if rest else ()
+        for count in range(first.asked, -1, -1):
+            if shortage(loads, (count, *tail), run, room) is None:
+                return (count, *tail)
+    return None
+
+
+def require_placement(loads: Sequence[Load], run: Run, room: Room) -> None:
+    """Raise MemoryShortError, before anything is loaded, when a model cannot fit where it is put.
+
+    The hint names the numbers of layers that fit.
+    """
+    found = shortage(loads, [load.asked for load in loads], run, room)
+    if found is not None:
+        raise MemoryShortError(_sentence(found), hint=advice(loads, fitting(loads, run, room)))
+
+
+def _sentence(found: Shortage) -> str:
+    need = found.need
+    parts = [(need.weights, "weights"), (need.cache, "cache"), (need.scratch, "scratch memory")]
+    made_of = ", ".join(f"{short_bytes(size)} {name}" for size, name in parts if size)
+    place = f"on {' and '.join(found.devices)}" if found.devices else "of the machine's memory"
+    beside = f" beside the {' and the '.join(found.beside)}" if found.beside else ""
+    return (
+        f"the {found.load.role} needs {short_bytes(need.total)} {place} ({made_of}) "
+        f"and {short_bytes(found.free)} are free{beside}"
+    )
+
+
+def advice(loads: Sequence[Load], layers: tuple[int, ...] | None) -> str:
+    """What to type so that the models fit; `layers` as `fitting` found them."""
+    smaller = "a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0)"
+    if layers is None:
+        return f"use {smaller}"
+    fewer = [
+        f"{load.flag} {count}"
+        for load, count in zip(loads, layers, strict=True)
+        if count < load.asked
+    ]
+    limits = ", ".join(f"the {load.role} has {load.most_layers} layers" for load in loads)
+    return f"{' '.join(fewer)} would fit ({limits}), or use {smaller}"
+
+
+def advice_after_failure(loads: Sequence[Load], run: Run, room: Room) -> str:
+    """What to type where llama.cpp ran out of memory although an estimate had let it pass."""
+    places = [place for place, load in enumerate(loads) if load.devices != (NO_DEVICE,)]
+    if not room.devices or not places:
+        return advice(loads, None)
+    fewer = list(loads)
+    first = loads[places[0]]
+    fewer[places[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
+    devices = (Device(one.name, int(_AFTER_FAILURE * one.free)) for one in room.devices)
+    return advice(loads, fitting(fewer, run, Room(room.ram, tuple(devices))))
