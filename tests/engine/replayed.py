@@ -67,6 +67,11 @@ class Oracle:
                 proposal.sources.append(self.name)
                 proposal.confidences.append(confidence)
                 rule = request.rule
+                if not rule.keeps(proposal.confidences):
+                    proposal.tokens.pop()
+                    proposal.sources.pop()
+                    proposal.confidences.pop()
+                    break
                 if len(proposal) >= rule.limit or not rule.wants_more(proposal.confidences):
                     break
             self._last = len(proposal)
