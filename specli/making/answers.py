@@ -83,7 +83,7 @@ def echo(draft: Decoder, answer: Answer) -> Echo:
         first = draft.add(0, chunk, len(answer.prompt) - 1 + start, len(chunk))
         draft.decode()
         for place in range(len(chunk)):
-            token, confidence = _choice(draft.logits(first + place))
+            token, confidence = choice(draft.logits(first + place))
             agrees.append(token == answer.tokens[start + place])
             confidences.append(confidence)
     draft.rollback(0, 0)
@@ -101,7 +101,7 @@ def _decode(decoder: Decoder, seq: int, tokens: list[int], outputs: int) -> int:
     return row
 
 
-def _choice(logits: Logits) -> tuple[int, float]:
+def choice(logits: Logits) -> tuple[int, float]:
     """The most probable token and its probability."""
     token = int(logits.argmax())
     return token, 1.0 / float(np.exp(logits - logits[token]).sum())

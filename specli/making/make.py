@@ -13,8 +13,10 @@ import psutil
 from filelock import FileLock, Timeout
 
 import specli
-from specli.engine.cost import POINTS, Curve, measure
+from specli.engine.calibration import Calibration
+from specli.engine.cost import POINTS, CostModel, Curve, measure, undisturbed
 from specli.errors import SpecliError, UsageError
+from specli.events import MODEL
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
@@ -39,8 +41,9 @@ from specli.making.blocks import (
 from specli.making.prompts import PROMPTS
 from specli.making.search import ALL, Trial, Variant, best_first, search
 from specli.making.workshop import Tell, Workshop, faster
+from specli.measured import save
 from specli.pairs.sizing import Device, Room, require_memory
-from specli.session import physical_cores
+from specli.session import Setup, costs_record, physical_cores
 
 PAYS = 1.05
 """Expected speed-up from which a draft is worth its file."""
@@ -274,8 +277,21 @@ def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:
     values = provenance(one.path, one.header, one.blocks.count, trial.variant)
     with locked(path), writing(path) as partial:
         rewrite(pruned, partial, values, picked)
+    records = cache_dir() / "probes"
     # Where it may not be used, it had better be known now.
-    probe(path, cache_dir() / "probes")
+    probe(path, records)
+    _remember(workshop, trial, costs_record(Setup(target=one.path, draft=path), records))
+
+
+def _remember(workshop: Workshop, trial: Trial, record: Path) -> None:
+    """Let runs of the pair begin with what the search has learned of it."""
+    calibration = Calibration()
+    for one in trial.echoes:
+        for agrees, confidence in zip(one.agrees, one.confidences, strict=True):
+            calibration.observe(MODEL, confidence, agrees)
+    if undisturbed(workshop.target_curve):
+        costs = CostModel(workshop.target_curve, workshop.cost(trial.variant))
+        save(record, costs, calibration)
 
 
 def provenance(

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
-from specli.engine.cost import Curve, measure
+from specli.engine.cost import Curve
 from specli.hub.split import parts_of
 from specli.llama.context import Context, ContextOptions
+from specli.llama.decoder import Decoder
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import prune, quantize
-from specli.making.answers import ROWS, Answer, echo
+from specli.making.answers import ROWS, Answer, choice, echo
 from specli.making.score import expect
 from specli.making.search import Trial, Variant
 
-DRAFT_POINTS = (1, 2)
-DRAFT_SECONDS = 0.5
+ROUNDS = 6
+ROUND_DRAFTED = 3
 BRIEF_ANSWERS = 4
 """Answers, of the eight, that rank single blocks."""
 
@@ -79,16 +80,15 @@ class Workshop:
         if variant.dropped:
             path = self.folder / "candidate.gguf"
             prune(whole, path, variant.dropped)
-        key = (variant.type, self.blocks - len(variant.dropped))
+        key = self._key(variant)
         answers = self.answers[:BRIEF_ANSWERS] if brief else self.answers
         with ExitStack() as stack:
             model = stack.enter_context(Model(path, ModelOptions(repacked=repacked)))
             options = ContextOptions(n_ctx=self.n_ctx, n_batch=max(ROWS, 512), threads=self.threads)
             context = stack.enter_context(Context(model, options))
-            token = max(model.vocab.eos, 0)
             curve = self.costs.get(key)
             if curve is None or not brief:
-                curve = self._cost(key, measure(context, DRAFT_POINTS, token, DRAFT_SECONDS))
+                curve = self._cost(key, cost_beside(self.target, context))
             echoes = tuple(echo(context, answer) for answer in answers)
         size = sum(part.stat().st_size for part in parts_of(path))
         if variant.dropped:
@@ -100,6 +100,13 @@ class Workshop:
         known = self.costs.get(key)
         self.costs[key] = measured if known is None else faster(known, measured)
         return self.costs[key]
+
+    def _key(self, variant: Variant) -> tuple[str, int]:
+        return variant.type, self.blocks - len(variant.dropped)
+
+    def cost(self, variant: Variant) -> Curve:
+        """T(1) and T(2) of a variant that has been measured."""
+        return self.costs[self._key(variant)]
 
     def _whole(self, name: str) -> tuple[Path, bool]:
         """The target with weights of a type, and whether its weights may be repacked."""
@@ -121,10 +128,40 @@ class Workshop:
         """The trials by what is known of costs now."""
         redone = []
         for trial in trials:
-            curve = self.costs[(trial.variant.type, self.blocks - len(trial.variant.dropped))]
+            curve = self.cost(trial.variant)
             expected = expect(trial.echoes, self.target_curve, curve)
             redone.append(replace(trial, draft_ms=curve(1), expected=expected))
         return redone
+
+
+def cost_beside(target: Decoder, draft: Decoder) -> Curve:
+    """T(1) and T(2) of the draft in rounds with the target, the choice of each token included.
+
+    A draft that runs alone finds its weights in the processor's cache; in a pair the target has
+    just swept them out. Both contexts must be empty and are empty again after.
+    """
+    past = min(64, draft.n_ctx // 4)
+    for context in (target, draft):
+        _step(context, 0, past)
+    ones, twos = [], []
+    for round_ in range(ROUNDS):
+        # Nothing is cut back: some models cannot.
+        start = past + round_ * (ROUND_DRAFTED + 1)
+        _step(target, start, ROUND_DRAFTED + 1)
+        twos.append(_step(draft, start, 2))
+        ones += [_step(draft, start + 2 + ahead, 1) for ahead in range(ROUND_DRAFTED - 1)]
+    target.rollback(0, 0)
+    draft.rollback(0, 0)
+    return Curve([1, 2], [min(ones), min(twos)])
+
+
+def _step(decoder: Decoder, position: int, size: int) -> float:
+    """Milliseconds to decode `size` tokens and choose from the last one's logits."""
+    began = perf_counter()
+    row = decoder.add(0, [0] * size, position, 1)
+    decoder.decode()
+    choice(decoder.logits(row))
+    return 1000 * (perf_counter() - began)
 
 
 def faster(left: Curve, right: Curve) -> Curve:
