@@ -1,0 +1,131 @@
+"""`specli doctor`: what it tells of this machine, of a pair, and of a pair that is not here."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import specli as package
+from specli.cli.options import RunOptions
+from specli.cli.prepare import prepared_setup
+from specli.doctor import measure
+from specli.doctor.problems import Problem
+from specli.doctor.report import Report, examine
+from specli.engine.calibration import Calibration
+from specli.engine.cost import CostModel, Curve
+from specli.measured import save
+from specli.session import costs_record
+from specli.ui.doctor import doctor_view
+from tests.cli.conftest import Specli
+from tests.doctor.made import cores, machine
+
+COSTS = CostModel(Curve([1, 4], [10.0, 16.0]), Curve([1, 2], [1.0, 1.5]))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates from one repeat over little memory."""
+    monkeypatch.setattr(measure, "SECONDS", 0.0)
+    monkeypatch.setattr(measure, "LARGEST", 1 << 20)
+
+
+def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
+    done = specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf")
+    assert (done.code, done.err) == (0, "")
+    told = json.loads(done.out)
+    assert told["build"]["specli"] == package.__version__
+    assert "CPU" in told["build"]["backends"]
+    assert told["machine"]["cores"]["threads"] >= 1
+    assert told["rates"]["read_bytes_per_second"] > 0
+    assert told["pair"]["roofline"]["target"]["memory_ms"] > 0
+    assert told["pair"]["roofline"]["possible"]["speedup"] >= 1
+    assert told["pair"]["roofline"]["measured"] is None
+    assert {place["name"] for place in told["places"]} >= {"whole cache", "own profiles"}
+
+
+def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli, sealed: Path) -> None:
+    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    record = costs_record(setup, sealed / "cache" / "probes")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    save(record, COSTS, Calibration())
+    try:
+        done = specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf")
+    finally:
+        record.unlink()
+    line = json.loads(done.out)["pair"]["roofline"]
+    assert line["target_ms"] == {"1": 10.0, "4": 16.0}
+    assert line["measured"] == {"speedup": 2.5, "tokens": 4}
+    assert line["measured_with_draft"]["speedup"] == pytest.approx(4 * 10 / (16 + 3 * 1))
+
+
+def test_a_token_is_never_printed(specli: Specli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hf_secret@proxy")
+    for flags in ([], ["--json"]):
+        done = specli("doctor", *flags)
+        assert "HF_TOKEN" in done.out
+        assert "hf_secret" not in done.out + done.err
+
+
+def test_without_the_embedded_pair_the_machine_is_told_alone(specli: Specli) -> None:
+    done = specli("doctor")
+    assert done.code == 0
+    assert "none here yet" in done.out
+    assert "memory read" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--profile", "smollm2"], "is not on this machine yet"),
+        (["-m", "org/some-model:Q4_K_M"], "hint: specli pull org/some-model:Q4_K_M"),
+        (["-m", "cut.gguf"], "cut.gguf"),
+        (["-m", "none.gguf"], "there is no file none.gguf"),
+    ],
+)
+def test_a_named_model_that_is_not_here_or_broken_is_an_error(
+    specli: Specli, arguments: list[str], said: str
+) -> None:
+    done = specli("doctor", *arguments)
+    assert done.code == 1
+    assert said in done.err
+    assert done.out == ""
+
+
+def test_a_pair_that_cannot_work_is_refused(specli: Specli) -> None:
+    done = specli("doctor", "-m", "target.gguf", "-md", "foreign.gguf")
+    assert done.code == 3
+
+
+def shown(report: Report, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
+    with console.capture() as capture:
+        console.print(doctor_view(report))
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [40, 80, 160])
+def test_the_view_fits_its_terminal_and_keeps_every_figure(sealed: Path, width: int) -> None:
+    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    busy = cores(allowed=2, quota=1.5, threads=2, load=8)
+    report = replace(
+        examine("1.2.3", setup),
+        machine=machine(gpus=("/dev/nvidia0",), of_cores=busy, cache=None),
+        problems=(Problem("something is wrong", "mend it"), Problem("another thing")),
+    )
+    text = shown(report, width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    words = " ".join(text.split())
+    for figure in ("1.2.3", "2 allowed here", "time of 1.5 granted", "target.gguf", "GFLOP/s"):
+        assert figure in words
+    assert "! something is wrong mend it ! another thing" in words
+
+
+def test_a_machine_without_problems_is_told_so(sealed: Path) -> None:
+    sound = replace(examine("1.2.3", None), problems=())
+    assert "No problem found." in shown(sound, 80)
