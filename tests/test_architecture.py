@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": GROUND | {"hub"},
     "measured": NATIVE | {"drafters", "engine", "hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
-    "making": NATIVE | {"engine", "hub", "pairs", "session"},
+    "making": NATIVE | {"engine", "hub", "measured", "pairs", "session"},
     "batch": NATIVE | {"engine"},
     "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
