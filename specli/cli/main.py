@@ -15,6 +15,7 @@ from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
 from specli.cli.pull import pull
 from specli.cli.run import run
+from specli.cli.tune import tune
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 pair incompatible, "
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("run", epilog=EPILOG)(run)
 app.command("batch", epilog=EPILOG)(batch)
 app.add_typer(pair.app, name="pair")
+app.command("tune", epilog=EPILOG)(tune)
 app.command("inspect")(inspect)
 app.command("doctor")(doctor)
 app.command("pull")(pull)

@@ -1,0 +1,280 @@
+"""The body of `specli tune`: from options to a search, its outcome and a profile."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from math import exp
+from pathlib import Path
+from statistics import fmean
+from time import perf_counter
+
+from rich.console import Console
+
+import specli
+from specli.bench.evidence import MARK, comments, failures, rows, sentence
+from specli.bench.halving import Race, Verdict
+from specli.bench.rig import Ask, Rig
+from specli.bench.space import (
+    PLAIN_SETTING,
+    Choices,
+    Drafting,
+    Setting,
+    layer_choices,
+    thread_choices,
+)
+from specli.bench.tuner import Space, Tuned, space_of, tune
+from specli.cli.drafting import choose_drafting
+from specli.cli.failures import INTERRUPTED, say
+from specli.cli.options import RunOptions
+from specli.cli.prepare import chosen_profile, prepared_setup
+from specli.cli.run import read_text
+from specli.doctor.machine import read_machine
+from specli.engine.sequence import GenerationRequest
+from specli.errors import UsageError
+from specli.gguf.check import check_file
+from specli.hub.cache import cache_dir
+from specli.llama import library
+from specli.llama.chat import Message, prompt_tokens
+from specli.making.prompts import PROMPTS
+from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
+from specli.session import Session, Setup, physical_cores
+from specli.ui.tune import Standing, outcome, watching
+
+_RESERVE = 0.5
+"""Seconds of the budget for what comes after the last measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneTask:
+    """What `specli tune` was asked for beside the options; `budget` in seconds."""
+
+    budget: float
+    profile: str | None = None
+    out: str | None = None
+    prompts: Path | None = None
+    lossy: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_tuning(options: RunOptions, task: TuneTask) -> int:
+    """Tune a pair, print the outcome and write the profile. Returns the exit code.
+
+    Raises the errors of specli.errors.
+    """
+    library.show_log(task.verbose)
+    profile = chosen_profile(options, task.profile)
+    if profile is not None:
+        options = options.over(profile)
+    path = output_path(task.out, _name(profile, options))
+    own = choose_drafting(options)
+    options = replace(options, draft_max=None, draft_min=None, draft_p_min=None)
+    options = replace(options, ngram=None, ngram_size=None, ngram_draft=None)
+    prompts = read_prompts(task.prompts)
+    setup = prepared_setup(options, profile, quiet=task.quiet)
+    space = space_of(
+        draft=setup.draft is not None,
+        choices=machine_choices(setup, lossy=task.lossy),
+        own=Drafting(
+            draft=own.draft and setup.draft is not None,
+            suffix=own.suffix,
+            ngram=own.ngram,
+            policy=own.policy,
+        ),
+    )
+    tuned = _measured(setup, space, asking(prompts, options), task)
+    if tuned.verdict is None:
+        if tuned.interrupted:
+            raise KeyboardInterrupt
+        raise UsageError(
+            f"{task.budget:g} s were over before plain decoding and one setting had been measured",
+            hint=f"give more time: --budget {4 * task.budget:g}s",
+        )
+    _show(tuned, tuned.verdict, task)
+    content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
+    _keep(path, tuned, content, task)
+    return INTERRUPTED if tuned.interrupted else 0
+
+
+def output_path(given: str | None, name: str) -> Path:
+    """Where the profile goes: a file, or a name in the user's folder, made of `name` where none
+    is given. Raises UsageError where that cannot be, or where a file not written by tune is."""
+    if given is None:
+        path = user_folder() / f"{name}-tuned.yaml"
+    elif given.endswith(SUFFIXES) or "/" in given:
+        path = Path(given).expanduser()
+    else:
+        path = user_folder() / f"{given}.yaml"
+    if path.suffix not in SUFFIXES or not re.match(NAME, path.stem):
+        raise UsageError(
+            f"{path} cannot be a profile's file",
+            hint="its name is made of a-z, 0-9, dot, dash and underscore, and ends in .yaml",
+        )
+    try:
+        if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(
+            MARK
+        ):
+            raise UsageError(
+                f"{path} is there already, and specli tune did not write it",
+                hint="choose another name with -o",
+            )
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def _name(profile: Profile | None, options: RunOptions) -> str:
+    """What a profile of this pair is called: after its profile, or its target."""
+    if options.model is None and profile is not None:
+        return profile.name.removesuffix("-tuned")
+    stem = Path(options.model or "").stem.lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "pair"
+
+
+def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
+    """What to try of the machine: nothing that the set-up fixes, GPU layers where there is a GPU.
+
+    A cache of 8 bits is tried for the draft; for the target, whose text it changes, if `lossy`.
+    """
+    target, draft = setup.target_placement, setup.draft_placement
+    gpu = any(device.is_gpu for device in library.devices())
+    threads, threads_draft = thread_choices(target.threads or physical_cores())
+    small = () if setup.flash_attention == "off" else ("q8_0",)
+    layers = check_file(setup.target).model_integer("block_count") or 0
+    return Choices(
+        threads=() if gpu or target.threads else threads,
+        threads_draft=() if gpu or draft.threads else threads_draft,
+        cache_type=small if lossy and target.type_k == target.type_v == "f16" else (),
+        cache_type_draft=small if draft.type_k == draft.type_v == "f16" else (),
+        gpu_layers=layer_choices(layers) if gpu and target.gpu_layers is None else (),
+        gpu_layers_draft=(0,) if gpu and draft.gpu_layers is None else (),
+    )
+
+
+def read_prompts(file: Path | None) -> Sequence[str]:
+    """The prompts to measure on: the shipped ones, or the paragraphs of a file.
+
+    Raises UsageError for a file without any.
+    """
+    if file is None:
+        return PROMPTS
+    prompts = [part.strip() for part in re.split(r"\n\s*\n", read_text(file)) if part.strip()]
+    if not prompts:
+        raise UsageError(f"{file} holds no prompts", hint="write one a paragraph")
+    return prompts
+
+
+def asking(prompts: Sequence[str], options: RunOptions) -> Ask:
+    """Requests for the prompts, pass by pass."""
+    sampling = options.sampling()
+    system = [Message("system", options.system)] if options.system else []
+
+    def ask(session: Session, number: int, tokens: int) -> GenerationRequest:
+        text = prompts[number % len(prompts)]
+        prompt = prompt_tokens(session.target_model, [*system, Message("user", text)])
+        return GenerationRequest(prompt, max_tokens=tokens, sampling=sampling)
+
+    return ask
+
+
+def _measured(setup: Setup, space: Space, ask: Ask, task: TuneTask) -> Tuned:
+    """The search, watched. A note waits until the bar is gone."""
+    notes: list[str] = []
+    began = perf_counter()
+    with watching(task.budget, quiet=task.quiet) as watch:
+
+        def told(race: Race[Setting]) -> None:
+            watch(standing(race), perf_counter() - began)
+
+        with Rig(setup, cache_dir() / "probes", ask, notes.append) as rig:
+            tuned = tune(rig, space, task.budget - _RESERVE, told)
+    for note in dict.fromkeys([] if task.quiet else notes):
+        say(f"note: {note}")
+    return tuned
+
+
+def standing(race: Race[Setting]) -> Standing:
+    """Where the race stands."""
+    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
+    known = [s for s in there if race.gains(s, race.plain)]
+    leader = next(iter(race.ranked(known)), None)
+    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
+    return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)
+
+
+def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:
+    console = Console(highlight=False)
+    if not task.quiet:
+        console.print(outcome(rows(tuned.race), console.width))
+        for name, reason in failures(tuned.race):
+            say(f"note: {name} could not be measured: {reason}")
+    console.print(sentence(found, tuned.space.default), markup=False, soft_wrap=True)
+
+
+def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) -> None:
+    """Write the profile, unless there is nothing to write or it was not asked for."""
+    found = tuned.verdict
+    if found is None or (tuned.interrupted and task.out is None):
+        say("interrupted: no profile is written without -o")
+        return
+    if found.chosen == PLAIN_SETTING and task.out is None:
+        say("no profile is written: specli run with this model alone is the same; -o writes one")
+        return
+    evidence = comments(_title(tuned, task), tuned.race, found, tuned.space.default)
+    write_profile(path, content, evidence)
+    named = path.stem if path.parent == user_folder() else path
+    say(f"wrote {path}; use it with: specli run --profile {named} ...")
+
+
+def profile_content(
+    name: str, setting: Setting, setup: Setup, profile: Profile | None, options: RunOptions
+) -> dict[str, object]:
+    """The profile: the models, what was given, and over it the setting chosen."""
+    entries: dict[str, object] = {}
+    if profile is not None:
+        entries = profile.model_dump(by_alias=True, exclude_defaults=True)
+    target = entries.get("target") if options.model is None else _reference(options.model)
+    if options.model_draft is not None:
+        # The reference, or what `auto` has found.
+        draft: object = _reference(
+            str(setup.draft) if options.model_draft == "auto" else options.model_draft
+        )
+    else:
+        draft = entries.get("draft")
+    given = {n: v for n, v in options.given().items() if n in Settings.model_fields and v != -1}
+    content: dict[str, object] = {
+        "name": name,
+        "description": f"Tuned for one machine: {setting}",
+        "target": target,
+    }
+    if setting.drafting.draft:
+        content["draft"] = draft
+    defaults = {**given, **setting.defaults()}
+    if defaults:
+        content["defaults"] = defaults
+    return content
+
+
+def _reference(reference: str) -> str:
+    """A local file by its whole path: the profile is used from other folders."""
+    path = Path(reference).expanduser()
+    return str(path.absolute()) if path.exists() else reference
+
+
+def _title(tuned: Tuned, task: TuneTask) -> list[str]:
+    """When, with what and where it was measured."""
+    ended = "interrupted after" if tuned.interrupted else "done in"
+    return [
+        f"{specli.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        f"{library.build_id()}; {_machine()}.",
+        f"{tuned.race.passes} passes over the prompts, {tuned.tokens} tokens each at most, "
+        f"{ended} {tuned.seconds:.0f} s of {task.budget:g} s.",
+    ]
+
+
+def _machine() -> str:
+    machine = read_machine()
+    return f"{machine.cpu}, {physical_cores()} cores, {machine.system}"

@@ -1,0 +1,185 @@
+"""`specli tune`: what it prints and writes, and that the profile means what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from specli.bench.evidence import MARK
+from specli.bench.rig import Rig
+from specli.bench.space import (
+    AUTO,
+    MODEL_AUTO,
+    PLAIN,
+    SUFFIX,
+    Drafting,
+    Machine,
+    Setting,
+    drafting_settings,
+    neighbours,
+)
+from specli.cli.options import RunOptions
+from specli.cli.prepare import prepared_setup
+from specli.cli.tune import parse_duration
+from specli.cli.tuning import output_path, profile_content
+from specli.errors import UsageError
+from specli.profiles import load_profile, user_folder, write_profile
+from tests.cli.conftest import Specli
+
+PAIR = ("-m", "target.gguf", "-md", "draft.gguf")
+
+WAYS = dict.fromkeys(
+    [PLAIN, AUTO, MODEL_AUTO, SUFFIX, *drafting_settings(draft=True)]
+    + [step for way in drafting_settings(draft=True) for step in neighbours(way)]
+)
+MACHINES = [
+    Machine(),
+    Machine(threads=1),
+    Machine(threads=2, threads_draft=1),
+    Machine(cache_type_draft="q8_0"),
+    Machine(cache_type="q8_0", gpu_layers=0),
+]
+
+
+@pytest.mark.parametrize("way", list(WAYS), ids=str)
+def test_a_profile_sets_up_what_was_measured(sealed: Path, tmp_path: Path, way: Drafting) -> None:
+    target, draft = (str(sealed / f"{name}.gguf") for name in ("target", "draft"))
+    given = RunOptions(model=target, model_draft=draft, ctx_size=128)
+    base = prepared_setup(given, None)
+    path = tmp_path / "tuned.yaml"
+    for machine in MACHINES:
+        setting = Setting(way, machine if way.draft else machine.without_draft())
+        write_profile(path, profile_content("tuned", setting, base, None, given))
+        profile = load_profile(str(path))
+        setup = prepared_setup(RunOptions().over(profile), profile)
+        assert setup.target_placement == setting.over(base).target_placement
+        if way.draft:
+            assert setup == setting.over(base)
+        elif way.drafts:
+            # Without a draft model its length and its place say nothing.
+            found = Drafting(False, setup.suffix, setup.ngram, way.policy)
+            assert (setup.draft, found) == (None, way)
+        else:
+            assert (setup.draft, setup.suffix, setup.ngram) == (None, False, None)
+
+
+def test_a_pair_is_tuned_and_runs_with_the_profile(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    done = specli("tune", *PAIR, "--budget", "2s", "-o", str(path))
+    assert done.code == 0, done.err
+    assert "plain" in done.out
+    assert f"wrote {path}" in done.err
+    text = path.read_text()
+    assert text.startswith(MARK)
+    assert "-m" not in yaml.safe_load(text)
+    assert Path(yaml.safe_load(text)["target"]).is_absolute()
+    assert specli("profile", "validate", str(path)).code == 0
+    assert specli("run", "--profile", str(path), "-n", "4", "Hello").code == 0
+
+
+def test_without_a_name_the_profile_is_found_by_the_targets(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rig, "measure", lambda _rig, setting, _pass, _deadline: speed(setting, 2.0))
+    done = specli("tune", *PAIR, "--budget", "2s")
+    path = user_folder() / "target-tuned.yaml"
+    assert done.code == 0
+    assert path.exists()
+    assert "specli run --profile target-tuned" in done.err
+    assert specli("tune", *PAIR, "--budget", "2s").code == 0
+
+
+def speed(setting: Setting, drafted: float) -> float:
+    return 10.0 * (drafted if setting.drafting.drafts else 1.0)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_where_plain_decoding_wins_a_profile_is_written_only_when_asked_for(
+    specli: Specli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    monkeypatch.setattr(Rig, "measure", lambda _rig, setting, _pass, _deadline: speed(setting, 0.5))
+    path = tmp_path / "mine.yaml"
+    done = specli("tune", *PAIR, "--budget", "2s", *(["-o", str(path)] if asked else []))
+    assert done.code == 0
+    assert "Plain decoding wins" in done.out
+    if asked:
+        profile = load_profile(str(path))
+        assert profile.draft is None
+        assert profile.defaults.given() == {"draft_max": 0}
+    else:
+        assert "no profile is written" in done.err
+        assert not user_folder().exists()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_ctrl_c_shows_the_best_so_far_and_writes_only_a_file_that_was_named(
+    specli: Specli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    measured: list[Setting] = []
+
+    def measure(_rig: Rig, setting: Setting, _pass: int, _deadline: float) -> float:
+        measured.append(setting)
+        if len(measured) > 30:
+            raise KeyboardInterrupt
+        return speed(setting, 1.5)
+
+    monkeypatch.setattr(Rig, "measure", measure)
+    path = tmp_path / "mine.yaml"
+    done = specli("tune", *PAIR, "--budget", "2s", *(["-o", str(path)] if asked else []))
+    assert done.code == 130
+    assert "auto runs at 1.50" in done.out
+    assert path.exists() == asked
+    if asked:
+        assert "interrupted after" in path.read_text()
+    else:
+        assert "no profile is written without -o" in done.err
+
+
+def test_ctrl_c_before_anything_is_known_is_only_an_interrupt(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*_given: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rig, "measure", measure)
+    done = specli("tune", *PAIR, "--budget", "2s")
+    assert (done.code, done.out) == (130, "")
+    assert not user_folder().exists()
+
+
+def test_a_budget_that_is_over_at_once_says_so(specli: Specli) -> None:
+    done = specli("tune", *PAIR, "--budget", "0.51s")
+    assert done.code == 2
+    assert "were over before" in done.err
+    assert "--budget" in done.err
+
+
+def test_a_profile_that_somebody_wrote_is_not_overwritten(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\n")
+    done = specli("tune", *PAIR, "-o", str(path))
+    assert done.code == 2
+    assert "specli tune did not write it" in done.err
+    assert path.read_text() == "name: mine\n"
+
+
+@pytest.mark.parametrize("name", ["Mine", "a b", "folder/Mine.yaml", "folder/mine", "-x"])
+def test_a_name_that_no_profile_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be a profile's file"):
+        output_path(name, "pair")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("3m", 180), ("1h30m", 5400), ("1.5m", 90), ("2m 30s", 150)],
+)
+def test_a_time_is_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "m", "3x", "0", "-3m", "3m!", "three"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--budget takes a time"):
+        parse_duration(text)
