@@ -10,14 +10,14 @@ and the best j is verified, none where no gain is positive. A draft model goes o
 longer proposal is expected to be worth more than stopping; since T(2) is far above T(1), the
 look-ahead matters: one more token alone may not pay where four more do.
 
-Losing rounds are paid from an account: what speculation has cost beyond plain decoding may never
-exceed a small share of the time spent so far. That bounds the loss on texts and pairs where
+Losing rounds are paid from accounts: what a kind of drafter has cost beyond plain decoding may
+never exceed a small share of the time spent so far. That bounds the loss on texts and pairs where
 speculation does not pay, and still lets it try again as the text goes on.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -31,8 +31,8 @@ UNKNOWN_LIMIT = 3
 CHEAP_LIMIT = 63
 
 OTHERS: Source = "others"
-_LOSS_SHARE = 0.015
-"""Share of the time so far that speculation may have lost."""
+_LOSS_SHARE = 0.012
+"""Share of the time so far that one account of speculation may have lost."""
 _GRACE = 30.0
 """The account starts as if this many plain tokens had been generated already."""
 _CREDIT = 4.0
@@ -58,11 +58,11 @@ class _State:
 
     rate: float
     """Tokens per millisecond, smoothed."""
-    lost_ms: dict[Source, float] = field(default_factory=lambda: {PREDICTION: 0.0, OTHERS: 0.0})
+    lost_ms: defaultdict[Source, float] = field(default_factory=lambda: defaultdict(float))
     """Time that speculation has cost beyond plain decoding; negative where it has gained.
 
-    A prediction pays from an account of its own: a wrong one must not keep the others from
-    showing what they can.
+    The draft model, a prediction and all others pay from accounts of their own: what one gains
+    is not for another to lose, and what one lost does not keep another from showing what it can.
     """
     spent_ms: float = 0.0
     first: float = 0.7
@@ -254,11 +254,10 @@ class AdaptivePolicy:
             )
         spent = draft_ms + verify_ms
         state.spent_ms += spent
-        if length or state.drafted:
-            floor = -_CREDIT * plain
-            account = _account(proposal.sources[0]) if length else OTHERS
-            lost = state.lost_ms[account] + spent - emitted * plain
-            state.lost_ms[account] = max(lost, floor)
+        if length:
+            self._charge(state, proposal.sources[0], verify_ms - emitted * plain)
+        if state.drafted:
+            self._charge(state, MODEL, draft_ms)
         if not state.drafted:
             state.behind += emitted
         elif length and proposal.sources[0] != MODEL:
@@ -268,6 +267,11 @@ class AdaptivePolicy:
             state.behind = 2 if accepted >= state.drafted else 1
         rate = emitted / spent
         state.rate = max(state.rate + _RATE_STEP * (rate - state.rate), 1 / plain)
+
+    def _charge(self, state: _State, source: Source, ms: float) -> None:
+        account = _account(source)
+        floor = -_CREDIT * self.cost.target(1)
+        state.lost_ms[account] = max(state.lost_ms[account] + ms, floor)
 
     def _observe_draft(self, state: _State, draft_ms: float) -> None:
         draft = self.cost.draft
@@ -282,4 +286,4 @@ class AdaptivePolicy:
 
 
 def _account(source: Source) -> Source:
-    return PREDICTION if source == PREDICTION else OTHERS
+    return source if source in (MODEL, PREDICTION) else OTHERS
