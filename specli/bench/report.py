@@ -1,0 +1,254 @@
+"""What a bench has measured: plain data, and the one JSON file that holds it.
+
+A report keeps every run, so that whoever reads it can sum it up in another way; `summaries` is
+what `specli.bench.statistics.summarised` makes of the runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from pydantic import TypeAdapter, ValidationError
+
+from specli.bench.difference import Comparison
+from specli.errors import SpecliError, UsageError
+
+VERSION = 1
+"""Of the file's form; a file of another version is refused."""
+
+PLAIN_NAME = "plain"
+"""The setting that never drafts, and that every other one is compared with."""
+
+OVERALL = "overall"
+"""The category of a summary over all prompts."""
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """Where the runs took place; memory in bytes. `build` names the llama.cpp library."""
+
+    system: str
+    cpu: str
+    cores: int
+    memory: int
+    devices: tuple[str, ...]
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """One model of the pair; `role` is `target` or `draft`, `size` in bytes.
+
+    `fingerprint` tells files apart: SHA-256 over the size, the first and the last MiB.
+    """
+
+    role: str
+    name: str
+    type: str
+    size: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingFacts:
+    """A setting by its name, and what was in force by the names of flags."""
+
+    name: str
+    flags: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFacts:
+    """A prompt: `tokens` of its first turn, `turns` questions asked one after the other."""
+
+    id: str
+    category: str
+    tokens: int
+    turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One setting on one prompt, once; all turns of a conversation together. Times in
+    milliseconds.
+
+    `number` counts the runs of the prompt from 0, `order` all runs of the bench. `first_token_ms`
+    goes from the request to the first token, the prompt included (of a conversation's first turn).
+    `accepted_at[i]` counts rounds whose i-th proposed token was accepted, out of
+    `rounds_with_proposal`. `compared` is None for runs of plain decoding, and where the bench
+    ended before the comparison. `output` is a digest of the tokens; `memory` the resident memory
+    of the process in bytes right after the run.
+    """
+
+    setting: str
+    prompt: str
+    number: int
+    order: int
+    prompt_n: int
+    prompt_ms: float
+    first_token_ms: float
+    predicted_n: int
+    predicted_ms: float
+    rounds: int
+    rounds_with_proposal: int
+    drafted: int
+    accepted: int
+    accepted_at: tuple[int, ...]
+    by_drafter: dict[str, tuple[int, int]]
+    """(drafted, accepted) of each drafter."""
+    draft_ms: float
+    verify_ms: float
+    finish: str
+    output: str
+    memory: int
+    compared: Comparison | None = None
+
+    @property
+    def per_second(self) -> float:
+        """Predicted tokens per second, the prompt not included."""
+        return 1000 * self.predicted_n / self.predicted_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure with the interval that holds it at 95 % confidence; None where too few runs."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One setting over the prompts of one category, or over all of them (`OVERALL`).
+
+    `speed` is the median of tokens per second, `speed_low` and `speed_high` its quartiles.
+    `speedup` is None for plain decoding, and where no turn has both. `slowest_prompt` and
+    `fastest_prompt` are the lowest and the highest speed-up of a single prompt. Rates lie between
+    0 and 1 and are None where nothing was proposed. `acceptance_per_position[i]` is the share of
+    rounds with a proposal whose i-th token was accepted. `identical` counts runs with plain
+    decoding's very tokens out of `compared`; `near_ties` those that differ by a near tie first.
+    """
+
+    setting: str
+    category: str
+    prompts: int
+    runs: int
+    speed: float
+    speed_low: float
+    speed_high: float
+    speedup: Interval | None
+    slowest_prompt: float | None
+    fastest_prompt: float | None
+    acceptance_rate: float | None
+    mean_accepted_length: float
+    acceptance_per_position: tuple[float, ...]
+    first_token_ms: float
+    compared: int
+    identical: int
+    near_ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class CostCurve:
+    """T(k) as measured: `ms[i]` milliseconds to decode `sizes[i]` tokens at once."""
+
+    sizes: tuple[int, ...]
+    ms: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole bench. `summaries` holds each setting's categories in order, then `OVERALL`.
+
+    `costs` has the keys `target` and `draft` where these are known. `peak_memory` is the most
+    that the process had resident, in bytes, with the models of all settings loaded at once.
+    `complete` is False where the bench was interrupted.
+    """
+
+    version: int
+    specli: str
+    created: str
+    """When the bench began, ISO 8601 in UTC."""
+    seconds: float
+    complete: bool
+    machine: MachineFacts
+    models: tuple[ModelFacts, ...]
+    settings: tuple[SettingFacts, ...]
+    prompts: tuple[PromptFacts, ...]
+    runs_wanted: int
+    predict: int
+    temperature: float
+    seed: int | None
+    peak_memory: int
+    costs: dict[str, CostCurve]
+    runs: tuple[Run, ...]
+    summaries: tuple[Summary, ...]
+
+    @property
+    def categories(self) -> list[str]:
+        """The categories of the prompts, in order."""
+        return list(dict.fromkeys(prompt.category for prompt in self.prompts))
+
+    def summary(self, setting: str, category: str = OVERALL) -> Summary | None:
+        """The summary of a setting in a category; None where there was no run."""
+        for summary in self.summaries:
+            if (summary.setting, summary.category) == (setting, category):
+                return summary
+        return None
+
+
+def to_json(report: Report) -> str:
+    """The report as one JSON object with named fields."""
+    return json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n"
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file. Raises UsageError where there is none, or none of this version."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        version = json.loads(text).get("version")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
+    except (ValueError, AttributeError):
+        raise UsageError(
+            f"{path} is not a report of specli bench", hint="specli bench --json FILE writes one"
+        ) from None
+    if version != VERSION:
+        raise UsageError(
+            f"{path} is a report of version {version}, and this is version {VERSION}",
+            hint="measure again with specli bench --json FILE",
+        )
+    try:
+        return TypeAdapter(Report).validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{path} is not a sound report: {place}: {first['msg']}",
+            hint="measure again with specli bench --json FILE",
+        ) from None
+
+
+def write_text(path: Path, write: Callable[[IO[str]], object]) -> None:
+    """Write a file under a temporary name, then rename it. Raises SpecliError."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise SpecliError(
+            f"{path} could not be written: {error.strerror or error}",
+            hint="check the folder and its permissions",
+        ) from None

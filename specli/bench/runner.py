@@ -1,0 +1,239 @@
+"""Measures settings in turns: one loaded session, the same prompts, nobody first for long.
+
+Two halves. `interleaved` decides who is measured when, and needs no model. `Bench` measures one
+setting on one prompt over a loaded session.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import psutil
+
+from specli.bench.difference import Comparison, compared
+from specli.bench.prompts import BenchPrompt
+from specli.bench.report import Run
+from specli.engine.engine import Engine
+from specli.engine.sequence import GenerationRequest
+from specli.events import Round, Stats
+from specli.llama.chat import Message, prompt_tokens
+from specli.sampling.params import SamplingParams
+from specli.session import Session, Setup
+
+WARM_UP_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A setting by its name, and the variant of the session's set-up that `arranged` takes."""
+
+    name: str
+    setup: Setup
+
+
+Measure = Callable[[Contender, BenchPrompt, int, int], Run]
+"""(contender, prompt, number of the prompt's turn, number of the run) to what was measured."""
+
+
+def interleaved(
+    contenders: Sequence[Contender], prompts: Sequence[BenchPrompt], runs: int, measure: Measure
+) -> Iterator[Run]:
+    """Measure every contender `runs` times on every prompt, and yield each run as it ends.
+
+    A turn is one prompt measured with every contender, one straight after the other; turns go
+    through all prompts before a prompt comes again, so that stopping early leaves every prompt
+    with about as many turns. Who is first moves on by one from turn to turn, and differs between
+    the turns of one prompt where the counts allow it. Stop by leaving the iterator: nothing is
+    measured ahead.
+    """
+    order = 0
+    for number in range(runs):
+        for place, prompt in enumerate(prompts):
+            first = (number * len(prompts) + place + number) % len(contenders)
+            for contender in [*contenders[first:], *contenders[:first]]:
+                yield measure(contender, prompt, number, order)
+                order += 1
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What one run generated, all its turns; `first_ms` until the first token."""
+
+    turns: list[Stats] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    first_ms: float = 0.0
+    finish: str = ""
+
+
+@dataclass(slots=True)
+class Bench:
+    """Measures contenders over a loaded session: call it for one run.
+
+    Every run has an engine and a policy of its own, whose caches are empty and whose drafters
+    have seen no text: nothing of an earlier run or prompt is used. Only the further turns of one
+    conversation go on from its own cache, as a chat does. Costs and calibration are copies of what
+    the session knew, so that no run learns for a later one. `predict` is the most tokens of each
+    turn's answer; `clock` must be the one that the engine's events carry.
+    """
+
+    session: Session
+    predict: int
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    system: str | None = None
+    clock: Callable[[], float] = perf_counter
+    _tokens: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    """Answers by prompt and digest."""
+    _found: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
+    """Comparisons by prompt and both digests."""
+
+    def __call__(
+        self, contender: Contender, prompt: BenchPrompt, number: int = 0, order: int = 0
+    ) -> Run:
+        """One run of one contender on one prompt, not compared with anything yet.
+
+        Raises PromptTooLongError and DecodeError.
+        """
+        answer = self._answered(contender.setup, prompt, self.predict)
+        run = _run(contender.name, prompt.id, number, order, answer)
+        self._tokens.setdefault((prompt.id, run.output), answer.tokens)
+        return run
+
+    def compared(
+        self, runs: Sequence[Run], plain: Contender, prompts: Sequence[BenchPrompt]
+    ) -> list[Run]:
+        """Runs of this bench with their comparisons: each with plain decoding's first answer.
+
+        Where texts differ, plain decoding is replayed for the margins of its choices, once a
+        prompt. Runs on prompts that plain decoding has not answered stay without one.
+        """
+        first: dict[str, str] = {}
+        for run in runs:
+            if run.setting == plain.name:
+                first.setdefault(run.prompt, run.output)
+        asked = {prompt.id: prompt for prompt in prompts}
+        return [
+            replace(run, compared=self._compared(run, first[run.prompt], plain, asked[run.prompt]))
+            if run.setting != plain.name and run.prompt in first
+            else run
+            for run in runs
+        ]
+
+    def _compared(
+        self, run: Run, reference: str, plain: Contender, prompt: BenchPrompt
+    ) -> Comparison:
+        key = prompt.id, run.output, reference
+        if key not in self._found:
+            margins: list[float] = []
+            if run.output != reference:
+                replayed = self._answered(plain.setup, prompt, self.predict, margins=True)
+                margins = replayed.margins
+            self._found[key] = compared(
+                self._tokens[prompt.id, run.output],
+                self._tokens[prompt.id, reference],
+                margins,
+                self.session.target_model.vocab.name,
+            )
+        return self._found[key]
+
+    def prompt_size(self, prompt: BenchPrompt) -> int:
+        """Tokens of the prompt's first turn."""
+        return len(self._first_request(prompt, self.predict).prompt)
+
+    def check(self, prompt: BenchPrompt) -> None:
+        """Raises PromptTooLongError where the prompt leaves no room for an answer."""
+        self.session.engine().check(self._first_request(prompt, self.predict))
+
+    def warm_up(self, contender: Contender, prompt: BenchPrompt) -> None:
+        """A short run that counts nowhere: the first use of memory and kernels is slow."""
+        self._answered(contender.setup, prompt, min(self.predict, WARM_UP_TOKENS))
+
+    def _answered(
+        self, setup: Setup, prompt: BenchPrompt, predict: int, *, margins: bool = False
+    ) -> _Answer:
+        """Ask every turn of the prompt; `margins` keeps those of the choices."""
+        engine = self.session.arranged(setup).engine
+        answer = _Answer()
+        messages = self._messages(prompt)
+        for place, question in enumerate([None, *prompt.further]):
+            if question is not None:
+                messages.append(Message("user", question))
+            request = replace(self._request(messages, predict), margins=margins)
+            text = self._generated(engine, request, answer, is_first=place == 0)
+            messages.append(Message("assistant", text))
+        return answer
+
+    def _generated(
+        self, engine: Engine, request: GenerationRequest, answer: _Answer, *, is_first: bool
+    ) -> str:
+        # What is loaded by now lives to the end: the collector need not look at it in between.
+        gc.collect()
+        gc.freeze()
+        stats, pieces = Stats(), []
+        began = self.clock()
+        engine.submit(request)
+        for event in engine.run():
+            stats.add(event)
+            if not isinstance(event, Round):
+                continue
+            if is_first and not answer.tokens and event.tokens:
+                answer.first_ms = 1000 * (event.at - began)
+            answer.tokens += event.tokens
+            answer.margins += event.margins or []
+            answer.finish = event.finish or answer.finish
+            pieces += [piece.text for piece in event.pieces]
+        answer.turns.append(stats)
+        return "".join(pieces)
+
+    def _messages(self, prompt: BenchPrompt) -> list[Message]:
+        system = [Message("system", self.system)] if self.system else []
+        return [*system, *(Message(role, content) for role, content in prompt.messages)]
+
+    def _first_request(self, prompt: BenchPrompt, predict: int) -> GenerationRequest:
+        return self._request(self._messages(prompt), predict)
+
+    def _request(self, messages: list[Message], predict: int) -> GenerationRequest:
+        tokens = prompt_tokens(self.session.target_model, messages)
+        return GenerationRequest(tokens, max_tokens=predict, sampling=self.sampling)
+
+
+def _run(setting: str, prompt: str, number: int, order: int, answer: _Answer) -> Run:
+    """The turns of an answer added up."""
+    turns = answer.turns
+    longest = max(len(stats.accepted_at) for stats in turns)
+    drafters = dict.fromkeys(name for stats in turns for name in stats.by_drafter)
+    return Run(
+        setting=setting,
+        prompt=prompt,
+        number=number,
+        order=order,
+        prompt_n=sum(stats.prompt_n for stats in turns),
+        prompt_ms=sum(stats.prompt_ms for stats in turns),
+        first_token_ms=answer.first_ms,
+        predicted_n=sum(stats.predicted_n for stats in turns),
+        predicted_ms=sum(stats.predicted_ms for stats in turns),
+        rounds=sum(stats.rounds for stats in turns),
+        rounds_with_proposal=sum(stats.rounds_with_proposal for stats in turns),
+        drafted=sum(stats.drafted for stats in turns),
+        accepted=sum(stats.accepted for stats in turns),
+        accepted_at=tuple(
+            sum(stats.accepted_at[i] for stats in turns if i < len(stats.accepted_at))
+            for i in range(longest)
+        ),
+        by_drafter={
+            name: (
+                sum(s.by_drafter[name].drafted for s in turns if name in s.by_drafter),
+                sum(s.by_drafter[name].accepted for s in turns if name in s.by_drafter),
+            )
+            for name in drafters
+        },
+        draft_ms=sum(stats.draft_ms for stats in turns),
+        verify_ms=sum(stats.verify_ms for stats in turns),
+        finish=answer.finish,
+        output=hashlib.sha256(repr(answer.tokens).encode()).hexdigest()[:16],
+        memory=psutil.Process().memory_info().rss,
+    )
