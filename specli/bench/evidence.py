@@ -31,9 +31,10 @@ class Row:
     high: float
     passes: int
     left: Drop | None
+    chosen: bool
 
 
-def rows(race: Race[Setting]) -> list[Row]:
+def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
     """Every setting that was measured beside plain decoding: those still there first, by speed."""
     found = []
     for setting, speeds in race.speeds.items():
@@ -50,6 +51,7 @@ def rows(race: Race[Setting]) -> list[Row]:
                 high=high,
                 passes=len(ratios),
                 left=race.drops.get(setting),
+                chosen=setting == chosen,
             )
         )
     return sorted(found, key=lambda row: (row.left is not None, -row.speedup))
@@ -71,12 +73,15 @@ def ratio(found: Interval) -> str:
 def sentence(verdict: Verdict[Setting], default: Setting) -> str:
     """The outcome in one or two sentences."""
     count = verdict.against_plain.count
-    passes = f"in {count} {'pass' if count == 1 else 'passes'}"
+    passes = f"{count} {'pass' if count == 1 else 'passes'}"
     if not verdict.drafts:
         return "Plain decoding wins: no way of drafting is faster" + (
             "." if verdict.sure else ", as far as the time allowed to see."
         )
-    chosen = f"{verdict.chosen} runs at {ratio(verdict.against_plain)} of plain decoding {passes}"
+    chosen = (
+        f"{verdict.chosen} runs at {ratio(verdict.against_plain)} of plain decoding, "
+        f"on average over {passes}"
+    )
     if not verdict.sure:
         chosen += ", which may still be chance"
     if verdict.chosen == default:
@@ -91,7 +96,7 @@ def comments(
     lines = [f"{MARK} {title[0]}"]
     for text in [*title[1:], sentence(verdict, default)]:
         lines += textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-    found = rows(race)
+    found = rows(race, verdict.chosen)
     width = max((len(row.name) for row in found), default=0)
     for heading, part in (
         ("Measured to the end", [row for row in found if row.left is None]),

@@ -208,7 +208,7 @@ def standing(race: Race[Setting]) -> Standing:
 def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:
     console = Console(highlight=False)
     if not task.quiet:
-        console.print(outcome(rows(tuned.race), console.width))
+        console.print(outcome(rows(tuned.race, found.chosen), console.width))
         for name, reason in failures(tuned.race):
             say(f"note: {name} could not be measured: {reason}")
     console.print(sentence(found, tuned.space.default), markup=False, soft_wrap=True)

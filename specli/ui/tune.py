@@ -15,7 +15,7 @@ from rich.text import Text
 from specli.bench.evidence import Row
 
 NARROW = 72
-"""Columns below which the table leaves out why settings left."""
+"""Columns below which the table says only how fast each setting is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +100,25 @@ class _Lines:
 
 def outcome(rows: Sequence[Row], width: int) -> RenderableType:
     """The settings that were measured, those still there first."""
+    wide = width >= NARROW
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("setting", overflow="fold")
-    for heading in ("of plain", "quartiles", "passes"):
+    for heading in ("tok/s", "of plain", "quartiles", "passes") if wide else ("of plain", "passes"):
         table.add_column(heading, justify="right", no_wrap=True)
-    if width >= NARROW:
-        table.add_column("left", overflow="fold")
+    if wide:
+        table.add_column("", overflow="fold")
     for row in rows:
-        cells = [row.name, f"{row.speedup:.2f}", f"{row.low:.2f}–{row.high:.2f}", str(row.passes)]
-        if width >= NARROW:
-            cells.append("" if row.left is None else f"{row.left.stage}: {row.left.reason}")
-        table.add_row(*cells, style="dim" if row.left is not None else "")
+        if wide:
+            spread = f"{row.low:.2f}–{row.high:.2f}"
+            cells = [f"{row.speed:.1f}", f"{row.speedup:.2f}", spread, str(row.passes), _fate(row)]
+        else:
+            cells = [f"{row.speedup:.2f}", str(row.passes)]
+        style = "bold" if row.chosen else "dim" if row.left is not None else ""
+        table.add_row(Text(row.name), *cells, style=style)
     return table
+
+
+def _fate(row: Row) -> str:
+    if row.left is not None:
+        return f"{row.left.stage}: {row.left.reason}"
+    return "chosen" if row.chosen else ""
