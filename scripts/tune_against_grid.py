@@ -36,7 +36,7 @@ from specli.bench.space import (
 from specli.bench.tuner import space_of, tune
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup
-from specli.cli.tuning import asking, machine_choices, read_prompts
+from specli.cli.tuning import Questions, machine_choices, prompts_of
 from specli.engine.policy import FixedPolicy
 from specli.hub.cache import cache_dir
 from specli.session import NgramSettings, physical_cores
@@ -114,7 +114,7 @@ def main() -> None:
     given = parser.parse_args()
     options = RunOptions(model=given.model, model_draft=given.model_draft)
     setup = prepared_setup(options, chosen_profile(options, None))
-    ask = asking(read_prompts(given.prompts), options)
+    ask = Questions(prompts_of(given.prompts), options.sampling())
     settings = grid(given)
     print(f"{len(settings)} settings and plain decoding", file=sys.stderr)
     space = space_of(draft=setup.draft is not None, choices=machine_choices(setup, lossy=False))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import zip_longest
 from math import exp
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +17,8 @@ from rich.console import Console
 import specli
 from specli.bench.evidence import MARK, comments, failures, rows, sentence
 from specli.bench.halving import Race, Verdict
-from specli.bench.rig import Ask, Rig
+from specli.bench.prompts import BenchPrompt, read_prompts, shipped_prompts
+from specli.bench.rig import Rig
 from specli.bench.space import (
     PLAIN_SETTING,
     Choices,
@@ -25,12 +27,11 @@ from specli.bench.space import (
     layer_choices,
     thread_choices,
 )
-from specli.bench.tuner import Space, Tuned, space_of, tune
+from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
 from specli.cli.drafting import choose_drafting
 from specli.cli.failures import INTERRUPTED, say
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup
-from specli.cli.run import read_text
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -38,8 +39,8 @@ from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
-from specli.making.prompts import PROMPTS
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
+from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup, physical_cores
 from specli.ui.tune import Standing, outcome, watching
 
@@ -73,7 +74,7 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
     own = choose_drafting(options)
     options = replace(options, draft_max=None, draft_min=None, draft_p_min=None)
     options = replace(options, ngram=None, ngram_size=None, ngram_draft=None)
-    prompts = read_prompts(task.prompts)
+    prompts = prompts_of(task.prompts)
     setup = prepared_setup(options, profile, quiet=task.quiet)
     space = space_of(
         draft=setup.draft is not None,
@@ -85,7 +86,8 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
             policy=own.policy,
         ),
     )
-    tuned = _measured(setup, space, asking(prompts, options), task)
+    questions = Questions(prompts, options.sampling(), options.system)
+    tuned = _measured(setup, space, questions, task)
     if tuned.verdict is None:
         if tuned.interrupted:
             raise KeyboardInterrupt
@@ -154,33 +156,46 @@ def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
     )
 
 
-def read_prompts(file: Path | None) -> Sequence[str]:
-    """The prompts to measure on: the shipped ones, or the paragraphs of a file.
+def prompts_of(file: Path | None) -> list[BenchPrompt]:
+    """The prompts to measure on, categories taking turns, so that a few are of all kinds.
 
-    Raises UsageError for a file without any.
+    Raises UsageError for a file without prompts.
     """
-    if file is None:
-        return PROMPTS
-    prompts = [part.strip() for part in re.split(r"\n\s*\n", read_text(file)) if part.strip()]
-    if not prompts:
-        raise UsageError(f"{file} holds no prompts", hint="write one a paragraph")
-    return prompts
+    groups: dict[str, list[BenchPrompt]] = {}
+    for prompt in shipped_prompts() if file is None else read_prompts(file):
+        groups.setdefault(prompt.category, []).append(prompt)
+    rows = zip_longest(*groups.values())
+    return [prompt for row in rows for prompt in row if prompt is not None]
 
 
-def asking(prompts: Sequence[str], options: RunOptions) -> Ask:
-    """Requests for the prompts, pass by pass."""
-    sampling = options.sampling()
-    system = [Message("system", options.system)] if options.system else []
+@dataclass(slots=True)
+class Questions:
+    """Asks the first question of each prompt, pass by pass; see `specli.bench.rig.Ask`."""
 
-    def ask(session: Session, number: int, tokens: int) -> GenerationRequest:
-        text = prompts[number % len(prompts)]
-        prompt = prompt_tokens(session.target_model, [*system, Message("user", text)])
-        return GenerationRequest(prompt, max_tokens=tokens, sampling=sampling)
+    prompts: Sequence[BenchPrompt]
+    sampling: SamplingParams
+    system: str | None = None
+    left_out: int = 0
+    """Prompts that leave no room for an answer in the context."""
+    _tokens: list[list[int]] = field(default_factory=list)
 
-    return ask
+    def __call__(self, session: Session, number: int, tokens: int) -> GenerationRequest:
+        if not self._tokens:
+            every = [self._tokenised(session, prompt) for prompt in self.prompts]
+            fitting = [prompt for prompt in every if len(prompt) + MOST_TOKENS < session.n_ctx]
+            # Where none fits, the engine says so.
+            self._tokens = fitting or every
+            self.left_out = len(every) - len(self._tokens)
+        prompt = self._tokens[number % len(self._tokens)]
+        return GenerationRequest(prompt, max_tokens=tokens, sampling=self.sampling)
+
+    def _tokenised(self, session: Session, prompt: BenchPrompt) -> list[int]:
+        system = [Message("system", self.system)] if self.system else []
+        asked = [Message(role, text) for role, text in prompt.messages]
+        return prompt_tokens(session.target_model, [*system, *asked])
 
 
-def _measured(setup: Setup, space: Space, ask: Ask, task: TuneTask) -> Tuned:
+def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) -> Tuned:
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
@@ -189,8 +204,11 @@ def _measured(setup: Setup, space: Space, ask: Ask, task: TuneTask) -> Tuned:
         def told(race: Race[Setting]) -> None:
             watch(standing(race), perf_counter() - began)
 
-        with Rig(setup, cache_dir() / "probes", ask, notes.append) as rig:
+        with Rig(setup, cache_dir() / "probes", questions, notes.append) as rig:
             tuned = tune(rig, space, task.budget - _RESERVE, told)
+    if questions.left_out:
+        every = len(questions.prompts)
+        notes.append(f"{questions.left_out} of {every} prompts were too long for the context")
     for note in dict.fromkeys([] if task.quiet else notes):
         say(f"note: {note}")
     return tuned

@@ -79,6 +79,21 @@ def test_a_pair_is_tuned_and_runs_with_the_profile(specli: Specli, tmp_path: Pat
     assert specli("run", "--profile", str(path), "-n", "4", "Hello").code == 0
 
 
+def test_prompts_come_from_a_file_and_one_that_does_not_fit_is_left_out(
+    specli: Specli, tmp_path: Path
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("Hello\n" + "Why? " * 80 + "\nGoodbye\n")
+    path = tmp_path / "mine.yaml"
+    done = specli("tune", *PAIR, "--budget", "2s", "-o", str(path), "--prompts", str(prompts))
+    assert done.code == 0
+    assert "1 of 3 prompts were too long" in done.err
+    prompts.write_text("Why? " * 80)
+    done = specli("tune", *PAIR, "--budget", "2s", "-o", str(path), "--prompts", str(prompts))
+    assert done.code == 1
+    assert "the prompt has" in done.err
+
+
 def test_without_a_name_the_profile_is_found_by_the_targets(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
