@@ -10,13 +10,15 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from specli.bench.report import Interval
 
 # Colours that nobody would choose stand for the variables that replace them.
 _INK, _FAINT, _GRID = "#010101", "#010102", "#010103"
@@ -25,9 +27,14 @@ _VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid"} | {
     colour: f"--series-{number}" for number, colour in enumerate(_SERIES, 1)
 }
 _MARKERS = "osD^vP"
+_ONE_BY_ONE = "target, one by one"
+_DASHES = (0, (4, 3))
 _WIDTH = 5.2
 """Inches: on a phone the drawing is shown about as large, so its texts stay readable."""
-_STYLE = {
+# Typed by hand: matplotlib wants a dictionary whose keys are its own literals.
+_STYLE: Any = {
+    # Names come from people's files: a dollar sign is no formula.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "specli",
     "font.size": 11,
@@ -51,32 +58,22 @@ _STYLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A value, and how far it may be off or was seen to vary."""
-
-    value: float
-    low: float
-    high: float
-
-
-def speedup_chart(categories: Sequence[str], settings: Mapping[str, Sequence[Interval]]) -> str:
+def speedup_chart(
+    categories: Sequence[str], settings: Mapping[str, Sequence[Interval | None]]
+) -> str:
     """Speed-up over plain decoding: categories from top to bottom, a mark for each setting.
 
-    Each setting has as many intervals as there are categories.
+    Each setting has as many intervals as there are categories, None where it has no run.
     """
     height = 0.9 + len(categories) * (0.16 + 0.17 * len(settings)) + 0.2 * _legend_rows(settings)
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(height)
         for index, (name, intervals) in enumerate(settings.items()):
             offset = (index - (len(settings) - 1) / 2) * 0.75 / max(len(settings), 1)
-            rows = [row + offset for row in range(len(categories))]
-            _marks(axes, rows, intervals, index, name)
-        axes.axvline(1, color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        axes.set_yticks(range(len(categories)), categories)
-        axes.set_ylim(len(categories) - 0.5, -0.5)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
+            rows = {row + offset: one for row, one in enumerate(intervals) if one is not None}
+            _marks(axes, rows, index, name)
+        axes.axvline(1, color=_FAINT, linewidth=1.2, linestyle=_DASHES, zorder=1)
+        _rows(axes, categories)
         axes.set_xlabel("times as fast as plain decoding")
         _legend(figure, axes, settings)
         return _svg(figure, "speedup")
@@ -88,7 +85,7 @@ def acceptance_chart(settings: Mapping[str, Sequence[float]]) -> str:
         figure, axes = _figure(3.0 + 0.2 * _legend_rows(settings))
         for index, (name, rates) in enumerate(settings.items()):
             positions = range(1, len(rates) + 1)
-            axes.plot(positions, rates, label=name, **_look(index))
+            _line(axes, positions, rates, index, name)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
@@ -108,18 +105,19 @@ def cost_chart(target_ms: Mapping[int, float], draft_ms: Mapping[int, float]) ->
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.4)
         for index, (name, points) in enumerate(shown.items()):
-            axes.plot(list(points), list(points.values()), label=name, **_look(index))
+            _line(axes, list(points), list(points.values()), index, name)
         highest = max(max(points.values()) for points in shown.values())
         if 1 in target_ms:
             last = max(target_ms)
-            line = {"color": _FAINT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-            label = "target, one after the other"
-            axes.plot([1, last], [target_ms[1], last * target_ms[1]], label=label, **line)
+            ends = [target_ms[1], last * target_ms[1]]
+            axes.plot(
+                [1, last], ends, label=_ONE_BY_ONE, color=_FAINT, linewidth=1.2, linestyle=_DASHES
+            )
         axes.set_ylim(0, 1.15 * highest)
         axes.set_xlim(left=0)
         axes.set_xlabel("tokens decoded at once")
         axes.set_ylabel("milliseconds")
-        _legend(figure, axes, [*shown, "one after the other"])
+        _legend(figure, axes, [*shown, _ONE_BY_ONE])
         return _svg(figure, "cost")
 
 
@@ -127,13 +125,9 @@ def speed_chart(settings: Mapping[str, Interval]) -> str:
     """Tokens per second of every setting, plain decoding among them."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.9 + 0.34 * len(settings))
-        for row, interval in enumerate(settings.values()):
-            _marks(axes, [row], [interval], 0, None)
-        axes.set_yticks(range(len(settings)), list(settings))
-        axes.set_ylim(len(settings) - 0.4, -0.6)
+        _marks(axes, dict(enumerate(settings.values())), 0, None)
+        _rows(axes, list(settings))
         axes.set_xlim(left=0)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
         axes.set_xlabel("tokens per second")
         return _svg(figure, "speed")
 
@@ -144,24 +138,34 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _look(index: int) -> dict[str, str]:
+def _look(index: int) -> tuple[str, str]:
     """Colour and marker of a series: both differ, for eyes that tell colours badly."""
-    return {
-        "color": _SERIES[index % len(_SERIES)],
-        "marker": _MARKERS[index % len(_MARKERS)],
-        "linestyle": "-" if index < len(_SERIES) else "--",
-    }
+    return _SERIES[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
 
 
-def _marks(
-    axes: Axes, rows: Sequence[float], intervals: Sequence[Interval], index: int, name: str | None
+def _line(
+    axes: Axes, places: Sequence[float], values: Sequence[float], index: int, name: str
 ) -> None:
-    """Values with their intervals as horizontal lines."""
-    colour, marker = _look(index)["color"], _look(index)["marker"]
-    lows, highs = [one.low for one in intervals], [one.high for one in intervals]
-    axes.hlines(rows, lows, highs, color=colour, linewidth=1.8)
-    values = [one.value for one in intervals]
-    axes.plot(values, rows, linestyle="none", color=colour, marker=marker, label=name)
+    colour, marker = _look(index)
+    axes.plot(places, values, label=name, color=colour, marker=marker)
+
+
+def _marks(axes: Axes, rows: Mapping[float, Interval], index: int, name: str | None) -> None:
+    """Values at their rows, with a horizontal line where there is an interval."""
+    colour, marker = _look(index)
+    for row, one in rows.items():
+        if one.low is not None and one.high is not None:
+            axes.hlines(row, one.low, one.high, color=colour, linewidth=1.8)
+    values = [one.value for one in rows.values()]
+    axes.plot(values, list(rows), label=name, color=colour, marker=marker, linestyle="none")
+
+
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    """Names instead of a scale, the first one on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
 
 
 def _legend_rows(settings: Sequence[str] | Mapping[str, object]) -> int:
@@ -184,7 +188,7 @@ def _svg(figure: Figure, name: str) -> str:
     # A page knows these names by itself; as addresses they only look like something to load.
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", text)
+    text = re.sub(r"<style.*?</style>|font-family: [^;]+; ", "", text, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text)
