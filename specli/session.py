@@ -342,6 +342,7 @@ def costs_record(setup: Setup, records: Path) -> Path:
         str(physical_cores()),
         repr(setup.target_placement),
         repr(setup.draft_placement),
+        *(device.description for device in library.devices() if device.is_gpu),
     ]
     return record_path(records, files, circumstances)
 

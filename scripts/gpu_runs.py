@@ -1,0 +1,266 @@
+"""The measurements of scripts/gpu_check.py: one pair of models at one placement at a time."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import native
+from bench_llama_cpp import Prompt
+
+from specli.cli.compare import NEAR_TIE
+from specli.cli.follow import Generation
+from specli.engine.cost import POINTS, Curve, measure
+from specli.engine.engine import Engine
+from specli.engine.policy import FixedPolicy
+from specli.engine.sequence import GenerationRequest
+from specli.gguf.check import check_file
+from specli.gguf.facts import read_facts
+from specli.llama import library
+from specli.pairs.placement import Load, Run, device_need
+from specli.session import Placement, Session, Setup
+
+PLAIN, AUTO = "plain", "--draft auto"
+FIXED_LENGTH = 4
+FIXED = f"--draft {FIXED_LENGTH}"
+CURVE_SECONDS = 2.0
+CPU = Placement(gpu_layers=0, devices=("none",))
+BENCH, SIMPLE = "llama-bench", "llama-speculative-simple"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the two models of a pair run."""
+
+    name: str
+    target: Placement
+    draft: Placement
+
+    @property
+    def needs_gpu(self) -> bool:
+        return (self.target, self.draft) != (CPU, CPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    name: str
+    target: Path
+    draft: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run at each placement. `programs` are llama.cpp's own; None leaves them out."""
+
+    prompts: Sequence[Prompt]
+    tokens: int
+    runs: int
+    threads: int
+    contenders: tuple[str, ...]
+    programs: Path | None
+    n_ctx: int = 4096
+
+
+@dataclass(slots=True)
+class Contender:
+    """Tokens per second by prompt, a figure a run, and what was seen beside the speed."""
+
+    speeds: dict[str, list[float]] = field(default_factory=dict)
+    drafted: int = 0
+    accepted: int = 0
+    rounds: int = 0
+    predicted: int = 0
+    outside: list[float] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    differs: bool = False
+    """Some text differs from plain decoding by more than near ties."""
+
+    def add(self, prompt: str, generation: Generation) -> None:
+        stats = generation.stats
+        self.speeds.setdefault(prompt, []).append(stats.predicted_per_second or 0.0)
+        self.drafted += stats.drafted
+        self.accepted += stats.accepted
+        self.rounds += stats.rounds
+        self.predicted += stats.predicted_n
+        self.outside.append(stats.outside_ms / max(stats.predicted_ms, 1e-9))
+
+    def median(self, prompt: str) -> float:
+        return statistics.median(self.speeds[prompt])
+
+
+@dataclass(slots=True)
+class Result:
+    where: Where
+    contenders: dict[str, Contender]
+    target_curve: Curve
+    draft_ms: float
+    used: dict[str, int]
+    """Bytes that each GPU had less after loading."""
+    estimated: int
+    """Bytes that the memory check had counted for the GPUs."""
+
+
+def placements(layers: int) -> list[Where]:
+    """The placements to compare for a target of so many blocks."""
+    every = Placement(gpu_layers=layers + 1)
+    half = Placement(gpu_layers=(layers + 1) // 2)
+    draft = Placement(gpu_layers=None)
+    return [
+        Where("both on GPU", every, draft),
+        Where("target on GPU, draft on CPU", every, CPU),
+        Where(f"{half.gpu_layers} of {layers + 1} layers and draft on GPU", half, draft),
+        Where("both on CPU", CPU, CPU),
+    ]
+
+
+def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result:
+    """Load the pair there and let every contender generate, in turns."""
+    threads = plan.threads
+    setup = Setup(
+        target=pair.target,
+        draft=pair.draft,
+        n_ctx=plan.n_ctx,
+        suffix=True,
+        target_placement=replace(where.target, threads=threads),
+        draft_placement=replace(where.draft, threads=threads),
+        policy=FixedPolicy(draft_max=FIXED_LENGTH),
+    )
+    before = _gpu_memory()
+    with Session(setup, records) as session:
+        used = {name: size - _gpu_memory()[name] for name, size in before.items()}
+        token = max(session.target_model.vocab.eos, 0)
+        curve = measure(session.target, POINTS, token, CURVE_SECONDS)
+        draft_ms = 0.0
+        if session.draft is not None:
+            draft_ms = measure(session.draft, (1, 2), token, CURVE_SECONDS / 4)(1)
+        contenders = {name: Contender() for name in plan.contenders}
+        if plan.programs is not None:
+            contenders |= {BENCH: Contender(), SIMPLE: Contender()}
+        for prompt in plan.prompts:
+            _run_prompt(session, pair, where, plan, prompt, contenders)
+    return Result(where, contenders, curve, draft_ms, used, _estimate(pair, where, plan))
+
+
+def _run_prompt(
+    session: Session,
+    pair: Pair,
+    where: Where,
+    plan: Plan,
+    prompt: Prompt,
+    contenders: dict[str, Contender],
+) -> None:
+    tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
+    request = GenerationRequest(tokens, plan.tokens, ignore_end=True)
+    _generate(_engine(session, PLAIN), replace(request, max_tokens=8))
+    plain: Generation | None = None
+
+    def ours(name: str) -> None:
+        nonlocal plain
+        generation = _generate(_engine(session, name), request)
+        contenders[name].add(prompt.name, generation)
+        if name == PLAIN:
+            plain = plain or generation
+        elif plain is not None:
+            _compare(session, request, plain, generation, prompt, contenders[name])
+
+    for names in _in_turns(list(contenders), plan.runs):
+        for name in names:
+            if plan.programs is None or name not in (BENCH, SIMPLE):
+                ours(name)
+                continue
+            if name == BENCH:
+                speed = _bench(plan.programs, plan, pair, where, len(tokens))
+            else:
+                speed = _simple(plan.programs, plan, pair, where, prompt)
+            contenders[name].speeds.setdefault(prompt.name, []).append(speed)
+
+
+def _in_turns(names: list[str], runs: int) -> Iterator[list[str]]:
+    """Plain first, because the others are compared with it; the rest turns by one each run."""
+    first, rest = names[:1], names[1:]
+    for run in range(runs):
+        turn = run % max(len(rest), 1)
+        yield first + rest[turn:] + rest[:turn]
+
+
+def _engine(session: Session, name: str) -> Engine:
+    lengths = {PLAIN: FixedPolicy(draft_max=0), FIXED: FixedPolicy(draft_max=FIXED_LENGTH)}
+    setup = replace(session.setup, policy=lengths.get(name), suffix=name == AUTO)
+    return session.arranged(setup).engine
+
+
+def _generate(engine: Engine, request: GenerationRequest) -> Generation:
+    generation = Generation()
+    engine.submit(request)
+    for event in engine.run():
+        generation.add(event)
+    return generation
+
+
+def _compare(
+    session: Session,
+    request: GenerationRequest,
+    plain: Generation,
+    other: Generation,
+    prompt: Prompt,
+    contender: Contender,
+) -> None:
+    if other.tokens == plain.tokens:
+        return
+    pairs = zip(other.tokens, plain.tokens, strict=False)
+    place = next((n for n, (a, b) in enumerate(pairs) if a != b), len(plain.tokens) - 1)
+    # Plain decoding once more: margins take a partition of the vocabulary and are not timed.
+    again = _generate(_engine(session, PLAIN), replace(request, margins=True))
+    margin = again.margins[place] if again.tokens[:place] == plain.tokens[:place] else 1e9
+    contender.differs |= margin > NEAR_TIE
+    contender.differences.append(f"{prompt.name}, token {place}, margin {margin:.4g}")
+
+
+def _gpu_memory() -> dict[str, int]:
+    return {device.name: device.free for device in library.devices() if device.is_gpu}
+
+
+def _estimate(pair: Pair, where: Where, plan: Plan) -> int:
+    if not library.supports_gpu():
+        return 0
+    total = 0
+    parts = (("target", pair.target, where.target), ("draft", pair.draft, where.draft))
+    for role, path, placement in parts:
+        if placement == CPU:
+            continue
+        facts = read_facts(check_file(path))
+        load = Load(role, "", facts, gpu_layers=placement.gpu_layers)
+        total += device_need(load, load.asked, Run(plan.n_ctx)).total
+    return total
+
+
+def _layers(placement: Placement, flag: str, device_flag: str) -> list[str]:
+    if placement == CPU:
+        return [flag, "0", device_flag, "none"]
+    return [flag, "999" if placement.gpu_layers is None else str(placement.gpu_layers)]
+
+
+def _bench(programs: Path, plan: Plan, pair: Pair, where: Where, prompt_n: int) -> float:
+    """Plain tokens per second of llama-bench behind as many tokens as the prompt has."""
+    command = [str(programs / BENCH), "-m", str(pair.target), "-p", "0", "-r", "1"]
+    command += ["-n", str(plan.tokens), "-d", str(prompt_n), "-t", str(plan.threads), "-o", "json"]
+    command += _layers(where.target, "-ngl", "-dev")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return float(json.loads(done.stdout)[0]["avg_ts"])
+
+
+def _simple(programs: Path, plan: Plan, pair: Pair, where: Where, prompt: Prompt) -> float:
+    """Tokens per second of llama.cpp's own speculation at the same length."""
+    arguments = ["-md", str(pair.draft), "--spec-type", "draft-simple", "--ignore-eos"]
+    arguments += ["--spec-draft-n-max", str(FIXED_LENGTH), "-td", str(plan.threads)]
+    arguments += _layers(where.target, "-ngl", "-dev") + _layers(where.draft, "-ngld", "-devd")
+    return native.speculative(
+        programs, pair.target, prompt.theirs, plan.tokens, plan.threads, *arguments
+    ).per_second
