@@ -25,7 +25,6 @@ from specli.hub.split import parts_of
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
-from specli.llama.metadata import rewrite
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
@@ -33,7 +32,6 @@ from specli.making.answers import record_answers
 from specli.making.blocks import (
     Blocks,
     block_ranges,
-    kept_blocks,
     per_block_keys,
     read_blocks,
     require_droppable,
@@ -241,6 +239,7 @@ def _workshop(one: _Target, folder: Path, wishes: Wishes, tell: Tell, stack: Exi
         source=one.path,
         own_type=one.facts.quantisation,
         blocks=one.blocks.count,
+        per_block=per_block_keys(one.header),
         folder=folder,
         records=folder / "probes",
         threads=threads,
@@ -269,14 +268,9 @@ def _search(
 
 
 def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:
-    pruned = workshop.folder / "best.gguf"
-    workshop.write(trial.variant, pruned)
-    dropped = trial.variant.dropped
-    places = kept_blocks(one.blocks.count, dropped)
-    picked = dict.fromkeys(per_block_keys(one.header), places) if dropped else {}
     values = provenance(one.path, one.header, one.blocks.count, trial.variant)
     with locked(path), writing(path) as partial:
-        rewrite(pruned, partial, values, picked)
+        workshop.write(trial.variant, partial, values)
     records = cache_dir() / "probes"
     # Where it may not be used, it had better be known now.
     probe(path, records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from specli.engine.cost import Curve
 from specli.hub.split import parts_of
 from specli.llama.context import Context, ContextOptions
 from specli.llama.decoder import Decoder
+from specli.llama.metadata import rewrite
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import prune, quantize
 from specli.making.answers import ROWS, Answer, choice, echo
+from specli.making.blocks import kept_blocks
 from specli.making.score import expect
 from specli.making.search import Trial, Variant
 
@@ -35,14 +37,15 @@ Tell = Callable[[str, float, Trial | None], None]
 class Workshop:
     """What candidates are made from and measured against.
 
-    `blocks` counts the target's; `until` is the end of the budget on the `perf_counter` clock
-    that began at `began`. Candidates of one type and as many blocks cost the same, so that the
-    fastest measurement among them counts for all.
+    `blocks` counts the target's, `per_block` are its metadata arrays with an entry for each. The
+    budget of `seconds` runs from `began` on the `perf_counter` clock. Candidates of one type and
+    as many blocks cost the same, so that the fastest measurement among them counts for all.
     """
 
     source: Path
     own_type: str
     blocks: int
+    per_block: Sequence[str]
     folder: Path
     records: Path
     threads: int
@@ -79,7 +82,7 @@ class Workshop:
         path = whole
         if variant.dropped:
             path = self.folder / "candidate.gguf"
-            prune(whole, path, variant.dropped)
+            self.write(variant, path, {})
         key = self._key(variant)
         answers = self.answers[:BRIEF_ANSWERS] if brief else self.answers
         with ExitStack() as stack:
@@ -119,10 +122,22 @@ class Workshop:
             self._wholes[name] = (path, probe(path, self.records).repacked)
         return self._wholes[name]
 
-    def write(self, variant: Variant, path: Path) -> None:
-        """Write the very weights that were measured."""
+    def write(
+        self, variant: Variant, path: Path, values: Mapping[str, str | int | Sequence[int]]
+    ) -> None:
+        """Write a variant, with `values` in its metadata; always the very same weights."""
         whole, _repacked = self._whole(variant.type)
-        prune(whole, path, variant.dropped)
+        picked: dict[str, list[int]] = {}
+        if variant.dropped:
+            picked = dict.fromkeys(self.per_block, kept_blocks(self.blocks, variant.dropped))
+        if not (picked or values):
+            prune(whole, path, variant.dropped)
+            return
+        # llama.cpp counts the blocks anew, but leaves arrays with an entry for each as they are.
+        pruned = self.folder / "pruned.gguf"
+        prune(whole, pruned, variant.dropped)
+        rewrite(pruned, path, values, picked)
+        pruned.unlink()
 
     def again(self, trials: Sequence[Trial]) -> list[Trial]:
         """The trials by what is known of costs now."""
