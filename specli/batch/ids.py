@@ -19,7 +19,7 @@ class Ids:
     """Maps ids to numbers below 2**64, in 24 bytes a slot, by open addressing."""
 
     def __init__(self) -> None:
-        self._words = array("Q", bytes(8 * _FIELDS * _FIRST_SLOTS))
+        self._words = array("Q", [0]) * (_FIELDS * _FIRST_SLOTS)
         self._mask = _FIRST_SLOTS - 1
         self._count = 0
 
@@ -58,7 +58,7 @@ class Ids:
     def _grow(self) -> None:
         old = self._words
         slots = 2 * (self._mask + 1)
-        self._words = array("Q", bytes(8 * _FIELDS * slots))
+        self._words = array("Q", [0]) * (_FIELDS * slots)
         self._mask = slots - 1
         for place in range(0, len(old), _FIELDS):
             if old[place]:

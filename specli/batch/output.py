@@ -87,6 +87,8 @@ class Journal:
         self._held: dict[str, bytes] = {}
         self._held_path = path.with_name(path.name + HELD_SUFFIX)
         self._lock_path = path.with_name(path.name + LOCK_SUFFIX)
+        if not path.absolute().parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent}", hint="make it first")
         with ExitStack() as stack:
             try:
                 self._lock(stack)
