@@ -1,0 +1,260 @@
+"""`specli batch` on tiny models: records, and that they are what `specli run` says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Specli
+
+TARGET = ["-m", "target.gguf", "--ignore-eos", "-n", "24"]
+# With 16-bit caches near ties fall by where in the cache a sequence lies.
+EXACT = ["-fa", "off", "-ctk", "f32", "-ctv", "f32", "-ctkd", "f32", "-ctvd", "f32"]
+DRAFTED = ["-md", "draft.gguf", "--draft", "3"]
+PROMPTS = ["hello", "what now", "a b c a b c", "one more prompt, of some length", "?"]
+
+
+@pytest.fixture
+def prompts(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in PROMPTS))
+    return path
+
+
+@pytest.fixture
+def answers(tmp_path: Path) -> Path:
+    return tmp_path / "answers.jsonl"
+
+
+def records(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def texts(path: Path) -> dict[str, str]:
+    found = records(path)
+    assert len({record["id"] for record in found}) == len(found)
+    return {record["id"]: record["text"] for record in found}
+
+
+SAMPLED = ["--temp", "0.8", "--seed", "5", "--repeat-penalty", "1.2"]
+
+
+@pytest.mark.parametrize("sampling", [[], SAMPLED], ids=["greedy", "sampled"])
+def test_texts_are_those_of_run_at_any_parallel_and_with_any_drafter(
+    specli: Specli, prompts: Path, tmp_path: Path, sampling: list[str]
+) -> None:
+    flags = [*TARGET, *EXACT, *sampling]
+    expected = {}
+    for number, text in enumerate(PROMPTS, 1):
+        told = json.loads(specli("run", "--json", "--draft", "0", *flags, text).out)
+        expected[str(number)] = told["text"]
+    for name, more in {
+        "one": ["-np", "1", *DRAFTED],
+        "three": ["-np", "3", "--draft", "0"],
+        "many": ["-np", "8", *DRAFTED],
+        "suffix": ["-np", "2", "--no-draft"],
+    }.items():
+        output = tmp_path / f"{name}.jsonl"
+        outcome = specli("batch", str(prompts), *flags, *more, "-o", str(output))
+        assert outcome.code == 0, outcome.err
+        assert texts(output) == expected, name
+
+
+def test_a_record_says_of_a_text_what_run_says(specli: Specli, prompts: Path) -> None:
+    ran = json.loads(specli("run", "--json", *TARGET, *DRAFTED, "hello").out)
+    outcome = specli("batch", str(prompts), *TARGET, *DRAFTED)
+    record = json.loads(outcome.out.splitlines()[0])
+    assert list(record) == ["id", *ran.keys(), "hash"]
+    for name in ("text", "finish_reason", "prompt_tokens", "completion_tokens"):
+        assert record[name] == ran[name]
+    assert record["timings"].keys() == ran["timings"].keys()
+    assert record["timings"]["draft_n"] == ran["timings"]["draft_n"] > 0
+    assert record["speculation"].keys() == ran["speculation"].keys()
+    assert record["speculation"]["by_drafter"] == ran["speculation"]["by_drafter"]
+
+
+def test_a_line_overrides_the_flags(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    lines = [
+        {"id": "plain", "prompt": "hello"},
+        {"id": "short", "prompt": "hello", "max_tokens": 3},
+        {"id": "sampled", "prompt": "hello", "temperature": 0.9, "seed": 4},
+        {"id": "system", "prompt": "hello", "system": "be brief"},
+        {"id": "said", "messages": [{"role": "user", "content": "hello"}]},
+        {"id": "schema", "prompt": "hello", "json_schema": {"enum": [True]}},
+        {"custom_id": "openai", "body": {"messages": [{"role": "user", "content": "hello"}]}},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = specli("batch", str(path), *TARGET, *EXACT, "-np", "3", "--draft", "0")
+    assert outcome.code == 0, outcome.err
+    found = {r["id"]: r for r in map(json.loads, outcome.out.splitlines())}
+    assert list(found) == ["plain", "short", "sampled", "system", "said", "schema", "openai"]
+
+    def ran(*more: str) -> str:
+        told = json.loads(specli("run", "--json", *TARGET, *EXACT, "--draft", "0", *more).out)
+        return str(told["text"])
+
+    plain = ran("hello")
+    assert found["plain"]["text"] == found["said"]["text"] == found["openai"]["text"] == plain
+    assert found["short"]["completion_tokens"] == 3
+    assert found["sampled"]["text"] == ran("--temp", "0.9", "--seed", "4", "hello") != plain
+    assert found["system"]["text"] == ran("--system", "be brief", "hello") != plain
+    assert json.loads(found["schema"]["text"]) is True
+
+
+def test_a_line_may_say_what_its_answer_will_be_like(
+    specli: Specli, tmp_path: Path, prompts: Path
+) -> None:
+    flags = [*TARGET, *EXACT, "--no-draft", "--ngram-size", "20"]
+    plain = [json.loads(line) for line in specli("batch", str(prompts), *flags).out.splitlines()]
+    path = tmp_path / "predicted.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"prompt": text, "prediction": record["text"].strip("\ufffd")}) + "\n"
+            for text, record in zip(PROMPTS, plain, strict=True)
+        )
+    )
+    outcome = specli("batch", str(path), *flags, "-np", "2")
+    found = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [r["text"] for r in found] == [r["text"] for r in plain]
+    drafted = [r["speculation"]["by_drafter"].get("prediction", {"drafted": 0}) for r in found]
+    assert all(counts["drafted"] > 0 for counts in drafted)
+
+
+def test_bad_lines_are_told_and_the_others_answered(
+    specli: Specli, tmp_path: Path, answers: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        '{"prompt": "a", "id": "x"}\nnonsense\n{"prompt": "b", "id": "x"}\n'
+        f'{{"prompt": "{"long " * 100}", "id": "l"}}\n'
+        '{"prompt": "c", "json_schema": {"type": 5}}\n{"prompt": "d"}\n'
+    )
+    report = tmp_path / "report.json"
+    flags = [*TARGET, "-c", "128", "-o", str(answers), "--report", str(report)]
+    outcome = specli("batch", str(path), *flags)
+    assert outcome.code == 5
+    assert list(texts(answers)) == ["x", "6"]
+    told = outcome.err.splitlines()
+    assert f"{path}:2: not JSON: Expecting value: line 1 column 1 (char 0)" in told
+    assert f"{path}:3: a second prompt of the id 'x'" in told
+    assert any(line.startswith(f"{path}:4: the prompt has ") for line in told)
+    assert any(line.startswith(f"{path}:5: the JSON schema ") for line in told)
+    assert told[-1] == "error: 4 of 6 prompts have failed"
+    totals = json.loads(report.read_text())
+    assert (totals["answered"], totals["failed"]) == (2, 4)
+    assert [failure["place"] for failure in totals["failures"]] == [
+        f"{path}:{number}" for number in (2, 3, 4, 5)
+    ]
+    assert totals["completion_tokens"] == sum(r["completion_tokens"] for r in records(answers))
+
+
+@pytest.mark.parametrize("unordered", [[], ["--unordered"]])
+def test_strict_generates_nothing_where_one_prompt_is_bad(
+    specli: Specli, prompts: Path, answers: Path, unordered: list[str]
+) -> None:
+    flags = [*TARGET, "--strict", "-o", str(answers), *unordered]
+    whole = prompts.read_text()
+    prompts.write_text(whole + '{"prompt": "a", "id": "1"}\n{}\n')
+    outcome = specli("batch", str(prompts), *flags)
+    assert outcome.code == 5
+    assert outcome.err.splitlines()[0] == f"{prompts}:6: a second prompt of the id '1'"
+    assert "2 of the prompts cannot be answered" in outcome.err
+    assert answers.read_bytes() == b""
+    prompts.write_text(whole)
+    assert specli("batch", str(prompts), *flags).code == 0
+    assert len(texts(answers)) == len(PROMPTS)
+
+
+def test_too_many_failures_stop_the_batch(specli: Specli, prompts: Path) -> None:
+    prompts.write_text("x\ny\nz\n" + prompts.read_text())
+    outcome = specli("batch", str(prompts), *TARGET, "--format", "jsonl", "--max-failures", "2")
+    assert outcome.code == 5
+    assert outcome.out == ""
+    assert outcome.err.splitlines()[-1] == "error: stopped after 2 failures, as --max-failures says"
+
+
+def test_an_answer_that_takes_too_long_is_cut_and_says_so(
+    specli: Specli, tmp_path: Path, answers: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a", "max_tokens": 30000}\n{"prompt": "b"}\n')
+    flags = ["-m", "long.gguf", "-c", "0", "-n", "2", "--ignore-eos", "--timeout", "0.5"]
+    outcome = specli("batch", str(path), *flags, "-o", str(answers))
+    assert outcome.code == 5
+    cut, other = records(answers)
+    assert cut["finish_reason"] == "timeout"
+    assert 0 < cut["completion_tokens"] < 30000
+    assert cut["text"]
+    assert other["finish_reason"] == "length"
+    assert f"{path}:1: took longer than --timeout allows" in outcome.err
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "folder"])
+def test_every_form_of_input_is_answered(specli: Specli, tmp_path: Path, form: str) -> None:
+    more = ["--template", "<{text}>"]
+    path = tmp_path / "prompts"
+    if form == "text":
+        path.write_text("hello\n")
+    elif form == "csv":
+        path.write_text("question\nhello\n")
+        more += ["--column", "question"]
+    else:
+        path.mkdir()
+        (path / "a").write_text("hello\n")
+    outcome = specli("batch", str(path), *TARGET, *more)
+    assert outcome.code == 0, outcome.err
+    ran = json.loads(specli("run", "--json", *TARGET, "<hello>").out)
+    assert json.loads(outcome.out)["text"] == ran["text"]
+
+
+def test_raw_prompts_have_no_chat_template(specli: Specli, prompts: Path) -> None:
+    outcome = specli("batch", str(prompts), *TARGET, "--raw")
+    ran = json.loads(specli("run", "--json", "--raw", *TARGET, "hello").out)
+    assert json.loads(outcome.out.splitlines()[0])["text"] == ran["text"]
+
+
+def test_a_pipe_gets_records_only_and_stderr_one_line(specli: Specli, prompts: Path) -> None:
+    outcome = specli("batch", str(prompts), *TARGET, *DRAFTED)
+    assert all(json.loads(line) for line in outcome.out.splitlines())
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("5 answered, 120 tokens in ")
+    assert specli("batch", str(prompts), *TARGET, *DRAFTED, "-q").err == ""
+
+
+ERRORS: dict[str, tuple[list[str], str]] = {
+    "no input": (["no.jsonl"], "no.jsonl"),
+    "column": (["p.jsonl", "--column", "a", "--format", "text"], "--column is for CSV"),
+    "template": (["p.jsonl", "--template", "same"], "names no field"),
+    "parallel": (["p.jsonl", "-np", "0"], "--parallel"),
+    "parallel word": (["p.jsonl", "-np", "many"], "'many'"),
+    "system": (["p.jsonl", "--raw", "--system", "s"], "--raw"),
+    "report": (["p.jsonl", "--report", "no/r.json"], "no folder"),
+    "restart": (["p.jsonl", "--restart"], "-o"),
+    "itself": (["p.jsonl", "-o", "p.jsonl"], "input and output"),
+    "inside": (["folder", "-o", "folder/out.jsonl"], "would become a prompt"),
+    "folder": (["p.jsonl", "-o", "folder"], "is a folder"),
+    "somewhere": (["p.jsonl", "-o", "no/out.jsonl"], "no folder"),
+    "not records": (["p.jsonl", "-o", "notes.txt"], "not a record"),
+    "grammar": (["p.jsonl", "--json-schema", "{"], "not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_wrong_usage_is_a_sentence_with_a_hint(
+    specli: Specli, tmp_path: Path, sealed: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    arguments, told = ERRORS[name]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n')
+    (tmp_path / "notes.txt").write_text("mine\n")
+    monkeypatch.chdir(tmp_path)
+    outcome = specli("batch", *arguments, "-m", str(sealed / "target.gguf"), "-n", "2")
+    assert outcome.code == 2, outcome.err
+    assert outcome.out == ""
+    assert told in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("hint: ")
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
