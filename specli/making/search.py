@@ -18,6 +18,9 @@ TYPES_UNTIL, SINGLES_UNTIL, ALL = 0.4, 0.7, 1.0
 WIDTH = 3
 """Blocks that are tried as the next one to go, the least important first."""
 
+STARTS = 2
+"""Types that blocks are left out of, the best of all with all blocks."""
+
 PATIENCE = 3
 """Blocks that may go without a new best before a search ends."""
 
@@ -64,7 +67,7 @@ class Measure(Protocol):
 def search(types: Sequence[str], units: Sequence[Unit], measure: Measure) -> list[Trial]:
     """Every full trial, best first. The first of `types` is tried however short the time is."""
     trials = _try_types(types, measure)
-    starts = best_first(trials)[:2]
+    starts = best_first(trials)[:STARTS]
     if not units or not starts:
         return best_first(trials)
     ranked = _rank(starts[0].variant, units, measure)

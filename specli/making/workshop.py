@@ -19,7 +19,7 @@ from specli.llama.quantize import prune, quantize
 from specli.making.answers import ROWS, Answer, choice, echo
 from specli.making.blocks import kept_blocks
 from specli.making.score import expect
-from specli.making.search import Trial, Variant
+from specli.making.search import STARTS, Trial, Variant
 
 ROUNDS = 6
 ROUND_DRAFTED = 3
@@ -60,6 +60,7 @@ class Workshop:
     costs: dict[tuple[str, int], Curve] = field(default_factory=dict)
     _wholes: dict[str, tuple[Path, bool]] = field(default_factory=dict)
     _took: dict[str, float] = field(default_factory=dict)
+    _speeds: dict[str, float] = field(default_factory=dict)
 
     def measure(self, variant: Variant, *, until: float, brief: bool = False) -> Trial | None:
         """Implements `search.Measure`. Raises as `Model` and the quantiser do."""
@@ -73,6 +74,8 @@ class Workshop:
         self.tell(f"trying {variant}", spent, self.best)
         trial = self._measured(variant, brief=brief)
         self._took[kind] = perf_counter() - began
+        if not variant.dropped:
+            self._speeds[variant.type] = trial.speedup
         if not brief and (self.best is None or trial.speedup > self.best.speedup):
             self.best = trial
         return trial
@@ -116,11 +119,19 @@ class Workshop:
         if name not in self._wholes:
             path = self.source
             if name != self.own_type:
+                self._make_room()
                 path = self.folder / f"{name}.gguf"
                 quantize(self.source, path, name)
             # Candidates with fewer blocks are of the same kind: they need no trial of their own.
             self._wholes[name] = (path, probe(path, self.records).repacked)
         return self._wholes[name]
+
+    def _make_room(self) -> None:
+        """Remove the types that blocks will not be left out of: a large target fills a disk."""
+        kept = sorted(self._speeds, key=lambda name: -self._speeds[name])[:STARTS]
+        for name in self._wholes.keys() - {*kept, self.own_type}:
+            path, _repacked = self._wholes.pop(name)
+            path.unlink()
 
     def write(
         self, variant: Variant, path: Path, values: Mapping[str, str | int | Sequence[int]]

@@ -33,7 +33,8 @@ def searching(*, quiet: bool = False, console: Console | None = None) -> Iterato
     elif not console.is_terminal or console.is_dumb_terminal:
         yield _Lines(console)
     else:
-        with Progress(*_columns(console.width), console=console, expand=True) as bars:
+        bars = Progress(*_columns(console.width), console=console, expand=True, transient=True)
+        with bars:
             task = bars.add_task("", total=1.0, best="")
 
             def tell(doing: str, spent: float, best: Trial | None) -> None:

@@ -1,0 +1,189 @@
+"""Which token of one vocabulary stands for which of another, and how much of a text that covers.
+
+Families spell tokens differently: SentencePiece writes a space as "▁" and a lone byte as <0x0A>,
+byte-level BPE has an alphabet of its own. What counts is the bytes that a token stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from specli.gguf.header import Header
+from specli.gguf.tokenizer import BYTE_TOKEN, read_tokenizer
+from specli.llama.vocab import Vocab
+
+NO_TOKEN = -1
+
+_ROLES = ("eos", "bos", "eot", "eom", "padding", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """What the tokens of a vocabulary stand for.
+
+    `pieces` are the bytes of each token, none for special ones, `spelled` its text in the file.
+    `roles` are the ids of special tokens by what they do.
+    """
+
+    model: str
+    spelled: Sequence[bytes]
+    pieces: Sequence[bytes]
+    lone_bytes: frozenset[int]
+    roles: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.spelled)
+
+
+def read_lexicon(header: Header, vocab: Vocab) -> Lexicon:
+    """The vocabulary of a header, with the pieces that llama.cpp makes of its tokens."""
+    tokenizer = read_tokenizer(header)
+    types = header.numbers("tokenizer.ggml.token_type") or ()
+    given = {role: header.integer(f"tokenizer.ggml.{role}_token_id") for role in _ROLES}
+    given |= {"bos": tokenizer.bos, "eos": tokenizer.eos}
+    return Lexicon(
+        model=tokenizer.model,
+        spelled=tokenizer.texts,
+        pieces=[vocab.piece(token) for token in range(len(tokenizer))],
+        lone_bytes=frozenset(token for token, kind in enumerate(types) if kind == BYTE_TOKEN),
+        roles={
+            role: token
+            for role, token in given.items()
+            if token is not None and 0 <= token < len(tokenizer)
+        },
+    )
+
+
+def match(target: Lexicon, donor: Lexicon) -> list[int]:
+    """The donor's token for each of the target's, `NO_TOKEN` where it has none.
+
+    No token of the donor stands for two of the target's: they would always tie, and the lower
+    one, often a lone byte that no text holds, would be drafted.
+    """
+    found = [NO_TOKEN] * len(target)
+    taken: set[int] = set()
+    same_spelling = target.model == donor.model
+
+    def spelling(one: Lexicon, token: int) -> Hashable | None:
+        return one.spelled[token] if same_spelling or not one.pieces[token] else None
+
+    def piece_and_kind(one: Lexicon, token: int) -> Hashable | None:
+        piece = one.pieces[token]
+        return (piece, token in one.lone_bytes) if piece else None
+
+    def piece(one: Lexicon, token: int) -> Hashable | None:
+        return one.pieces[token] or None
+
+    for key in (spelling, piece_and_kind, piece):
+        _pair_up(target, donor, key, found, taken)
+    for role, token in target.roles.items():
+        other = donor.roles.get(role)
+        if found[token] == NO_TOKEN and other is not None and other not in taken:
+            found[token] = other
+            taken.add(other)
+    return found
+
+
+def _pair_up(
+    target: Lexicon,
+    donor: Lexicon,
+    key: Callable[[Lexicon, int], Hashable | None],
+    found: list[int],
+    taken: set[int],
+) -> None:
+    """Pair what is still alone by a key; the lowest ids first where several have the same."""
+    free: dict[Hashable, int] = {}
+    for token in range(len(donor)):
+        if token not in taken and (text := key(donor, token)) is not None:
+            free.setdefault(text, token)
+    for token in range(len(target)):
+        if found[token] != NO_TOKEN or (text := key(target, token)) is None:
+            continue
+        other = free.pop(text, None)
+        if other is not None:
+            found[token] = other
+            taken.add(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Tokens of the target that the donor has: in the vocabulary, and in sample texts."""
+
+    matched: int
+    size: int
+    used_matched: int
+    used: int
+
+    @property
+    def of_vocabulary(self) -> float:
+        return self.matched / self.size
+
+    @property
+    def of_text(self) -> float:
+        return self.used_matched / self.used
+
+    def __str__(self) -> str:
+        return (
+            f"{self.matched} of {self.size} tokens ({self.of_vocabulary:.1%}), which make "
+            f"{self.of_text:.1%} of sample texts"
+        )
+
+
+def overlap(found: Sequence[int], used: Sequence[int]) -> Overlap:
+    """How much `found` covers, of the vocabulary and of the tokens `used` in texts."""
+    return Overlap(
+        matched=sum(token != NO_TOKEN for token in found),
+        size=len(found),
+        used_matched=sum(found[token] != NO_TOKEN for token in used),
+        used=len(used),
+    )
+
+
+def parts(
+    found: Sequence[int], target: Lexicon, donor: Lexicon, vocab: Vocab
+) -> dict[int, list[int]]:
+    """For tokens without a counterpart, the donor's tokens that make up the same bytes.
+
+    Special tokens have none, nor those that would be one token: another has that one already.
+    """
+    known: dict[bytes, int] = {}
+    for token, piece in enumerate(donor.pieces):
+        # Lone bytes stand for what has no letter of its own.
+        if piece and (piece not in known or known[piece] in donor.lone_bytes):
+            known[piece] = token
+    longest = max(map(len, known), default=0)
+    made = {}
+    for token, other in enumerate(found):
+        piece = target.pieces[token]
+        if other == NO_TOKEN and piece:
+            split = _tokenized(piece, donor, vocab) or _longest_first(piece, known, longest)
+            if len(split) > 1:
+                made[token] = split
+    return made
+
+
+def _tokenized(piece: bytes, donor: Lexicon, vocab: Vocab) -> list[int]:
+    """What the donor's tokenizer makes of a piece; nothing where it adds or loses something."""
+    try:
+        text = piece.decode()
+    except UnicodeDecodeError:
+        return []
+    tokens = vocab.tokenize(text, add_special=False, parse_special=False)
+    return tokens if b"".join(donor.pieces[token] for token in tokens) == piece else []
+
+
+def _longest_first(piece: bytes, known: dict[bytes, int], longest: int) -> list[int]:
+    """The piece cut from the left into the longest known pieces; nothing where a byte lacks."""
+    tokens = []
+    start = 0
+    while start < len(piece):
+        for end in range(min(len(piece), start + longest), start, -1):
+            token = known.get(piece[start:end])
+            if token is not None:
+                break
+        else:
+            return []
+        tokens.append(token)
+        start = end
+    return tokens
