@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": NATIVE | {"engine"},
     "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
-    "bench": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
+    "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "measured", "session"},
     "cli": NATIVE
     | PAIR
     | {"drafters", "engine", "measured", "session", "making", "ui", "bench", "batch", "doctor"},

@@ -25,7 +25,7 @@ DRAFTING_SHARE, MACHINE_SHARE, DETAILS_SHARE = 0.4, 0.6, 0.75
 """Where in the budget each stage ends; the finalists have the rest."""
 
 LEAST_TOKENS, MOST_TOKENS = 24, 96
-_PASSES = 5
+_PASSES = 6
 """Passes over all of the first settings that the length of a text is chosen for."""
 _MOST_FINAL_PASSES = 40
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import specli
-from specli.cli import failures, models, pair, profile
+from specli.cli import bench, failures, models, pair, profile
 from specli.cli.batch import batch
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.command("run", epilog=EPILOG)(run)
 app.command("batch", epilog=EPILOG)(batch)
 app.add_typer(pair.app, name="pair")
+app.add_typer(bench.app, name="bench", epilog=EPILOG)
 app.command("tune", epilog=EPILOG)(tune)
 app.command("inspect")(inspect)
 app.command("doctor")(doctor)

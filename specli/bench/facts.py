@@ -1,0 +1,86 @@
+"""The machine, the models and their costs, as a report names them."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import psutil
+
+from specli.bench.report import CostCurve, MachineFacts, ModelFacts
+from specli.doctor.machine import read_machine
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.cost import Curve
+from specli.engine.policy import Policy
+from specli.gguf.check import check_file
+from specli.gguf.facts import read_facts
+from specli.llama import library
+from specli.session import Setup
+
+_MIB = 1 << 20
+
+
+def machine_facts() -> MachineFacts:
+    """This machine; its GPUs as llama.cpp sees them."""
+    machine = read_machine()
+    return MachineFacts(
+        system=machine.system,
+        cpu=machine.cpu,
+        cores=machine.cores.threads,
+        memory=machine.memory,
+        devices=tuple(d.description for d in library.devices() if d.is_gpu),
+        build=library.build_id(),
+    )
+
+
+def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
+    """Target and, where there is one, draft. Raises ModelFileError."""
+    roles = (("target", setup.target), ("draft", setup.draft))
+    return tuple(_model_facts(role, path) for role, path in roles if path is not None)
+
+
+def _model_facts(role: str, path: Path) -> ModelFacts:
+    return ModelFacts(
+        role=role,
+        name=path.name,
+        type=read_facts(check_file(path)).quantisation,
+        size=path.stat().st_size,
+        fingerprint=fingerprint(path),
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 over the size, the first and the last MiB of a file: what tells models apart at
+    once, where reading all of it would take minutes."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_MIB))
+        file.seek(max(size - _MIB, 0))
+        digest.update(file.read(_MIB))
+    return digest.hexdigest()
+
+
+def costs_of(policy: Policy) -> dict[str, CostCurve]:
+    """T(k) of target and draft where a policy knows them."""
+    if not isinstance(policy, AdaptivePolicy):
+        return {}
+    curves = {"target": policy.cost.target, "draft": policy.cost.draft}
+    return {name: _curve(curve) for name, curve in curves.items() if curve is not None}
+
+
+def _curve(curve: Curve) -> CostCurve:
+    ms = tuple(round(curve.factor * ms, 4) for ms in curve.ms)
+    return CostCurve(sizes=tuple(curve.sizes), ms=ms)
+
+
+def peak_memory() -> int:
+    """The most that this process had resident so far, in bytes."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Bytes on macOS, KiB elsewhere.
+    return peak if sys.platform == "darwin" else 1024 * peak

@@ -1,0 +1,230 @@
+"""The body of `specli bench`: from options to runs, their report, and the files that keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+from rich.console import Console
+
+import specli
+from specli.bench.compare import changes, differences
+from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
+from specli.bench.prompts import BenchPrompt, in_categories, read_prompts, shipped_prompts
+from specli.bench.report import (
+    VERSION,
+    PromptFacts,
+    Report,
+    Run,
+    SettingFacts,
+    read_report,
+    to_json,
+    write_text,
+)
+from specli.bench.runner import Bench, Contender, interleaved
+from specli.bench.runs_csv import write_csv
+from specli.bench.settings import contenders
+from specli.bench.statistics import summarised
+from specli.cli.drafting import choose_drafting
+from specli.cli.failures import INTERRUPTED, say
+from specli.cli.options import DRAFT_MAX, RunOptions
+from specli.cli.prepare import chosen_profile, prepared_setup, settings
+from specli.errors import UsageError
+from specli.hub.cache import cache_dir
+from specli.llama import library
+from specli.session import Session, Setup
+from specli.ui.bench import changes_view, report_view
+from specli.ui.bench_progress import watching
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTask:
+    """What `specli bench` was asked for beside the options.
+
+    `lengths` and `cuts` are swept, None being `auto`; with neither, the settings are those of
+    `specli run`.
+    """
+
+    runs: int
+    predict: int
+    profile: str | None = None
+    prompts: Path | None = None
+    categories: tuple[str, ...] = ()
+    lengths: tuple[int | None, ...] = ()
+    cuts: tuple[float, ...] = ()
+    json_file: Path | None = None
+    csv_file: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+
+@dataclass(slots=True)
+class _Measured:
+    """What came of a bench: `runs` in the order of measurement."""
+
+    runs: list[Run]
+    interrupted: bool = False
+
+
+def run_bench(options: RunOptions, task: BenchTask) -> int:
+    """Measure a pair, print the report and keep it where asked. Returns the exit code.
+
+    Raises the errors of specli.errors.
+    """
+    library.show_log(task.verbose)
+    for path in (task.json_file, task.csv_file):
+        require_writable(path)
+    given = shipped_prompts() if task.prompts is None else read_prompts(task.prompts)
+    prompts = in_categories(given, task.categories)
+    profile = chosen_profile(options, task.profile)
+    if profile is not None:
+        options = options.over(profile)
+    sampling = options.sampling()
+    setup = prepared_setup(options, profile, quiet=task.quiet)
+    rivals = contenders(setup, variants(setup, options, task))
+
+    def notice(text: str) -> None:
+        if not task.quiet:
+            say(f"note: {text}")
+
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    began = perf_counter()
+    with Session(replace(setup, policy=None), cache_dir() / "probes", notice) as session:
+        bench = Bench(session, task.predict, sampling, options.system)
+        facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
+        costs = costs_of(session.policy)
+        measured = _measure(bench, rivals, prompts, task)
+    if not measured.runs:
+        raise KeyboardInterrupt
+    names = [rival.name for rival in rivals]
+    report = Report(
+        version=VERSION,
+        specli=specli.__version__,
+        created=created,
+        seconds=perf_counter() - began,
+        complete=not measured.interrupted,
+        machine=machine_facts(),
+        models=models_of(setup),
+        settings=tuple(SettingFacts(r.name, settings(r.setup, sampling)) for r in rivals),
+        prompts=facts,
+        runs_wanted=task.runs,
+        predict=task.predict,
+        temperature=sampling.temperature,
+        seed=None if sampling.greedy else sampling.seed,
+        peak_memory=peak_memory(),
+        costs=costs,
+        runs=tuple(measured.runs),
+        summaries=summarised(measured.runs, names, facts),
+    )
+    _keep(report, task)
+    console = Console(highlight=False)
+    console.print(report_view(report, console.width))
+    return INTERRUPTED if measured.interrupted else 0
+
+
+def require_writable(path: Path | None) -> None:
+    """Raises UsageError for a file that could not be written when all has been measured."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
+
+
+def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
+    """The set-ups to compare with plain decoding: what `specli run` would make of each sweep.
+
+    Raises UsageError for a sweep of draft lengths without a draft model.
+    """
+    if not task.lengths and not task.cuts:
+        return [setup]
+    if setup.draft is None:
+        raise UsageError(
+            "draft lengths and cut-offs are a draft model's, and there is none",
+            hint="name one with -md, or take one that is here with -md auto",
+        )
+    lengths: tuple[int | None, ...] = task.lengths or (options.draft_max or DRAFT_MAX,)
+    cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
+    found = []
+    for length, cut in product(lengths, cuts):
+        swept = replace(options, draft_max=length, draft_p_min=cut)
+        if length is None:
+            # Costs decide on the cut-off too.
+            swept = replace(swept, draft_min=None, draft_p_min=None)
+        drafting = choose_drafting(swept)
+        found.append(
+            replace(setup, ngram=drafting.ngram, suffix=drafting.suffix, policy=drafting.policy)
+        )
+    return found
+
+
+def _prompt_facts(bench: Bench, prompt: BenchPrompt) -> PromptFacts:
+    """Raises PromptTooLongError before anything has been measured."""
+    bench.check(prompt)
+    return PromptFacts(
+        prompt.id, prompt.category, bench.prompt_size(prompt), 1 + len(prompt.further)
+    )
+
+
+def _measure(
+    bench: Bench, rivals: Sequence[Contender], prompts: Sequence[BenchPrompt], task: BenchTask
+) -> _Measured:
+    """All runs, or those until Ctrl-C, compared with plain decoding."""
+    measured = _Measured([])
+    total = task.runs * len(rivals) * len(prompts)
+    try:
+        with watching(total, quiet=task.quiet) as watch:
+            watch("warming up", 0)
+            for rival in rivals:
+                bench.warm_up(rival, prompts[0])
+            for run in interleaved(rivals, prompts, task.runs, bench):
+                measured.runs.append(run)
+                watch(f"{run.setting} on {run.prompt}", len(measured.runs))
+    except KeyboardInterrupt:
+        measured.interrupted = True
+    if measured.runs:
+        try:
+            measured.runs = bench.compared(measured.runs, rivals[0], prompts)
+        except KeyboardInterrupt:
+            measured.interrupted = True
+    return measured
+
+
+def _keep(report: Report, task: BenchTask) -> None:
+    if task.json_file is not None:
+        write_text(task.json_file, lambda file: file.write(to_json(report)))
+    if task.csv_file is not None:
+        write_text(task.csv_file, lambda file: write_csv(report, file))
+    for path in (task.json_file, task.csv_file):
+        if path is not None and not task.quiet:
+            say(f"wrote {path}")
+
+
+def run_compare(first: Path, second: Path, *, force: bool) -> None:
+    """Print two benches side by side.
+
+    Raises UsageError for different machines or models, unless `force`, and for what is no report.
+    """
+    one, other = read_report(first), read_report(second)
+    found = differences(one, other)
+    grave = [difference for difference in found if difference.grave]
+    if grave and not force:
+        said = "; ".join(difference.sentence for difference in grave)
+        raise UsageError(
+            f"these benches are not of the same machine and models: {said}",
+            hint="--force compares them all the same",
+        )
+    for difference in found:
+        say(f"note: different {difference.sentence}")
+    shared = changes(one, other)
+    if not shared:
+        raise UsageError(
+            "the two benches have no setting in common", hint="measure the same settings in both"
+        )
+    console = Console(highlight=False)
+    console.print(changes_view(shared))
