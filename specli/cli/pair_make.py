@@ -50,6 +50,14 @@ def make(
             "--drop-layers", metavar="A-B,C", help="Leave out exactly these blocks, or `none`."
         ),
     ] = None,
+    donor: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="DRAFT",
+            help="Give this small model of another family the target's vocabulary instead.",
+        ),
+    ] = None,
     as_json: flags.Json = False,
 ) -> None:
     """Make a draft from the target: smaller weights, fewer blocks, the same vocabulary.
@@ -57,7 +65,20 @@ def make(
     Candidates are judged by the tokens per second that the pair will reach on this machine. The
     draft is written when it pays, or when type and blocks are both given. Exit code 0 when it
     was written, 3 when no draft pays.
+
+    With --from nothing is searched for: tokens that both vocabularies have keep their weights.
+    Exit code 3 when they share too few.
     """
+    if donor is not None:
+        from specli.cli.pair_transplant import transplant_draft
+
+        if type_name or keep_layers or drop_layers:
+            raise UsageError(
+                "--from takes the weights as they are: not with --type or --keep/--drop-layers",
+                hint="make the other draft first, then give it the target's vocabulary",
+            )
+        transplant_draft(target, donor, output, as_json=as_json)
+        return
     from specli.cli.failures import say
     from specli.hub.references import fetch
     from specli.making.make import make_draft

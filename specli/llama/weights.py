@@ -1,0 +1,73 @@
+"""Rows of weights in ggml's storage types, to floats and back."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from llama_cpp._ggml import libggml
+from numpy.typing import NDArray
+
+from specli.gguf.types import TENSOR_TYPES, TensorType
+
+Floats = NDArray[np.float32]
+Stored = NDArray[np.uint8]
+
+_ToFloats = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+
+TYPE_NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
+
+
+class _Traits(ctypes.Structure):
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("block_size", ctypes.c_int64),
+        ("interleaved", ctypes.c_int64),
+        ("block_bytes", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_floats", _ToFloats),
+    )
+
+
+def floats(kind: TensorType, rows: Stored) -> Floats:
+    """Dequantised rows: one row of bytes each in, one row of numbers each out."""
+    rows = np.ascontiguousarray(rows)
+    if kind.name == "F32":
+        return rows.view(np.float32)
+    width = rows.shape[1] // kind.block_bytes * kind.block_size
+    out = np.empty((len(rows), width), dtype=np.float32)
+    find = _function("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
+    to_floats = find(TYPE_NUMBERS[kind]).contents.to_floats
+    to_floats(rows.ctypes.data, out.ctypes.data, out.size)
+    return out
+
+
+def stored(kind: TensorType, rows: Floats) -> Stored:
+    """Quantised rows, as llama.cpp's quantiser writes them without an importance matrix."""
+    rows = np.ascontiguousarray(rows, dtype=np.float32)
+    count, width = rows.shape
+    out = np.empty((count, width // kind.block_size * kind.block_bytes), dtype=np.uint8)
+    number = TYPE_NUMBERS[kind]
+    # Types of about two bits refuse to work without one; ones weigh all columns alike.
+    needed = _function("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
+    importance = np.ones(width, dtype=np.float32) if needed else None
+    quantize = _function(
+        "ggml_quantize_chunk",
+        ctypes.c_size_t,
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        *[ctypes.c_int64] * 3,
+        ctypes.c_void_p,
+    )
+    address = None if importance is None else importance.ctypes.data
+    quantize(number, rows.ctypes.data, out.ctypes.data, 0, count, width, address)
+    return out
+
+
+def _function(name: str, restype: Any, *argtypes: Any) -> Any:
+    function = libggml[name]
+    function.restype = restype
+    function.argtypes = argtypes
+    return function
