@@ -157,6 +157,8 @@ def _sentence(found: Shortage) -> str:
     made_of = ", ".join(f"{short_bytes(size)} {name}" for size, name in parts if size)
     place = f"on {' and '.join(found.devices)}" if found.devices else "of the machine's memory"
     beside = f" beside the {' and the '.join(found.beside)}" if found.beside else ""
+    if found.devices:
+        beside += f", {short_bytes(SPARE)} of each device kept back for kernels"
     return (
         f"the {found.load.role} needs {short_bytes(need.total)} {place} ({made_of}) "
         f"and {short_bytes(found.free)} are free{beside}"
