@@ -40,6 +40,9 @@ STANDARD = "-"
 MOST_PARALLEL = 256
 """Sequences of one context, by llama.cpp's own limit."""
 
+FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
+"""Sampling parameters whose flags have other names."""
+
 LONGEST_SETTING = 200
 """Characters of a setting that records repeat; a longer one is named by its hash."""
 
@@ -224,7 +227,7 @@ def settings_of(
     """
     plain = SamplingParams()
     sampled = {
-        field.name: value
+        FLAGS.get(field.name, field.name): value
         for field in fields(SamplingParams)
         if (value := getattr(sampling, field.name)) != getattr(plain, field.name)
     }

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -31,12 +31,13 @@ class BatchView:
         self._wide = console.width >= WIDE
         self._progress: Progress | None = None
         if bar and console.is_terminal and not console.is_dumb_terminal:
-            self._progress = Progress(
-                BarColumn(bar_width=None, table_column=Column(ratio=1)),
-                TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-                console=console,
-                expand=True,
-            )
+            figures = Column(no_wrap=True, overflow="ellipsis")
+            columns: list[ProgressColumn] = [
+                TextColumn("{task.description}", markup=False, table_column=figures)
+            ]
+            if self._wide:
+                columns.insert(0, BarColumn(bar_width=None, table_column=Column(ratio=1)))
+            self._progress = Progress(*columns, console=console, expand=self._wide)
             self._task = self._progress.add_task("", total=None)
             self.changed(totals)
 
@@ -69,16 +70,17 @@ class BatchView:
 
 
 def status(totals: Totals, *, wide: bool) -> str:
-    """The figures beside the bar; narrow terminals get them without names."""
+    """The figures beside the bar; narrow terminals get them without names, and lose the last."""
     of = UNKNOWN if totals.expected is None else str(totals.expected)
-    parts = [f"{totals.seen}/{of}", f"{number(totals.predicted_per_second, 1)} tok/s"]
+    parts = [f"{totals.seen}/{of}"]
+    if totals.failed:
+        parts.append(f"{totals.failed} failed")
+    parts.append(f"{number(totals.predicted_per_second, 1)} tok/s")
+    left = duration(totals.seconds_left)
+    parts.append(f"{left} left" if wide else left)
     rate = totals.stats.acceptance_rate
     if rate is not None:
         parts.append(f"{percent(rate)} accepted" if wide else percent(rate))
-    left = duration(totals.seconds_left)
-    parts.append(f"{left} left" if wide else left)
-    if totals.failed:
-        parts.append(f"{totals.failed} failed")
     return "  ".join(parts)
 
 
