@@ -100,6 +100,15 @@ def bench(
             "--csv", metavar="FILE", help="Keep a row for every run.", rich_help_panel=flags.OUTPUT
         ),
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Keep a page with charts that opens offline; needs specli[bench].",
+            rich_help_panel=flags.OUTPUT,
+        ),
+    ] = None,
     quiet: Annotated[
         bool,
         typer.Option("-q", "--quiet", help="No progress, no notes.", rich_help_panel=flags.OUTPUT),
@@ -151,6 +160,7 @@ def bench(
         cuts=cuts,
         json_file=json_file,
         csv_file=csv_file,
+        html_file=html_file,
         quiet=quiet,
         verbose=verbose,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from rich.console import Console
 import specli
 from specli.bench.compare import changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
+from specli.bench.html import page, require_charts
 from specli.bench.prompts import BenchPrompt, in_categories, read_prompts, shipped_prompts
 from specli.bench.report import (
     VERSION,
@@ -58,6 +61,7 @@ class BenchTask:
     cuts: tuple[float, ...] = ()
     json_file: Path | None = None
     csv_file: Path | None = None
+    html_file: Path | None = None
     quiet: bool = False
     verbose: bool = False
 
@@ -76,8 +80,10 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
     Raises the errors of specli.errors.
     """
     library.show_log(task.verbose)
-    for path in (task.json_file, task.csv_file):
+    for path in (task.json_file, task.csv_file, task.html_file):
         require_writable(path)
+    if task.html_file is not None:
+        require_charts()
     given = shipped_prompts() if task.prompts is None else read_prompts(task.prompts)
     prompts = in_categories(given, task.categories)
     profile = chosen_profile(options, task.profile)
@@ -200,7 +206,10 @@ def _keep(report: Report, task: BenchTask) -> None:
         write_text(task.json_file, lambda file: file.write(to_json(report)))
     if task.csv_file is not None:
         write_text(task.csv_file, lambda file: write_csv(report, file))
-    for path in (task.json_file, task.csv_file):
+    if task.html_file is not None:
+        html = page(report, shlex.join(["specli", *sys.argv[1:]]))
+        write_text(task.html_file, lambda file: file.write(html))
+    for path in (task.json_file, task.csv_file, task.html_file):
         if path is not None and not task.quiet:
             say(f"wrote {path}")
 
