@@ -260,12 +260,13 @@ class Session:
         path = costs_record(setup, self._records)
         if path not in self._knowledge:
             known = None if setup.recalibrate else load(path)
+            before = None if known is None else deepcopy(known)
             if known is None:
                 # What a draft is worth does not depend on threads, what it costs does.
                 learned = [calibration for _cost, calibration in self._knowledge.values()]
                 known = (self._measured(), deepcopy(learned[-1]) if learned else Calibration())
             self._knowledge[path] = known
-            self._stack.callback(_keep, path, *known)
+            self._stack.callback(_keep, path, known, before)
         return self._knowledge[path]
 
     def _measured(self) -> CostModel:
@@ -347,9 +348,15 @@ def costs_record(setup: Setup, records: Path) -> Path:
     return record_path(records, files, circumstances)
 
 
-def _keep(path: Path, cost: CostModel, calibration: Calibration) -> None:
-    """Keep what is known for the next time, unless a busy machine has spoilt it."""
-    if undisturbed(cost.target):
+def _keep(
+    path: Path, known: tuple[CostModel, Calibration], before: tuple[CostModel, Calibration] | None
+) -> None:
+    """Keep what is known for the next time, unless a busy machine has spoilt it.
+
+    What has taught nothing new since `before` leaves no trace: keeping lets knowledge age.
+    """
+    cost, calibration = known
+    if known != before and undisturbed(cost.target):
         save(path, cost, calibration)
 
 

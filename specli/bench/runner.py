@@ -46,14 +46,13 @@ def interleaved(
 
     A turn is one prompt measured with every contender, one straight after the other; turns go
     through all prompts before a prompt comes again, so that stopping early leaves every prompt
-    with about as many turns. Who is first moves on by one from turn to turn, and differs between
-    the turns of one prompt where the counts allow it. Stop by leaving the iterator: nothing is
-    measured ahead.
+    with about as many turns. Who is first moves on by one from prompt to prompt, and from turn to
+    turn of the same prompt. Stop by leaving the iterator: nothing is measured ahead.
     """
     order = 0
     for number in range(runs):
         for place, prompt in enumerate(prompts):
-            first = (number * len(prompts) + place + number) % len(contenders)
+            first = (number + place) % len(contenders)
             for contender in [*contenders[first:], *contenders[:first]]:
                 yield measure(contender, prompt, number, order)
                 order += 1
