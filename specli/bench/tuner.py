@@ -21,8 +21,9 @@ from specli.bench.space import (
     together,
 )
 
-DRAFTING_SHARE, MACHINE_SHARE, DETAILS_SHARE = 0.4, 0.6, 0.75
-"""Where in the budget each stage ends; the finalists have the rest."""
+DRAFTING_SHARE, MACHINE_SHARE = 0.4, 0.55
+DETAILS_SHARES = (0.68, 0.78)
+"""Where in the budget each stage ends, the details having two; the finalists have the rest."""
 
 LEAST_TOKENS, MOST_TOKENS = 24, 96
 _PASSES = 6
@@ -81,13 +82,20 @@ def search(race: Race[Setting], space: Space) -> int:
     better = _machine(race, space, leader, began + MACHINE_SHARE * total)
     if race.over:
         return 0
-    details = _details(race, default, best, leader, better)
-    kept = [default] if leader == default else [default, leader]
-    first = race.passes
-    fine = narrow(race, details, kept, began + DETAILS_SHARE * total, 2, "details")
-    if race.over:
-        return 0
-    order = race.ranked([s for s in [leader, *fine] if s != default], first)
+    settings = _details(race, default, best, leader, better)
+    rivals = [leader]
+    for share in DETAILS_SHARES:
+        kept = list(dict.fromkeys([default, leader]))
+        fine = narrow(race, settings, kept, began + share * total, 2, "details")
+        if race.over:
+            return 0
+        rivals = list(dict.fromkeys([*fine, *rivals]))
+        before, leader = leader, race.ranked([leader, *fine])[0]
+        if leader == before:
+            break
+        steps = [Setting(way, leader.machine) for way in neighbours(leader.drafting)]
+        settings = [s for s in steps if s not in race.speeds]
+    order = race.ranked([s for s in rivals if s != default and s not in race.drops])
     for setting in order[2:]:
         race.drop(setting, SLOWER_HALF)
     plains = [s for s in race.speeds if s not in race.drops and not s.drafting.drafts]
@@ -131,10 +139,12 @@ def _details(
     leader: Setting,
     better: Sequence[Setting],
 ) -> list[Setting]:
-    """What is still in the race on the better machine, and steps beside the leader."""
+    """What is still in the race on the better machine, and steps beside the best length."""
     machine = together([setting.machine for setting in better])
     ways = [leader.drafting, *(s.drafting for s in best), default.drafting]
-    ways += neighbours(leader.drafting)
+    # Costs decide for some leaders: steps lead from a length that was set.
+    fixed = [way for way in ways if way.draft and way.policy is not None]
+    ways += [step for way in fixed[:1] for step in neighbours(way)]
     fitting = [Setting(w, machine if w.draft else machine.without_draft()) for w in ways]
     found = list(dict.fromkeys([*better, *fitting]))
     for setting in best:

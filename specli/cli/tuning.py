@@ -229,7 +229,8 @@ def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:
         console.print(outcome(rows(tuned.race, found.chosen), console.width))
         for name, reason in failures(tuned.race):
             say(f"note: {name} could not be measured: {reason}")
-    console.print(sentence(found, tuned.space.default), markup=False, soft_wrap=True)
+    told = sentence(found, tuned.space.default)
+    console.print(told, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) -> None:
@@ -295,4 +296,4 @@ def _title(tuned: Tuned, task: TuneTask) -> list[str]:
 
 def _machine() -> str:
     machine = read_machine()
-    return f"{machine.cpu}, {physical_cores()} cores, {machine.system}"
+    return f"{machine.cpu}, {physical_cores()} threads at most, {machine.system}"

@@ -146,7 +146,7 @@ def test_an_interrupted_search_still_has_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("token", "ways", "tokens"), [(0.001, 16, 96), (0.02, 16, 37), (2.0, 1, 24)]
+    ("token", "ways", "tokens"), [(0.001, 13, 96), (0.02, 13, 35), (2.0, 1, 24)]
 )
 def test_a_slow_machine_tries_fewer_settings_on_shorter_texts(
     token: float, ways: int, tokens: int
