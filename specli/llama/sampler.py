@@ -84,17 +84,14 @@ class BestTokens:
     def __contains__(self, seq: int) -> bool:
         return seq in self._chains
 
-    def __bool__(self) -> bool:
-        return bool(self._chains)
-
     def watch(self, seq: int) -> None:
         """Find the best tokens of `seq` from the next batch on, where the device can."""
         if seq in self._chains or self._supported is False or not known_layout():
             return
         chain, sampler = _chain()
-        _set_sampler(self._context, seq, chain)
+        taken = _set_sampler(self._context, seq, chain)
         # llama.cpp marks a sampler that its device computes with a plus.
-        self._supported = _name(sampler).startswith(b"+")
+        self._supported = taken and _name(sampler).startswith(b"+")
         if self._supported:
             self._chains[seq] = chain
         else:

@@ -106,6 +106,29 @@ def test_on_a_cpu_nothing_is_watched_unless_asked_for(load: Loader, contexts: Ma
     assert context.best(row) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "replacement"),
+    [("_name", lambda _sampler: b"-greedy"), ("known_layout", lambda: False)],
+)
+def test_where_the_device_cannot_logits_are_read_as_ever(
+    name: str,
+    replacement: Callable[..., object],
+    load: Loader,
+    contexts: MakeContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampler, name, replacement)
+    model = load(tiny_gguf.llama_bytes())
+    plain, unable = contexts(model), contexts(model, best_on_device=True)
+    unable.watch_best(0, True)
+    unable.watch_best(0, True)
+    rows = [context.add(0, PROMPT, 0, 1) for context in (plain, unable)]
+    plain.decode()
+    unable.decode()
+    assert unable.best(rows[1]) is None
+    assert np.allclose(unable.logits(rows[1]), plain.logits(rows[0]), atol=1e-5)
+
+
 def test_a_row_that_was_not_asked_for_has_no_best_token(
     load: Loader, contexts: MakeContext
 ) -> None:
