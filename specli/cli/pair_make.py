@@ -166,7 +166,8 @@ def _show(target: str, found: Found, *, cached: bool) -> None:
             soft_wrap=True,
         )
     if found.path is not None:
-        console.print(f"Written: {found.path}", soft_wrap=True)
+        because = "" if best.speedup >= PAYS else ", as type and blocks were given"
+        console.print(f"Written{because}: {found.path}", soft_wrap=True)
         draft = "auto" if cached else str(found.path)
         command = ["specli", "run", "-m", target, "--draft-model", draft, PROMPT]
         console.print(shlex.join(command), style="bold", soft_wrap=True)

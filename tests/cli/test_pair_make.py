@@ -35,7 +35,7 @@ def test_a_settled_draft_is_written_with_its_figures(specli: Specli, tmp_path: P
         "speed-up",
     ]
     assert row.split()[:2] == ["Q8_0", "1"]
-    assert f"Written: {draft}" in done.out
+    assert f": {draft}" in done.out
     assert f"--draft-model {draft}" in done.out.splitlines()[-1]
     assert "trying Q8_0" in done.err or "timing the target" in done.err
     checked = specli("pair", "check", "long.gguf", str(draft))
