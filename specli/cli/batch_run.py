@@ -320,7 +320,7 @@ def _answer(work: Work, session: Session, task: Task, signals: _Signals) -> int:
         say(_how_to_go_on(signals.number, task))
         return 128 + signals.number
     if totals.failed:
-        raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts have failed")
+        raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
     return 0
 
 

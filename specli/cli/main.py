@@ -19,7 +19,7 @@ from specli.cli.tune import tune
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 pair incompatible, "
-    "4 check failed, 5 some of a batch failed, 130 interrupted."
+    "4 check failed, 5 some of a batch failed, 130 interrupted, 143 terminated."
 )
 
 app = typer.Typer(

@@ -143,7 +143,7 @@ def test_bad_lines_are_told_and_the_others_answered(
     assert f"{path}:3: a second prompt of the id 'x'" in told
     assert any(line.startswith(f"{path}:4: the prompt has ") for line in told)
     assert any(line.startswith(f"{path}:5: the JSON schema ") for line in told)
-    assert told[-1] == "error: 4 of 6 prompts have failed"
+    assert told[-1] == "error: 4 of 6 prompts failed"
     totals = json.loads(report.read_text())
     assert (totals["answered"], totals["failed"]) == (2, 4)
     assert [failure["place"] for failure in totals["failures"]] == [
