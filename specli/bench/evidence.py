@@ -6,10 +6,11 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
+from statistics import fmean, median
 
-from specli.bench.halving import Drop, Interval, Race, Verdict
+from specli.bench.halving import Drop, LogRatio, Race, Verdict
 from specli.bench.space import Setting
+from specli.bench.statistics import quartiles
 
 MARK = "# Written by specli tune"
 """How a profile begins that a later search may replace."""
@@ -21,14 +22,14 @@ _WIDTH = 96
 class Row:
     """One setting: its speed-ups over plain decoding in the passes that it took part in.
 
-    `low` and `high` are the quartiles; `speed` is the median of tokens per second.
+    `speedup` is their geometric mean, `quartiles` are the lower, the median and the upper one;
+    `speed` is the median of tokens per second.
     """
 
     name: str
     speed: float
     speedup: float
-    low: float
-    high: float
+    quartiles: tuple[float, float, float]
     passes: int
     left: Drop | None
     chosen: bool
@@ -38,18 +39,17 @@ def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
     """Every setting that was measured beside plain decoding: those still there first, by speed."""
     found = []
     for setting, speeds in race.speeds.items():
-        ratios = [math.exp(gain) for gain in race.gains(setting, race.plain)]
-        if not ratios:
+        gains = race.gains(setting, race.plain)
+        if not gains:
             continue
-        low, _middle, high = quantiles(ratios, n=4) if len(ratios) > 1 else [ratios[0]] * 3
+        low, middle, high = quartiles([math.exp(gain) for gain in gains])
         found.append(
             Row(
                 name=str(setting),
                 speed=median(speeds.values()),
-                speedup=median(ratios),
-                low=low,
-                high=high,
-                passes=len(ratios),
+                speedup=math.exp(fmean(gains)),
+                quartiles=(low, middle, high),
+                passes=len(gains),
                 left=race.drops.get(setting),
                 chosen=setting == chosen,
             )
@@ -57,12 +57,17 @@ def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
     return sorted(found, key=lambda row: (row.left is not None, -row.speedup))
 
 
+def spread(row: Row) -> str:
+    """The quartiles, the median between them."""
+    return " ".join(f"{value:.2f}" for value in row.quartiles)
+
+
 def failures(race: Race[Setting]) -> list[tuple[str, str]]:
     """(setting, reason) of what could not be measured at all."""
     return [(str(s), drop.reason) for s, drop in race.drops.items() if not race.speeds.get(s)]
 
 
-def ratio(found: Interval) -> str:
+def ratio(found: LogRatio) -> str:
     """A mean log ratio as a factor, with its interval where there is one."""
     if not math.isfinite(found.low):
         return f"{math.exp(found.mean):.2f}"
@@ -103,7 +108,7 @@ def comments(
         ("Left before", [row for row in found if row.left is not None]),
     ):
         if part:
-            lines += ["#", f"# {heading}: speed-up over plain, median (quartiles), passes"]
+            lines += ["#", f"# {heading}: speed-up over plain (its quartiles), passes"]
         lines += [f"#   {row.name:{width}}  {_figures(row)}" for row in part]
     unable = failures(race)
     if unable:
@@ -113,7 +118,7 @@ def comments(
 
 
 def _figures(row: Row) -> str:
-    figures = f"{row.speedup:.2f} ({row.low:.2f} to {row.high:.2f})  {row.passes}"
+    figures = f"{row.speedup:.2f} ({spread(row)})  {row.passes}"
     if row.left is None:
         return figures
     stage = f"{row.left.stage}: " if row.left.stage else ""

@@ -51,7 +51,7 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class LogRatio:
     """Where a mean log ratio lies with 90 % confidence; `count` ratios were seen."""
 
     mean: float
@@ -60,15 +60,15 @@ class Interval:
     count: int
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float]) -> LogRatio:
     """The interval of the mean of `values`, all of the line where there are fewer than two."""
     count = len(values)
     if count < 2:
-        return Interval(values[0] if values else 0.0, -math.inf, math.inf, count)
+        return LogRatio(values[0] if values else 0.0, -math.inf, math.inf, count)
     mean, free = fmean(values), count - 1
     t = _T90[free - 1] if free <= len(_T90) else 1.645 + 1.6 / free
     half = t * stdev(values) / math.sqrt(count)
-    return Interval(mean, mean - half, mean + half, count)
+    return LogRatio(mean, mean - half, mean + half, count)
 
 
 @dataclass(slots=True)
@@ -195,7 +195,7 @@ def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> l
     return [s for s in alive if s not in race.drops]
 
 
-def _is_slower(distance: Interval) -> bool:
+def _is_slower(distance: LogRatio) -> bool:
     return distance.high < 0 and distance.mean < -WORTH_IT
 
 
@@ -221,8 +221,8 @@ class Verdict(Generic[S]):
     chosen: S
     drafts: bool
     sure: bool
-    against_plain: Interval
-    against_default: Interval
+    against_plain: LogRatio
+    against_default: LogRatio
     since: int
     """The first pass that counted for the choice."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from time import perf_counter
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,8 @@ from specli.session import Placement, Session, Setup
 
 WARM_UP_TOKENS = 16
 _WARM_UPS = 4
+_WARM_UP_STEP = 3
+"""Between the prompts of warm-ups, so that they are of several kinds."""
 _WARM_UP_SHARE = 0.05
 """Of the time that is left: a slow machine warms up less."""
 _RELOAD = 1.5
@@ -63,15 +66,20 @@ class Rig:
         """
         session = self._session(self.base)
         began = perf_counter()
-        pace = None
-        for number in range(_WARM_UPS):
-            stats = self._draft_a_little(session, number, deadline)
+        done: list[Stats] = []
+        while len(done) < _WARM_UPS and perf_counter() - began <= _WARM_UP_SHARE * (
+            deadline - began
+        ):
+            stats = self._draft_a_little(session, len(done), deadline)
             if stats is None or not stats.predicted_n:
                 break
-            pace = Pace(stats.prompt_ms / 1000, stats.predicted_ms / 1000 / stats.predicted_n)
-            if perf_counter() - began > _WARM_UP_SHARE * (deadline - began):
-                break
-        return pace
+            done.append(stats)
+        if not done:
+            return None
+        return Pace(
+            prompt=fmean(stats.prompt_ms for stats in done) / 1000,
+            token=fmean(stats.predicted_ms / stats.predicted_n for stats in done) / 1000,
+        )
 
     def measure(self, setting: Setting, number: int, deadline: float) -> float | Failed | None:
         """Tokens per second of `setting` on the prompt of pass `number`; see `halving.Measure`."""
@@ -125,7 +133,8 @@ class Rig:
 
     def _draft_a_little(self, session: Session, number: int, deadline: float) -> Stats | None:
         """Generate with the session's own policy, which learns what its drafts are worth."""
-        return self._run(session.engine(), self.ask(session, -1 - number, WARM_UP_TOKENS), deadline)
+        request = self.ask(session, _WARM_UP_STEP * number, WARM_UP_TOKENS)
+        return self._run(session.engine(), request, deadline)
 
     def _run(self, engine: Engine, request: GenerationRequest, deadline: float) -> Stats | None:
         """Generate; None where one more step might end after the deadline."""

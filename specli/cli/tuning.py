@@ -159,12 +159,13 @@ def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
 def prompts_of(file: Path | None) -> list[BenchPrompt]:
     """The prompts to measure on, categories taking turns, so that a few are of all kinds.
 
+    Short ones come first: what is tuned is the answer's speed, and reading prompts takes time.
     Raises UsageError for a file without prompts.
     """
     groups: dict[str, list[BenchPrompt]] = {}
     for prompt in shipped_prompts() if file is None else read_prompts(file):
         groups.setdefault(prompt.category, []).append(prompt)
-    rows = zip_longest(*groups.values())
+    rows = zip_longest(*(sorted(g, key=lambda prompt: len(prompt.text)) for g in groups.values()))
     return [prompt for row in rows for prompt in row if prompt is not None]
 
 
@@ -240,7 +241,7 @@ def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) 
         say("interrupted: no profile is written without -o")
         return
     if found.chosen == PLAIN_SETTING and task.out is None:
-        say("no profile is written: specli run with this model alone is the same; -o writes one")
+        say("no profile is written, since specli run --draft 0 is the same; -o writes one")
         return
     evidence = comments(_title(tuned, task), tuned.race, found, tuned.space.default)
     write_profile(path, content, evidence)
@@ -255,32 +256,32 @@ def profile_content(
     entries: dict[str, object] = {}
     if profile is not None:
         entries = profile.model_dump(by_alias=True, exclude_defaults=True)
-    target = entries.get("target") if options.model is None else _reference(options.model)
+    target = entries.get("target") if options.model is None else options.model
     if options.model_draft is not None:
         # The reference, or what `auto` has found.
-        draft: object = _reference(
-            str(setup.draft) if options.model_draft == "auto" else options.model_draft
-        )
+        draft: object = str(setup.draft) if options.model_draft == "auto" else options.model_draft
     else:
         draft = entries.get("draft")
     given = {n: v for n, v in options.given().items() if n in Settings.model_fields and v != -1}
     content: dict[str, object] = {
         "name": name,
         "description": f"Tuned for one machine: {setting}",
-        "target": target,
+        "target": _lasting(target),
     }
     if setting.drafting.draft:
-        content["draft"] = draft
+        content["draft"] = _lasting(draft)
     defaults = {**given, **setting.defaults()}
     if defaults:
         content["defaults"] = defaults
     return content
 
 
-def _reference(reference: str) -> str:
+def _lasting(model: object) -> object:
     """A local file by its whole path: the profile is used from other folders."""
-    path = Path(reference).expanduser()
-    return str(path.absolute()) if path.exists() else reference
+    if not isinstance(model, str):
+        return model
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() else model
 
 
 def _title(tuned: Tuned, task: TuneTask) -> list[str]:

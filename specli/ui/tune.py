@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from specli.bench.evidence import Row
+from specli.bench.evidence import Row, spread
 
 NARROW = 72
 """Columns below which the table says only how fast each setting is."""
@@ -109,8 +109,8 @@ def outcome(rows: Sequence[Row], width: int) -> RenderableType:
         table.add_column("", overflow="fold")
     for row in rows:
         if wide:
-            spread = f"{row.low:.2f}–{row.high:.2f}"
-            cells = [f"{row.speed:.1f}", f"{row.speedup:.2f}", spread, str(row.passes), _fate(row)]
+            figures = f"{row.speed:.1f}", f"{row.speedup:.2f}", spread(row), str(row.passes)
+            cells = [*figures, _fate(row)]
         else:
             cells = [f"{row.speedup:.2f}", str(row.passes)]
         style = "bold" if row.chosen else "dim" if row.left is not None else ""
