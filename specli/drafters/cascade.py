@@ -7,7 +7,6 @@ to beat the best of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from specli.drafters.protocol import Drafter, Proposal, Request
 from specli.events import Source
@@ -25,7 +24,7 @@ class Cascade:
 
     @property
     def native_ns(self) -> int:
-        return sum(drafter.native_ns for drafter in self._drafters)
+        return self._model.native_ns if self._model is not None else 0
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         for drafter in self._drafters:
@@ -66,5 +65,8 @@ class Cascade:
 
 def _asked(drafter: Drafter, requests: Sequence[Request]) -> list[Proposal]:
     return drafter.propose(
-        [replace(request, rule=request.rule.of(drafter.name)) for request in requests]
+        [
+            Request(request.seq, request.tokens, request.rule.of(drafter.name), request.chooser)
+            for request in requests
+        ]
     )
