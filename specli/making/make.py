@@ -25,6 +25,7 @@ from specli.hub.split import parts_of
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
+from specli.llama.influence import block_influence
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
@@ -37,7 +38,7 @@ from specli.making.blocks import (
     require_droppable,
 )
 from specli.making.prompts import PROMPTS
-from specli.making.search import ALL, Trial, Variant, best_first, search
+from specli.making.search import ALL, Trial, Variant, best_first, least_first, search
 from specli.making.workshop import Tell, Workshop, faster
 from specli.measured import save
 from specli.pairs.sizing import Device, Room, require_memory
@@ -50,6 +51,8 @@ N_CTX = 512
 ANSWER_TOKENS = 96
 ANSWERS_SHARE = 0.2
 """Share of the budget that the target's answers may take."""
+
+INFLUENCE_TOKENS = 256
 
 TARGET_SECONDS = 1.0
 
@@ -261,10 +264,18 @@ def _search(
     workshop: Workshop, types: Sequence[str], blocks: Blocks, wishes: Wishes
 ) -> list[Trial]:
     if wishes.dropped is None:
-        return search(types, blocks.units, workshop.measure)
+        units = blocks.units and least_first(blocks.units, _influence(workshop))
+        return search(types, units, workshop.measure)
     dropped = tuple(sorted(wishes.dropped))
     tried = (workshop.measure(Variant(name, dropped), until=ALL) for name in types)
     return best_first([trial for trial in tried if trial is not None])
+
+
+def _influence(workshop: Workshop) -> dict[int, float]:
+    """What each block changes, seen on the first of the target's answers."""
+    tokens = [t for answer in workshop.answers for t in (*answer.prompt, *answer.tokens)]
+    model = workshop.target.model
+    return block_influence(model, tokens[:INFLUENCE_TOKENS], workshop.threads)
 
 
 def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,7 +66,10 @@ class Measure(Protocol):
 
 
 def search(types: Sequence[str], units: Sequence[Unit], measure: Measure) -> list[Trial]:
-    """Every full trial, best first. The first of `types` is tried however short the time is."""
+    """Every full trial, best first. The first of `types` is tried however short the time is.
+
+    `units` come in the order in which they are worth trying.
+    """
     trials = _try_types(types, measure)
     starts = best_first(trials)[:STARTS]
     if not units or not starts:
@@ -77,6 +81,17 @@ def search(types: Sequence[str], units: Sequence[Unit], measure: Measure) -> lis
     if pruned:
         trials += _try_types(types, measure, pruned, {trial.variant for trial in trials})
     return best_first(trials)
+
+
+def least_first(units: Sequence[Unit], influence: Mapping[int, float]) -> list[Unit]:
+    """Units in the order of their blocks' influence; what is unknown comes last.
+
+    Without any, the middle comes first: the first and the last blocks of a model matter most.
+    """
+    if influence:
+        return sorted(units, key=lambda unit: sum(influence.get(b, math.inf) for b in unit))
+    middle = (len(units) - 1) / 2
+    return [units[place] for place in sorted(range(len(units)), key=lambda i: abs(i - middle))]
 
 
 def best_first(trials: Sequence[Trial]) -> list[Trial]:
@@ -101,18 +116,12 @@ def _try_types(
 def _rank(whole: Variant, units: Sequence[Unit], measure: Measure) -> list[Unit]:
     """Units by what is left of the speed when only they are gone; untried ones are left out."""
     speeds: dict[Unit, float] = {}
-    for unit in _inner_first(units):
+    for unit in units:
         trial = measure(whole.without(unit), until=SINGLES_UNTIL, brief=True)
         if trial is None:
             break
         speeds[unit] = trial.speedup
     return sorted(speeds, key=lambda unit: -speeds[unit])
-
-
-def _inner_first(units: Sequence[Unit]) -> list[Unit]:
-    """The first and the last blocks of a model matter most: they come last, if time is left."""
-    middle = (len(units) - 1) / 2
-    return [units[place] for place in sorted(range(len(units)), key=lambda i: abs(i - middle))]
 
 
 def _leave_out(start: Trial, ranked: Sequence[Unit], measure: Measure) -> list[Trial]:

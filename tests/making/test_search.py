@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specli.making.score import Expected
-from specli.making.search import Trial, Unit, Variant, search
+from specli.making.search import Trial, Unit, Variant, least_first, search
 
 UNITS: list[Unit] = [(block,) for block in range(8)]
 
@@ -94,3 +94,9 @@ def test_no_candidate_is_measured_twice_and_the_best_comes_first(
     full = [variant for variant, brief in machine.tried if not brief]
     assert len(full) == len(set(full))
     assert max(trial.speedup for trial in trials) == trials[0].speedup
+
+
+def test_blocks_of_little_influence_are_tried_first_and_unknown_ones_last() -> None:
+    assert least_first([(0,), (1,), (2,)], {1: 0.2, 2: 0.1}) == [(2,), (1,), (0,)]
+    assert least_first([(0, 1), (2, 3)], {0: 0.2, 1: 0.2, 2: 0.3, 3: 0.05}) == [(2, 3), (0, 1)]
+    assert least_first(UNITS[:3], {}) == [(1,), (0,), (2,)]
