@@ -90,8 +90,8 @@ def _speedups(report: Report) -> Chart | None:
         return None
     return Chart(
         "Speed-up by category",
-        "Marks are medians over the runs, lines their 95 % confidence interval; left of the "
-        "dashed line drafting was slower than plain decoding.",
+        "Each prompt's median over its runs, then the geometric mean of the prompts; the lines are "
+        "95 % intervals, from three runs up. Left of the dashed line drafting lost time.",
         Markup(speedup_chart(categories, settings)),
     )
 
