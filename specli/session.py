@@ -16,9 +16,12 @@ import psutil
 from specli.drafters.cascade import Cascade
 from specli.drafters.lookup import LookupDrafter
 from specli.drafters.lookup import load as load_counts
+from specli.drafters.lookup import load_static as load_static_counts
 from specli.drafters.lookup import save as save_counts
 from specli.drafters.model import DraftModel
 from specli.drafters.ngram import NgramDrafter
+from specli.drafters.ngram_map import MapSettings, NgramMapDrafter
+from specli.drafters.ngram_mod import ModSettings, NgramModDrafter
 from specli.drafters.prediction import PredictionDrafter
 from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
@@ -90,12 +93,21 @@ class Setup:
     lookup: bool = False
     lookup_cache: Path | None = None
     """A file of n-gram counts that the lookup drafter starts from and adds to."""
+    lookup_static: Path | None = None
+    """A file of n-gram counts that the lookup drafter reads and leaves as it is."""
+    tables: tuple[MapSettings | ModSettings, ...] = ()
+    """llama.cpp's n-gram kinds that keep tables, with their sizes."""
     prediction: str | None = None
     """Text that an answer is expected to repeat in part, where its request does not say so
     itself; with None, requests' own predictions are not drafted from either."""
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int = 1
+
+    @property
+    def drafts(self) -> bool:
+        """Whether anything proposes; a prediction that requests bring is not among it."""
+        return bool(self.draft or self.ngram or self.suffix or self.lookup or self.tables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,23 +246,28 @@ class Session:
             expected = vocab.tokenize(setup.prediction, add_special=False, parse_special=False)
             cheap.append(PredictionDrafter(expected))
         cheap += [drafter for drafter in (suffix, lookup) if drafter is not None]
+        cheap += [
+            NgramMapDrafter(table) if isinstance(table, MapSettings) else NgramModDrafter(table)
+            for table in setup.tables
+        ]
         model = None
         if setup.draft is not None and self.draft is not None:
             model = DraftModel(self.draft)
         return Cascade(cheap, model) if cheap or model is not None else None
 
     def _lookup_drafter(self) -> LookupDrafter:
-        path = self.setup.lookup_cache
+        path, static = self.setup.lookup_cache, self.setup.lookup_static
+        vocab_size = self.target_model.vocab.size
+        backing = None if static is None else load_static_counts(static, vocab_size)
         if path is None:
-            return LookupDrafter()
-        drafter = LookupDrafter(load_counts(path, self.target_model.vocab.size))
+            return LookupDrafter(static=backing)
+        drafter = LookupDrafter(load_counts(path, vocab_size), static=backing)
         self._stack.callback(lambda: save_counts(path, drafter.cache))
         return drafter
 
     def _policy(self) -> Policy:
         setup = self.setup
-        drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup
-        if setup.policy is not None or not (drafts or setup.prediction is not None):
+        if setup.policy is not None or not (setup.drafts or setup.prediction is not None):
             return setup.policy or FixedPolicy(draft_max=0)
         return AdaptivePolicy(*self._known())
 
@@ -370,6 +387,8 @@ def _undrafted(setup: Setup) -> Setup:
         suffix=False,
         lookup=False,
         lookup_cache=None,
+        lookup_static=None,
+        tables=(),
         prediction=None,
         recalibrate=False,
     )

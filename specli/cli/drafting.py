@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from specli.cli.options import DRAFT_MAX, RunOptions
 from specli.drafters import ngram as ngram_sizes
+from specli.drafters.ngram_map import Kind, MapSettings
+from specli.drafters.ngram_mod import ModSettings
 from specli.engine.policy import FixedPolicy
 from specli.errors import UsageError
 from specli.session import NgramSettings
 
 DRAFT, NGRAM, SUFFIX, LOOKUP = "draft", "ngram", "suffix", "lookup"
+MAP_K: Kind = "ngram-map-k"
+MAP_K4V: Kind = "ngram-map-k4v"
+MOD = "ngram-mod"
 
 KINDS = {
     "draft": DRAFT,
@@ -20,15 +25,11 @@ KINDS = {
     "suffix": SUFFIX,
     "ngram-cache": LOOKUP,
     "lookup": LOOKUP,
+    "ngram-map-k": MAP_K,
+    "ngram-map-k4v": MAP_K4V,
+    "ngram-mod": MOD,
 }
 """Names that --spec-type takes, llama.cpp's among them, and the drafter behind each."""
-
-ELSEWHERE = {
-    "ngram-map-k": "suffix",
-    "ngram-map-k4v": "suffix",
-    "ngram-mod": "suffix",
-}
-"""Kinds of llama.cpp that specli does not have, and what comes nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Drafting:
     ngram: NgramSettings | None
     suffix: bool
     lookup: bool
+    tables: tuple[MapSettings | ModSettings, ...]
     policy: FixedPolicy | None
 
 
@@ -53,7 +55,7 @@ def choose_drafting(options: RunOptions) -> Drafting:
             kinds.add(SUFFIX)
         if searches and (options.ngram or options.ngram_size or options.ngram_draft):
             kinds.add(NGRAM)
-    if options.lookup_cache is not None:
+    if options.lookup_cache is not None or options.lookup_cache_static is not None:
         kinds.add(LOOKUP)
     if options.draft_max == 0:
         kinds.discard(DRAFT)
@@ -62,6 +64,7 @@ def choose_drafting(options: RunOptions) -> Drafting:
         ngram=_ngram(options) if NGRAM in kinds else None,
         suffix=SUFFIX in kinds,
         lookup=LOOKUP in kinds,
+        tables=_tables(options, kinds),
         policy=_fixed(options) if by_hand else None,
     )
 
@@ -76,12 +79,9 @@ def _kinds(spec_type: str | None) -> set[str] | None:
     for name in names:
         if name in KINDS:
             continue
-        nearest = ELSEWHERE.get(name)
         raise UsageError(
             f"--spec-type has no {name!r}",
-            hint=f"{nearest} comes nearest to it"
-            if nearest
-            else f"one or more of: {', '.join(KINDS)}; or auto, or none",
+            hint=f"one or more of: {', '.join(KINDS)}; or auto, or none",
         )
     return {KINDS[name] for name in names}
 
@@ -92,6 +92,34 @@ def _fixed(options: RunOptions) -> FixedPolicy:
         draft_min=options.draft_min or 0,
         p_min=options.draft_p_min or 0.0,
     )
+
+
+def _tables(options: RunOptions, kinds: set[str]) -> tuple[MapSettings | ModSettings, ...]:
+    """llama.cpp's kinds among `kinds`. Raises UsageError for sizes that could never draft."""
+    made: list[MapSettings | ModSettings] = []
+    for kind, prefix in ((MAP_K, "map_k_"), (MAP_K4V, "map_k4v_")):
+        sizes = _sizes(options, kind, prefix, kinds)
+        if kind in kinds:
+            made.append(MapSettings(kind, **sizes))
+    mod = ModSettings(**_sizes(options, MOD, "mod_", kinds))
+    if mod.draft_max < mod.draft_min:
+        raise UsageError(
+            f"--spec-ngram-mod-n-max {mod.draft_max} is less than "
+            f"--spec-ngram-mod-n-min {mod.draft_min}, and ngram-mod proposes nothing then",
+            hint=f"--spec-ngram-mod-n-min {mod.draft_max} or less",
+        )
+    return (*made, mod) if MOD in kinds else tuple(made)
+
+
+def _sizes(options: RunOptions, kind: str, prefix: str, kinds: set[str]) -> dict[str, int]:
+    """The sizes given for a kind. Raises UsageError where that kind does not draft."""
+    given = options.table_sizes.items()
+    sizes = {name.removeprefix(prefix): size for name, size in given if name.startswith(prefix)}
+    if sizes and kind not in kinds:
+        raise UsageError(
+            f"a size is given for {kind}, which does not draft", hint=f"--spec-type {kind}"
+        )
+    return sizes
 
 
 def _ngram(options: RunOptions) -> NgramSettings:

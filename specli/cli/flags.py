@@ -145,7 +145,8 @@ SpecType = Annotated[
     typer.Option(
         "--spec-type",
         metavar="KIND,...",
-        help="Who drafts: draft, ngram-simple, suffix, ngram-cache, none. Default: auto.",
+        help="Who drafts: draft, suffix, ngram-simple, ngram-map-k, ngram-map-k4v, ngram-mod, "
+        "ngram-cache, none. Default: auto.",
         rich_help_panel=DRAFTING,
     ),
 ]
@@ -166,6 +167,16 @@ LookupCache = Annotated[
         "--lookup-cache-dynamic",
         metavar="FILE",
         help="N-gram counts to draft from, kept in llama.cpp's format; made if missing.",
+        rich_help_panel=DRAFTING,
+    ),
+]
+LookupCacheStatic = Annotated[
+    Path | None,
+    typer.Option(
+        "--lookup-cache-static",
+        "-lcs",
+        metavar="FILE",
+        help="N-gram counts of a large text, in llama.cpp's format; never changed.",
         rich_help_panel=DRAFTING,
     ),
 ]

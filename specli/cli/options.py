@@ -34,6 +34,15 @@ class RunOptions:
     ngram_draft: int | None = None
     spec_type: str | None = None
     lookup_cache: Path | None = None
+    lookup_cache_static: Path | None = None
+    map_k_size: int | None = None
+    map_k_draft_max: int | None = None
+    map_k4v_size: int | None = None
+    map_k4v_draft_max: int | None = None
+    map_k4v_min_hits: int | None = None
+    mod_size: int | None = None
+    mod_draft_min: int | None = None
+    mod_draft_max: int | None = None
     prediction: Path | None = None
     predict: int | None = None
     temp: float | None = None
@@ -83,6 +92,12 @@ class RunOptions:
         }
 
     @property
+    def table_sizes(self) -> dict[str, int]:
+        """The sizes that are given for llama.cpp's kinds with tables."""
+        names = [f.name for f in fields(self) if f.name.startswith(("map_", "mod_"))]
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
     def by_hand(self) -> bool:
         """Whether draft lengths are set by hand; else costs decide round by round."""
         settings = (
@@ -91,6 +106,7 @@ class RunOptions:
             self.draft_p_min,
             self.ngram_size,
             self.ngram_draft,
+            *self.table_sizes.values(),
         )
         return any(value is not None for value in settings)
 

@@ -79,6 +79,8 @@ def prepared_setup(
         suffix=drafting.suffix,
         lookup=drafting.lookup,
         lookup_cache=options.lookup_cache,
+        lookup_static=options.lookup_cache_static,
+        tables=drafting.tables,
         prediction=None if options.prediction is None else read_text(options.prediction),
         policy=drafting.policy,
         recalibrate=recalibrate,
@@ -133,6 +135,7 @@ def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
                 ("ngram", setup.ngram),
                 ("suffix", setup.suffix),
                 ("lookup", setup.lookup),
+                *((settings.kind, True) for settings in setup.tables),
                 ("prediction", setup.prediction),
             )
             if used

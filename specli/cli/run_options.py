@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from functools import wraps
 
-from specli.cli import flags
+from specli.cli import flags, flags_ngram
 from specli.cli.options import RunOptions, parse_draft_max, parse_gpu_layers, parse_logit_bias
 
 
@@ -24,6 +24,15 @@ def run_options(
     ngram_draft: flags.NgramDraft = None,
     spec_type: flags.SpecType = None,
     lookup_cache: flags.LookupCache = None,
+    lookup_cache_static: flags.LookupCacheStatic = None,
+    map_k_size: flags_ngram.MapKSize = None,
+    map_k_draft_max: flags_ngram.MapKDraft = None,
+    map_k4v_size: flags_ngram.MapK4vSize = None,
+    map_k4v_draft_max: flags_ngram.MapK4vDraft = None,
+    map_k4v_min_hits: flags_ngram.MapK4vMinHits = None,
+    mod_size: flags_ngram.ModSize = None,
+    mod_draft_min: flags_ngram.ModDraftMin = None,
+    mod_draft_max: flags_ngram.ModDraftMax = None,
     prediction: flags.Prediction = None,
     predict: flags.Predict = None,
     temp: flags.Temp = None,
@@ -61,6 +70,15 @@ def run_options(
         ngram_draft=ngram_draft,
         spec_type=spec_type,
         lookup_cache=lookup_cache,
+        lookup_cache_static=lookup_cache_static,
+        map_k_size=map_k_size,
+        map_k_draft_max=map_k_draft_max,
+        map_k4v_size=map_k4v_size,
+        map_k4v_draft_max=map_k4v_draft_max,
+        map_k4v_min_hits=map_k4v_min_hits,
+        mod_size=mod_size,
+        mod_draft_min=mod_draft_min,
+        mod_draft_max=mod_draft_max,
         prediction=prediction,
         predict=predict,
         temp=temp,
