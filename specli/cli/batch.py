@@ -13,7 +13,6 @@ from specli.cli.run import read_constraint
 from specli.cli.run_options import taking_run_options
 
 BATCH = "The batch"
-AUTO = "auto"
 
 
 @taking_run_options
@@ -63,7 +62,7 @@ def batch(
         typer.Option(
             "-np",
             "--parallel",
-            metavar="N|auto",
+            metavar="N",
             help="Prompts that are answered at once.",
             rich_help_panel=BATCH,
         ),
