@@ -17,7 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOLS = ("llama-speculative-simple", "llama-completion", "llama-bench", "llama-lookup")
+TOOLS = (
+    "llama-speculative-simple",
+    "llama-completion",
+    "llama-bench",
+    "llama-lookup",
+    "llama-server",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,13 @@ def build() -> Path:
         text=True,
         check=True,
     ).stdout
-    switches = ["LLAMA_CURL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_SERVER", "LLAMA_BUILD_UI"]
+    switches = ["LLAMA_CURL", "LLAMA_OPENSSL", "LLAMA_BUILD_TESTS", "LLAMA_BUILD_UI"]
     configure = ["cmake", "-S", str(source), "-B", str(home / "build")]
-    configure += ["-DCMAKE_BUILD_TYPE=Release", *(f"-D{name}=OFF" for name in switches)]
+    configure += [
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DLLAMA_BUILD_SERVER=ON",
+        *(f"-D{name}=OFF" for name in switches),
+    ]
     print(f"building llama.cpp's programs of {release} (some minutes, once)", file=sys.stderr)
     _quietly([*configure, *shlex.split(arguments)])
     targets = [word for tool in TOOLS for word in ("--target", tool)]

@@ -111,6 +111,12 @@ class FakeDecoder:
     def checkpoint(self, seq: int) -> None:
         self._checkpoints[seq] = len(self.seen.get(seq, []))
 
+    def copy(self, source: int, seq: int, length: int) -> None:
+        assert self.can_cut, "a state cannot be shared"
+        assert not self.seen.get(seq), "the sequence is not empty"
+        assert length <= len(self.seen[source])
+        self.seen[seq] = self.seen[source][:length]
+
     def rollback(self, seq: int, length: int) -> None:
         seen = self.seen.setdefault(seq, [])
         cut = len(seen) - length

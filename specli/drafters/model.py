@@ -46,13 +46,29 @@ class DraftModel:
         if seq not in self._cached:
             self._cached[seq] = []
             self._decoder.rollback(seq, 0)
+        common = self._shared(seq, prompt[:-1])
+        self._decode_silently(seq, prompt[common : min(len(prompt) - 1, self._decoder.n_ctx)])
+
+    def _shared(self, seq: int, prompt: Sequence[int]) -> int:
+        """Keep of the cache, or take over from another sequence's, what `prompt` starts with."""
         cached = self._cached[seq]
-        common = common_prefix(cached, prompt[:-1])
-        if common < len(cached):
-            common = common if self._decoder.can_cut else 0
+        common = common_prefix(cached, prompt)
+        if not self._decoder.can_cut:
+            common = common if common == len(cached) else 0
             self._decoder.rollback(seq, common)
             del cached[common:]
-        self._decode_silently(seq, prompt[common : min(len(prompt) - 1, self._decoder.n_ctx)])
+            return common
+        source = max(self._cached, key=lambda other: common_prefix(self._cached[other], prompt))
+        longest = common_prefix(self._cached[source], prompt)
+        if longest > common:
+            self._decoder.rollback(seq, 0)
+            self._decoder.copy(source, seq, longest)
+            self._cached[seq] = self._cached[source][:longest]
+            return longest
+        if common < len(cached):
+            self._decoder.rollback(seq, common)
+            del cached[common:]
+        return common
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """Proposals that grow together; each ends where its rule or the context says so."""

@@ -87,6 +87,10 @@ class Proposal:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def head(self, length: int) -> Proposal:
+        """The first `length` tokens."""
+        return Proposal(self.tokens[:length], self.sources[:length], self.confidences[:length])
+
 
 class Drafter(Protocol):
     """One drafting method, serving any number of sequences at once."""

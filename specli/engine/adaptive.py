@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 
 from specli.drafters.protocol import Proposal, StopRule
 from specli.engine.calibration import Calibration
-from specli.engine.cost import CostModel
+from specli.engine.cost import CostModel, Curve
+from specli.engine.policy import Outcome
 from specli.events import MODEL, PREDICTION, Source
 
 DRAFT_LIMIT = 16
@@ -129,6 +130,8 @@ class AdaptivePolicy:
     decisions: Counter[str] = field(default_factory=Counter)
     """Rounds by what was decided: the drafter verified, or `plain`."""
     _states: dict[int, _State] = field(default_factory=dict)
+    _width: int = 1
+    """Sequences that the present step verifies."""
 
     def longest(self, source: Source) -> int:
         """Most tokens of one proposal: few from a draft model that has shown nothing yet."""
@@ -136,30 +139,43 @@ class AdaptivePolicy:
             return CHEAP_LIMIT
         return DRAFT_LIMIT if self.calibration.seen(MODEL) > _KNOWN else UNKNOWN_LIMIT
 
-    def rule(self, seq: int, limit: int) -> StopRule:
+    def rule(self, seq: int, limit: int, width: int = 1) -> StopRule:
         state = self._states.get(seq)
         if state is None:
-            state = self._states[seq] = _State(rate=1 / self.cost.target(1))
+            state = self._states[seq] = _State(rate=1 / self.cost.target(width))
         state.drafted = 0
+        self._width = width
         return AdaptiveRule(self, state, limit, MODEL)
+
+    def _verifying(self, proposed: int) -> float:
+        """Milliseconds to verify so many proposed tokens beside each sequence's own token."""
+        return self.cost.target(self._width + proposed)
+
+    def _drafting(self, behind: int, draft: Curve) -> float:
+        """A sequence's share of one draft position, drafted by all in lockstep."""
+        return draft(self._width * behind) / self._width
+
+    def _rate(self, state: _State) -> float:
+        """Tokens per millisecond of all sequences side by side; the others are like this one."""
+        return self._width * state.rate
 
     def ahead(self, state: _State, survival: float, drafted: int, limit: int) -> float:
         """The best expected gain of drafting on, for a draft model that has drafted so many."""
-        target, draft = self.cost.target, self.cost.draft
+        draft = self.cost.draft
         if draft is None:
             return 0.0
-        step = draft(1)
-        now = target(1 + drafted)
+        step = self._drafting(1, draft)
+        now = self._verifying(drafted)
         best = gained = cost = 0.0
         for length in range(drafted + 1, limit + 1):
             if length == 1:
                 survival *= state.first
-                cost += draft(state.behind)
+                cost += self._drafting(state.behind, draft)
             else:
                 survival *= state.further
                 cost += step
             gained += survival
-            gain = gained - state.rate * (cost + target(1 + length) - now)
+            gain = gained - self._rate(state) * (cost + self._verifying(length) - now)
             best = max(best, gain)
             if survival < _LEAST_SURVIVAL:
                 break
@@ -167,37 +183,66 @@ class AdaptivePolicy:
 
     def hope(self, state: _State, limit: int) -> float:
         """The expected gain of asking the draft model; a little where a trial can be afforded."""
-        if self.cost.draft is None:
+        draft = self.cost.draft
+        if draft is None:
             return 0.0
         gain = self.ahead(state, 1.0, 0, limit)
         if gain > self._caution(state, MODEL):
             return gain
         # One drafted token is cheap beside a verification, and its confidence tells much.
-        return _TRIAL if self._affords(state, MODEL, self.cost.draft(state.behind)) else 0.0
+        cost = self._drafting(state.behind, draft)
+        return _TRIAL if self._affords(state, MODEL, cost) else 0.0
 
     def _affords(self, state: _State, source: Source, loss: float) -> bool:
         return state.lost_ms[_account(source)] + loss <= self._allowed(state)
 
     def best_cut(self, state: _State, proposal: Proposal) -> tuple[int, float]:
         """(length, gain in tokens) of the part of a proposal that is worth most to verify."""
-        target = self.cost.target
-        base = target(1)
-        survival, gained = 1.0, 0.0
-        if not proposal:
-            return 0, 0.0
-        best_length, best_gain = 0, self._caution(state, proposal.sources[0])
-        risk = _RISK * self._allowed(state) - state.lost_ms[_account(proposal.sources[0])]
-        for place, source in enumerate(proposal.sources):
-            survival *= self.calibration.probability(source, proposal.confidences[place])
-            gained += survival
-            gain = gained - state.rate * (target(2 + place) - base)
-            if place and target(2 + place) - base > risk:
-                break
+        lengths, gain = self._best_cuts([(state, proposal)])
+        return lengths[0], gain
+
+    def _best_cuts(self, proposals: Sequence[tuple[_State, Proposal]]) -> tuple[list[int], float]:
+        """Lengths of the parts that are worth most to verify in one batch, and their gain.
+
+        The tokens most likely to be accepted come first, whichever sequence proposed them: how
+        many of them pay is one question for the whole batch.
+        """
+        tokens = sorted(
+            (
+                (-survival, place, number)
+                for number, (state, proposal) in enumerate(proposals)
+                for place, survival in enumerate(self._survivals(state, proposal))
+            ),
+        )
+        base = self._verifying(0)
+        lengths = [0] * len(proposals)
+        best, best_gain, gained = list(lengths), 0.0, 0.0
+        for count, (survival, place, number) in enumerate(tokens, 1):
+            state, proposal = proposals[number]
+            if place == 0:
+                gained -= self._caution(state, proposal.sources[0])
+            gained -= survival
+            lengths[number] = place + 1
+            gain = gained - self._rate(state) * (self._verifying(count) - base)
             if gain > best_gain:
-                best_length, best_gain = place + 1, gain
+                best, best_gain = list(lengths), gain
+        return best, best_gain
+
+    def _survivals(self, state: _State, proposal: Proposal) -> list[float]:
+        """The chance of each token, as far as they are worth a thought and may be risked."""
+        survivals: list[float] = []
+        if not proposal:
+            return survivals
+        risk = _RISK * self._allowed(state) - state.lost_ms[_account(proposal.sources[0])]
+        base, survival = self._verifying(0), 1.0
+        for place, source in enumerate(proposal.sources):
+            if place and self._verifying(place + 1) - base > risk:
+                break
+            survival *= self.calibration.probability(source, proposal.confidences[place])
+            survivals.append(survival)
             if survival < _LEAST_SURVIVAL:
                 break
-        return best_length, best_gain if best_length else 0.0
+        return survivals
 
     def _caution(self, state: _State, source: Source) -> float:
         """The gain, in tokens, below which nothing is verified: more, the more has been lost."""
@@ -206,26 +251,26 @@ class AdaptivePolicy:
     def _allowed(self, state: _State) -> float:
         return _LOSS_SHARE * (state.spent_ms + _GRACE * self.cost.target(1))
 
-    def review(self, seq: int, proposal: Proposal) -> Proposal:
-        state = self._states[seq]
-        if not proposal:
-            return proposal
-        if proposal.sources[0] == MODEL:
-            self._learn_hope(state, proposal)
-        length, _gain = self.best_cut(state, proposal)
-        if not length and not self._worth_a_trial(state, proposal):
-            return Proposal()
-        length = length or 1
-        return Proposal(
-            proposal.tokens[:length], proposal.sources[:length], proposal.confidences[:length]
-        )
+    def review(self, proposals: Sequence[tuple[int, Proposal]]) -> list[Proposal]:
+        given = [(self._states[seq], proposal) for seq, proposal in proposals]
+        for state, proposal in given:
+            if proposal.sources[:1] == [MODEL]:
+                self._learn_hope(state, proposal)
+        lengths, _gain = self._best_cuts(given)
+        for number, (state, proposal) in enumerate(given):
+            beside = sum(lengths)
+            if proposal and not lengths[number] and self._worth_a_trial(state, proposal, beside):
+                lengths[number] = 1
+        return [
+            proposal.head(length) for (_state, proposal), length in zip(given, lengths, strict=True)
+        ]
 
-    def _worth_a_trial(self, state: _State, proposal: Proposal) -> bool:
+    def _worth_a_trial(self, state: _State, proposal: Proposal, beside: int) -> bool:
         """Whether to verify one token only to learn what the drafter is worth."""
         if self.calibration.seen(proposal.sources[0]) > _KNOWN:
             return False
-        target = self.cost.target
-        return self._affords(state, proposal.sources[0], target(2) - target(1))
+        loss = self._verifying(beside + 1) - self._verifying(beside)
+        return self._affords(state, proposal.sources[0], loss)
 
     def _learn_hope(self, state: _State, proposal: Proposal) -> None:
         chances = [
@@ -236,50 +281,73 @@ class AdaptivePolicy:
             state.further += _HOPE_STEP * (chance - state.further)
 
     def observe(
-        self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float
+        self,
+        outcomes: Sequence[Outcome],
+        draft_ms: float,
+        verify_ms: float,
+        *,
+        with_prompts: bool = False,
     ) -> None:
-        state = self._states.get(seq)
-        if state is None:
+        known = [(self._states[one.seq], one) for one in outcomes if one.seq in self._states]
+        if not known:
             return
-        length = len(proposal)
-        plain = self.cost.target(1)
-        emitted = accepted + 1
+        width = len(outcomes)
+        proposed = sum(len(one.proposal) for one in outcomes)
+        if with_prompts:
+            # What the prompts took cannot be told apart.
+            verify_ms = min(verify_ms, self.cost.target(width + proposed))
+        else:
+            self.cost.target.observe(width + proposed, verify_ms)
+        drafted = sum(state.drafted for state, _one in known)
+        if drafted:
+            self._observe_draft([state for state, _one in known if state.drafted], draft_ms)
+        plain = self.cost.target(width)
+        for state, one in known:
+            self._learn(one)
+            length, emitted = len(one.proposal), one.accepted + 1
+            if length:
+                more = (verify_ms - plain) * length / proposed
+                self._charge(state, one.proposal.sources[0], more - one.accepted * plain / width)
+            if state.drafted:
+                self._charge(state, MODEL, draft_ms * state.drafted / drafted)
+            state.spent_ms += (draft_ms + verify_ms) / width
+            self._follow(state, one, emitted)
+            rate = emitted / (draft_ms + verify_ms)
+            state.rate = max(state.rate + _RATE_STEP * (rate - state.rate), 1 / plain)
+
+    def _learn(self, one: Outcome) -> None:
+        """What the round says of the drafters' confidences."""
+        proposal, length = one.proposal, len(one.proposal)
         self.decisions[proposal.sources[0] if length else "plain"] += 1
-        self.cost.target.observe(1 + length, verify_ms)
-        if state.drafted and self.cost.draft is not None:
-            self._observe_draft(state, draft_ms)
-        for place in range(min(accepted + 1, length)):
+        for place in range(min(one.accepted + 1, length)):
             self.calibration.observe(
-                proposal.sources[place], proposal.confidences[place], place < accepted
+                proposal.sources[place], proposal.confidences[place], place < one.accepted
             )
-        spent = draft_ms + verify_ms
-        state.spent_ms += spent
-        if length:
-            self._charge(state, proposal.sources[0], verify_ms - emitted * plain)
-        if state.drafted:
-            self._charge(state, MODEL, draft_ms)
+
+    def _follow(self, state: _State, one: Outcome, emitted: int) -> None:
+        """How many tokens the draft model has not seen now."""
         if not state.drafted:
             state.behind += emitted
-        elif length and proposal.sources[0] != MODEL:
+        elif one.proposal and one.proposal.sources[0] != MODEL:
             state.behind = emitted
         else:
             # After a full acceptance the last drafted token is unseen as well as the target's.
-            state.behind = 2 if accepted >= state.drafted else 1
-        rate = emitted / spent
-        state.rate = max(state.rate + _RATE_STEP * (rate - state.rate), 1 / plain)
+            state.behind = 2 if one.accepted >= state.drafted else 1
 
     def _charge(self, state: _State, source: Source, ms: float) -> None:
         account = _account(source)
         floor = -_CREDIT * self.cost.target(1)
         state.lost_ms[account] = max(state.lost_ms[account] + ms, floor)
 
-    def _observe_draft(self, state: _State, draft_ms: float) -> None:
+    def _observe_draft(self, drafting: Sequence[_State], draft_ms: float) -> None:
+        """Learn from what drafting in lockstep took: one batch a position."""
         draft = self.cost.draft
         if draft is None:
             return
-        expected = draft(state.behind) + (state.drafted - 1) * draft(1)
-        ratio = draft_ms / expected
-        draft.observe(1, ratio * draft(1))
+        expected = draft(sum(state.behind for state in drafting))
+        for place in range(1, max(state.drafted for state in drafting)):
+            expected += draft(sum(state.drafted > place for state in drafting))
+        draft.observe(1, draft_ms / expected * draft(1))
 
     def end(self, seq: int) -> None:
         self._states.pop(seq, None)

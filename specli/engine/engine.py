@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Protocol
 
 from specli.drafters.protocol import Drafter, Proposal, Request
-from specli.engine.policy import Policy
+from specli.engine.policy import Outcome, Policy
 from specli.engine.sequence import GenerationRequest, Sequence
 from specli.engine.text import TextStream
 from specli.errors import PromptTooLongError, UsageError
@@ -27,6 +27,13 @@ class Pieces(Protocol):
     def piece(self, token: int) -> bytes: ...
 
     def is_end(self, token: int) -> bool: ...
+
+
+WORTH_COPYING = 4
+"""Tokens by which another slot's cache has to have more of a prompt to be copied from."""
+
+WORTH_WAITING = 16
+"""Tokens of a prompt for which a sequence waits until another has decoded them."""
 
 
 @dataclass(slots=True)
@@ -137,12 +144,14 @@ class Engine:
         draft_ms, verify_ms = 1000 * (proposed - began), 1000 * (verified - proposed)
         native_ms = (self._native_ns() - native_before) / 1e6
         at = perf_counter()
+        outcomes = [
+            Outcome(check.sequence.id, check.proposal, round_.accepted)
+            for check, round_ in zip(checks, rounds, strict=True)
+        ]
+        self._policy.observe(outcomes, draft_ms, verify_ms, with_prompts=bool(advancing))
         for check, round_ in zip(checks, rounds, strict=True):
             round_.draft_ms, round_.verify_ms = draft_ms, verify_ms
             round_.native_ms, round_.at = native_ms, at
-            self._policy.observe(
-                check.sequence.id, check.proposal, round_.accepted, draft_ms, verify_ms
-            )
             if round_.finish is not None:
                 self._retire(check.sequence)
             events.append(round_)
@@ -153,7 +162,7 @@ class Engine:
         return self._target.native_ns + drafting
 
     def _admit(self) -> None:
-        while self._free and self._waiting:
+        while self._free and self._waiting and not self._shared_soon(self._waiting[0][1].prompt):
             seq, request = self._waiting.popleft()
             slot = max(self._free, key=lambda s: common_prefix(self._kept[s], request.prompt))
             self._free.remove(slot)
@@ -172,14 +181,46 @@ class Engine:
                 prompt_n=len(request.prompt),
             )
 
+    def _shared_soon(self, prompt: list[int]) -> bool:
+        """Whether a sequence is just decoding a part of its prompt that this one starts with:
+        waiting for it costs a step, decoding the same again costs more."""
+        if not self._target.can_cut:
+            return False
+        there = max(
+            (common_prefix(tokens, prompt) for tokens in self._cached().values()), default=0
+        )
+        return any(
+            common_prefix(sequence.tokens, prompt) >= there + WORTH_WAITING
+            for sequence in self._live.values()
+            if not sequence.drafting
+        )
+
+    def _cached(self) -> dict[int, list[int]]:
+        """The tokens in the target's cache, by slot."""
+        live = {s.slot: s.tokens[: s.cached] for s in self._live.values()}
+        return {**self._kept, **live}
+
     def _reuse(self, slot: int, prompt: list[int]) -> int:
-        """Keep the part of the slot's cache that the prompt starts with; at least the prompt's
-        last token is decoded anew, because its logits are needed."""
+        """Bring what any slot's cache has of the prompt's beginning into this slot's; at least
+        the prompt's last token is decoded anew, because its logits are needed."""
+        most = len(prompt) - 1
         kept = self._kept[slot]
-        common = min(common_prefix(kept, prompt), len(prompt) - 1)
-        if common < len(kept) and not self._target.can_cut:
-            common = 0
-        self._target.rollback(slot, common)
+        common = min(common_prefix(kept, prompt), most)
+        if not self._target.can_cut:
+            common = common if common == len(kept) else 0
+            self._target.rollback(slot, common)
+            return common
+        shares = {
+            other: min(common_prefix(tokens, prompt), most)
+            for other, tokens in self._cached().items()
+        }
+        source = max(shares, key=shares.__getitem__)
+        if shares[source] >= common + WORTH_COPYING:
+            common = shares[source]
+            self._target.rollback(slot, 0)
+            self._target.copy(source, slot, common)
+        else:
+            self._target.rollback(slot, common)
         return common
 
     def _propose(self, checks: list[_Verification]) -> None:
@@ -196,13 +237,15 @@ class Engine:
                 limit = min(limit, self._target.max_rollback)
             if limit <= 0 or not sequence.request.speculate:
                 continue
-            rule = self._policy.rule(sequence.id, limit)
+            rule = self._policy.rule(sequence.id, limit, len(checks))
             if rule.limit > 0:
                 asking.append(check)
                 requests.append(Request(sequence.slot, sequence.tokens, rule, sequence.chooser))
         if requests:
-            for check, proposal in zip(asking, self._drafter.propose(requests), strict=True):
-                check.proposal = self._policy.review(check.sequence.id, proposal)
+            proposals = zip(asking, self._drafter.propose(requests), strict=True)
+            given = [(check.sequence.id, proposal) for check, proposal in proposals]
+            for check, proposal in zip(asking, self._policy.review(given), strict=True):
+                check.proposal = proposal
 
     def _fill(self, checks: list[_Verification]) -> tuple[list[Sequence], int]:
         """Put the verifications and, in the room left, prompt chunks into the target's batch.

@@ -10,19 +10,38 @@ from specli.drafters.protocol import Proposal, StopRule
 from specli.events import MODEL, Source
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one sequence's round: the proposal as verified, and how much of it held."""
+
+    seq: int
+    proposal: Proposal
+    accepted: int
+
+
 class Policy(Protocol):
-    """Gives every round its stop rule, and learns from what the round brought."""
+    """Gives every round its stop rule, and learns from what the round brought.
 
-    def rule(self, seq: int, limit: int) -> StopRule:
-        """The rule for a round of `seq` that may propose at most `limit` tokens."""
+    Sequences that run side by side share a batch: what one of them drafts is paid for by all.
+    """
 
-    def review(self, seq: int, proposal: Proposal) -> Proposal:
-        """The proposal as it will be verified: the policy may shorten or drop it."""
+    def rule(self, seq: int, limit: int, width: int = 1) -> StopRule:
+        """The rule for a round of `seq` that may propose at most `limit` tokens, in a step that
+        verifies `width` sequences."""
+
+    def review(self, proposals: Sequence[tuple[int, Proposal]]) -> list[Proposal]:
+        """The proposals of a step, each with its sequence, as they will be verified: the policy
+        may shorten or drop them."""
 
     def observe(
-        self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float
+        self,
+        outcomes: Sequence[Outcome],
+        draft_ms: float,
+        verify_ms: float,
+        *,
+        with_prompts: bool = False,
     ) -> None:
-        """What came of a round."""
+        """What came of a step's rounds. `with_prompts`: the batch held parts of prompts too."""
 
     def end(self, seq: int) -> None:
         """The sequence is over."""
@@ -68,15 +87,22 @@ class FixedPolicy:
     draft_min: int = 0
     p_min: float = 0.0
 
-    def rule(self, seq: int, limit: int) -> StopRule:  # noqa: ARG002
+    def rule(self, seq: int, limit: int, width: int = 1) -> StopRule:  # noqa: ARG002
         return FixedRule(limit, self.draft_max, self.p_min)
 
-    def review(self, seq: int, proposal: Proposal) -> Proposal:  # noqa: ARG002
-        short = len(proposal) < self.draft_min and proposal.sources[:1] == [MODEL]
-        return Proposal() if short else proposal
+    def review(self, proposals: Sequence[tuple[int, Proposal]]) -> list[Proposal]:
+        return [Proposal() if self._short(one) else one for _seq, one in proposals]
+
+    def _short(self, proposal: Proposal) -> bool:
+        return len(proposal) < self.draft_min and proposal.sources[:1] == [MODEL]
 
     def observe(
-        self, seq: int, proposal: Proposal, accepted: int, draft_ms: float, verify_ms: float
+        self,
+        outcomes: Sequence[Outcome],
+        draft_ms: float,
+        verify_ms: float,
+        *,
+        with_prompts: bool = False,
     ) -> None:
         pass
 

@@ -257,6 +257,15 @@ class Context:
             else:
                 del saved.tokens[length - saved.length :]
 
+    def copy(self, source: int, seq: int, length: int) -> None:
+        """Share cached tokens between sequences; see `Decoder.copy`.
+
+        The cache is one for all sequences, so that nothing is decoded or moved.
+        """
+        begin = perf_counter_ns()
+        llama_cpp.llama_memory_seq_cp(self._memory, source, seq, 0, length)
+        self.native_ns += perf_counter_ns() - begin
+
     @property
     def can_cut(self) -> bool:
         return self.rollback_means == "cut"

@@ -71,6 +71,12 @@ class Decoder(Protocol):
     def rollback(self, seq: int, length: int) -> None:
         """Forget every token of `seq` from position `length` on."""
 
+    def copy(self, source: int, seq: int, length: int) -> None:
+        """Share the first `length` tokens of `source` with `seq`, which has to be empty.
+
+        Only where `can_cut`.
+        """
+
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike: what a cache of one saves the other."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from specli.drafters.cascade import Cascade
 from specli.drafters.protocol import Drafter, Proposal, Request
 from specli.engine.cost import CostModel, Curve
-from specli.engine.policy import Policy
+from specli.engine.policy import Outcome, Policy
 from specli.events import MODEL
 
 # Milliseconds on two cores: an F32 target, a target on which speculation hardly pays, a draft.
@@ -116,7 +116,7 @@ def replay(
         room = len(answer) - place - 1
         if room > 0:
             request = Request(0, tokens, policy.rule(0, room), Unused())
-            proposal = policy.review(0, cascade.propose([request])[0])
+            proposal = policy.review([(0, cascade.propose([request])[0])])[0]
         draft_ms = model.ms - before if model is not None else 0.0
         accepted = 0
         while accepted < len(proposal) and proposal.tokens[accepted] == answer[place + accepted]:
@@ -126,5 +126,5 @@ def replay(
         told.ms += draft_ms + verify_ms
         told.rounds.append((len(proposal), accepted))
         cascade.observe(0, tokens, accepted + 1, accepted)
-        policy.observe(0, proposal, accepted, draft_ms, verify_ms)
+        policy.observe([Outcome(0, proposal, accepted)], draft_ms, verify_ms)
     return told

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from specli.drafters.protocol import Proposal
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.adaptive import AdaptivePolicy
-from specli.engine.cost import Curve
+from specli.engine.cost import CostModel, Curve
 from specli.engine.explain import explain
-from specli.engine.policy import FixedPolicy
+from specli.engine.policy import FixedPolicy, Outcome
 from specli.events import Prefilled, Round, Stats
 from tests.engine.replayed import (
     DRAFT,
@@ -168,3 +169,53 @@ def test_a_pair_that_pays_gets_no_advice() -> None:
     assert told.advice is None
     assert told.break_even is not None
     assert 0.1 < told.break_even < 0.7
+
+
+def proposal(*confidences: float) -> Proposal:
+    count = len(confidences)
+    return Proposal([7] * count, ["suffix"] * count, list(confidences))
+
+
+def policy_beside(width: int, target: Curve) -> AdaptivePolicy:
+    policy = AdaptivePolicy(CostModel(target))
+    for seq in range(width):
+        policy.rule(seq, 60, width)
+    return policy
+
+
+def test_beside_each_other_the_surer_sequence_gets_the_room_that_pays() -> None:
+    # Up to ten tokens cost hardly more than four; every further one costs dearly.
+    policy = policy_beside(4, Curve([1, 4, 10, 11, 20], [10.0, 20.0, 22.0, 60.0, 400.0]))
+    given = [
+        (0, proposal(*[0.95] * 8)),
+        (1, proposal(*[0.6] * 8)),
+        (2, proposal()),
+        (3, proposal(*[0.3] * 8)),
+    ]
+    lengths = [len(one) for one in policy.review(given)]
+    assert sum(lengths) == 6
+    assert lengths[0] > lengths[1] >= lengths[3]
+    assert lengths[2] == 0
+
+
+def test_what_one_sequence_would_draft_alone_may_not_pay_beside_others() -> None:
+    curve = Curve([1, 2, 4, 8, 16], [10.0, 11.0, 12.0, 40.0, 80.0])
+    alone = policy_beside(1, curve).review([(0, proposal(0.7, 0.7, 0.7))])
+    beside = policy_beside(4, curve).review([(seq, proposal(0.7, 0.7, 0.7)) for seq in range(4)])
+    assert len(alone[0]) == 3
+    assert sum(map(len, beside)) == 0
+
+
+def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> None:
+    policy = policy_beside(3, Curve([1, 2, 4, 8], [10.0, 11.0, 12.0, 16.0]))
+    outcomes = [Outcome(seq, proposal(0.9) if seq == 0 else proposal(), 0) for seq in range(3)]
+    policy.observe(outcomes, 0.0, 24.0)
+    assert policy.cost.target.seen == {4: 1}
+    assert policy.cost.target(4) == pytest.approx(24.0)
+
+
+def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
+    policy = policy_beside(2, Curve([1, 2, 4], [10.0, 11.0, 12.0]))
+    outcomes = [Outcome(seq, proposal(), 0) for seq in range(2)]
+    policy.observe(outcomes, 0.0, 500.0, with_prompts=True)
+    assert policy.cost.target(2) == 11.0

@@ -299,6 +299,38 @@ def test_several_sequences_at_once_each_get_the_text_they_get_alone(
     assert [tokens_of(together[seq]) for seq in range(len(requests))] == alone
 
 
+def test_what_prompts_begin_with_in_common_is_decoded_once() -> None:
+    system = [9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 2]
+    target, draft = FakeDecoder(hashed(7)), FakeDecoder(hashed(7))
+    engine = engine_of(target, DraftModel(draft), 0, slots=4)
+    requests = [GenerationRequest([*system, 10, n, 11], max_tokens=1) for n in range(1, 5)]
+    rounds = finished(engine, *requests)
+    alone = [tokens_of(finished(engine_of(FakeDecoder(hashed(7))), r)[0]) for r in requests]
+    assert [tokens_of(rounds[seq]) for seq in range(4)] == alone
+    # The first prompt whole; of the others what differs; each one's last token in its round.
+    own = 2
+    assert target.decoded == len(system) + 1 + 4 * own
+    assert draft.decoded == len(system) + 1 + 4 * (own - 1)
+
+
+def test_a_prompt_like_one_that_is_just_being_decoded_waits_for_it() -> None:
+    target = FakeDecoder(hashed(7))
+    engine = engine_of(target, slots=2, prefill_chunk=32)
+    shared = [1, 2, 3, 4, 5, 6, 7] * 8
+    for last in (8, 9):
+        engine.submit(GenerationRequest([*shared, last, 1], max_tokens=4))
+    begun = [e for e in engine.run() if isinstance(e, Prefilled)]
+    assert next(e.cached for e in begun if e.seq == 1) == len(shared)
+
+
+def test_prompts_that_have_little_in_common_do_not_wait() -> None:
+    target = FakeDecoder(hashed(7))
+    engine = engine_of(target, slots=2)
+    for last in (8, 9):
+        engine.submit(GenerationRequest([1, 2, 3, last, 1], max_tokens=4))
+    assert {event.seq for event in engine.step()} == {0, 1}
+
+
 def test_several_sequences_draft_in_lockstep_and_share_the_targets_batch() -> None:
     script = hashed(7)
     draft, target = FakeDecoder(script), FakeDecoder(script)
