@@ -22,7 +22,7 @@ WORTH_IT = math.log(1.02)
 SLOWER_HALF = "in the slower half"
 
 _SURE_AFTER = 3
-"""Shared passes before a setting can be called surely slower."""
+"""Shared passes before anything can be called sure."""
 _CLOSE = math.log(1.01)
 """Settings whose distance is known this well need no further passes."""
 
@@ -190,13 +190,14 @@ def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> l
     leader = next(iter(race.ranked([race.plain, *kept, *alive], first)), race.plain)
     for setting in alive:
         distance = interval(race.gains(setting, leader, first))
-        if distance.count >= _SURE_AFTER and _is_slower(distance):
+        if _is_slower(distance):
             race.drop(setting, f"surely slower than the best, by {_percent(-distance.mean)}")
     return [s for s in alive if s not in race.drops]
 
 
 def _is_slower(distance: LogRatio) -> bool:
-    return distance.high < 0 and distance.mean < -WORTH_IT
+    known = distance.count >= _SURE_AFTER
+    return known and distance.high < 0 and distance.mean < -WORTH_IT
 
 
 def _faster_half(race: Race[S], alive: list[S], leave: int, first: int) -> list[S]:
@@ -265,13 +266,14 @@ def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int
     likely = _pick(race, drafting, since)
     distances = {s: interval(race.gains(s, plain, since)) for s in likely}
     worth = [s for s in likely if distances[s].mean >= WORTH_IT]
-    surely = [s for s in worth if distances[s].low > 0]
+    known = {s: distances[s].count >= _SURE_AFTER for s in likely}
+    surely = [s for s in worth if known[s] and distances[s].low > 0]
     drafts = bool(worth)
     chosen = [*surely, *worth, plain][0]
     return Verdict(
         chosen=chosen,
         drafts=drafts,
-        sure=bool(surely) or (not drafts and all(d.count > 1 for d in distances.values())),
+        sure=bool(surely) or (not drafts and all(known.values())),
         against_plain=interval(race.gains(chosen, race.plain, since)),
         against_default=interval(race.gains(chosen, drafting[0], since)),
         since=since,

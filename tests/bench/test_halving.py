@@ -103,10 +103,11 @@ def test_all_settings_of_a_pass_meet_the_same_prompt_and_take_turns_at_being_fir
         ([0.7, 0.8, 0.9, 0.8], False, True),
         ([1.01, 0.99, 1.0, 1.01], False, True),
         ([0.7, 1.9, 0.8, 1.3], True, False),
+        ([1.4, 1.4], True, False),
         ([1.4], True, False),
         ([0.9], False, False),
     ],
-    ids=["faster", "slower", "no faster", "unclear", "faster once", "slower once"],
+    ids=["faster", "slower", "no faster", "unclear", "faster twice", "faster once", "slower once"],
 )
 def test_drafting_is_chosen_where_it_is_faster_and_doubt_is_told(
     values: list[float], drafts: bool, sure: bool
@@ -119,6 +120,14 @@ def test_drafting_is_chosen_where_it_is_faster_and_doubt_is_told(
     found = decide(race, [PLAIN], ["auto"], 0)
     assert (found.drafts, found.sure) == (drafts, sure)
     assert found.chosen == ("auto" if drafts else PLAIN)
+
+
+@pytest.mark.parametrize(("passes", "chosen"), [(1, "auto"), (2, "auto"), (3, "other")])
+def test_a_few_passes_are_not_enough_to_replace_the_default(passes: int, chosen: str) -> None:
+    race = FakeMachine[str](lambda _name: 1.0).race(PLAIN, 1)
+    for name, speed in ((PLAIN, 10.0), ("auto", 12.0), ("other", 15.0)):
+        race.speeds[name] = dict.fromkeys(range(passes), speed)
+    assert decide(race, [PLAIN], ["auto", "other"], 0).chosen == chosen
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
