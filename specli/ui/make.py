@@ -78,7 +78,7 @@ def speed(speedup: float) -> str:
 
 
 def trials_table(found: Found) -> Table:
-    """What was tried, best first; the rest is counted in `left_out`."""
+    """The best of what was tried."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("type", no_wrap=True)
     table.add_column("blocks left out", overflow="fold")
