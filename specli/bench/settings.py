@@ -23,6 +23,8 @@ def plain_contender(setup: Setup) -> Contender:
             suffix=False,
             lookup=False,
             lookup_cache=None,
+            lookup_static=None,
+            tables=(),
             prediction=None,
             policy=FixedPolicy(draft_max=0),
         ),
@@ -33,7 +35,7 @@ def contenders(setup: Setup, variants: Iterable[Setup]) -> list[Contender]:
     """Plain decoding, then every variant that drafts, each name once."""
     found = {PLAIN_NAME: plain_contender(setup)}
     for variant in variants:
-        if variant.draft or variant.ngram or variant.suffix or variant.lookup:
+        if variant.drafts:
             name = setting_name(variant)
             found.setdefault(name, Contender(name, variant))
     return list(found.values())
@@ -48,4 +50,5 @@ def setting_name(setup: Setup) -> str:
         policy=setup.policy,
     )
     name = str(drafting) if drafting.drafts else ""
-    return " + ".join(part for part in (name, "lookup" if setup.lookup else "") if part)
+    others = ["lookup"] * setup.lookup + [table.kind for table in setup.tables]
+    return " + ".join(part for part in (name, *others) if part)

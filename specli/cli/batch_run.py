@@ -214,8 +214,7 @@ def _with_seed(options: RunOptions, output: Output) -> RunOptions:
 
 def _with_predictions(setup: Setup) -> Setup:
     """Lines may carry predictions, which are drafted from wherever anything is."""
-    drafts = setup.draft or setup.ngram or setup.suffix or setup.lookup
-    return replace(setup, prediction="") if drafts and setup.prediction is None else setup
+    return replace(setup, prediction="") if setup.drafts and setup.prediction is None else setup
 
 
 def settings_of(

@@ -122,7 +122,7 @@ def test_every_round_drafts_what_llama_cpp_would(
 def test_a_copied_passage_is_drafted() -> None:
     passage = [token * 7 % 101 for token in range(100)]
     for kind in ("ngram-map-k", "ngram-map-k4v"):
-        drafter = NgramMapDrafter(MapSettings(kind, 4, 12))  # type: ignore[arg-type]
+        drafter = NgramMapDrafter(MapSettings(kind, 4, 12))
         assert replay(drafter, [*passage, 200], passage).accepted > 70
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def foreign(source: Path, made: Path, folder: Path) -> Path:
 
 def shuffled(header: Header, order: list[int]) -> dict[str, tiny.Value]:
     texts = header.strings(TOKENS) or []
-    types = header.integers("tokenizer.ggml.token_type") or []
+    types = header.integers("tokenizer.ggml.token_type") or array("i")
     kept = {texts[old] for old in order}
     merges = header.strings("tokenizer.ggml.merges") or []
     fields: dict[str, tiny.Value] = {
