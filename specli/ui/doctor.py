@@ -19,6 +19,7 @@ from specli.pairs.quantities import short_bytes
 Row = tuple[str, str, str]
 """Name, figure, and one sentence about what it means, or nothing."""
 
+_POINTS_A_ROW = 4
 _NO_PAIR: Row = (
     "pair",
     "none here yet",
@@ -162,7 +163,7 @@ def _measured_rows(line: Roofline) -> list[Row]:
     rows = [
         (
             "T(k), ms",
-            "  ".join(f"{k}: {ms:.1f}" for k, ms in times.items()),
+            _points(times),
             f"the target's time for k tokens at once; {1000 / times[1]:.1f} tok/s without drafting"
             if 1 in times
             else "the target's time for k tokens at once",
@@ -171,6 +172,13 @@ def _measured_rows(line: Roofline) -> list[Row]:
     if line.draft_token_ms is not None:
         rows.append(("draft, ms", f"{line.draft_token_ms:.1f} for each token drafted", ""))
     return rows
+
+
+def _points(times: dict[int, float]) -> str:
+    """Rows of a few points, so that no terminal parts a size from its time."""
+    points = [f"{k}: {ms:.1f}" for k, ms in times.items()]
+    rows = [points[start : start + _POINTS_A_ROW] for start in range(0, len(points), _POINTS_A_ROW)]
+    return "\n".join("  ".join(row) for row in rows)
 
 
 def _ceiling_rows(line: Roofline) -> list[Row]:
