@@ -264,16 +264,14 @@ def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int
     """
     plain = _pick(race, plains, since)[0]
     likely = _pick(race, drafting, since)
-    distances = {s: interval(race.gains(s, plain, since)) for s in likely}
-    worth = [s for s in likely if distances[s].mean >= WORTH_IT]
-    known = {s: distances[s].count >= _SURE_AFTER for s in likely}
-    surely = [s for s in worth if known[s] and distances[s].low > 0]
-    drafts = bool(worth)
-    chosen = [*surely, *worth, plain][0]
+    distances = [interval(race.gains(setting, plain, since)) for setting in likely]
+    drafts = any(distance.mean >= WORTH_IT for distance in distances)
+    chosen = likely[0] if drafts else plain
+    known = all(distance.count >= _SURE_AFTER for distance in distances)
     return Verdict(
         chosen=chosen,
         drafts=drafts,
-        sure=bool(surely) or (not drafts and all(known.values())),
+        sure=known and (distances[0].low > 0 or not drafts),
         against_plain=interval(race.gains(chosen, race.plain, since)),
         against_default=interval(race.gains(chosen, drafting[0], since)),
         since=since,

@@ -130,6 +130,17 @@ def test_a_few_passes_are_not_enough_to_replace_the_default(passes: int, chosen:
     assert decide(race, [PLAIN], ["auto", "other"], 0).chosen == chosen
 
 
+def test_what_may_be_chance_leaves_the_default() -> None:
+    race = FakeMachine[str](lambda _name: 1.0).race(PLAIN, 1)
+    race.speeds = {
+        PLAIN: {0: 10.0, 1: 10.0, 2: 10.0},
+        "auto": {0: 10.0, 1: 9.9, 2: 10.1},
+        "other": {0: 9.0, 1: 17.0, 2: 10.0},
+    }
+    found = decide(race, [PLAIN], ["auto", "other"], 0)
+    assert (found.chosen, found.drafts, found.sure) == ("auto", True, False)
+
+
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=40))
 def test_an_interval_holds_its_mean_and_is_narrower_for_more_of_the_same(
     values: list[float],
