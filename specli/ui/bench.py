@@ -32,7 +32,8 @@ def report_view(report: Report, width: int) -> RenderableType:
         parts += _bars_of_settings(report, drafting, width)
     for name in drafting:
         parts += [Text(), Text(name, "bold"), _categories_table(report, name, width)]
-        parts += _positions(report, name)
+        if width < WIDE:
+            parts += _positions(report, name)
     if len(drafting) == 1:
         parts += _bars_of_categories(report, drafting[0], width)
     parts += _differences(report)
@@ -46,11 +47,11 @@ def _about(report: Report) -> RenderableType:
     table.add_column(overflow="fold")
     for model in report.models:
         table.add_row(model.role, f"{model.name}, {short_bytes(model.size)}")
-    runs = f"{len(report.runs)} runs in {duration(report.seconds)}"
+    runs = f"{len(report.runs)} in {duration(report.seconds)}"
     wanted = report.runs_wanted * len(report.settings) * len(report.prompts)
     if not report.complete:
-        runs = f"interrupted after {len(report.runs)} of {wanted} runs, {duration(report.seconds)}"
-    table.add_row("measured", f"{runs}, answers of at most {report.predict} tokens")
+        runs = f"{len(report.runs)} of {wanted} in {duration(report.seconds)}, then interrupted"
+    table.add_row("runs", f"{runs}, answers of at most {report.predict} tokens")
     table.add_row("memory", f"{short_bytes(report.peak_memory)} at most, all settings together")
     return table
 

@@ -49,7 +49,9 @@ def watching(
             TextColumn("{task.description}", markup=False, table_column=what_column),
         )
         # A thread that redraws the bar would be measured along.
-        with Progress(*columns, console=console, expand=True, auto_refresh=False) as bars:
+        with Progress(
+            *columns, console=console, expand=True, auto_refresh=False, transient=True
+        ) as bars:
             task = bars.add_task("loading", total=total, left="")
 
             def show(what: str, done: int) -> None:
