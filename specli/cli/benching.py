@@ -80,12 +80,7 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
     Raises the errors of specli.errors.
     """
     library.show_log(task.verbose)
-    for path in (task.json_file, task.csv_file, task.html_file):
-        require_writable(path)
-    if task.html_file is not None:
-        require_charts()
-    given = shipped_prompts() if task.prompts is None else read_prompts(task.prompts)
-    prompts = in_categories(given, task.categories)
+    prompts = _checked_prompts(task)
     profile = chosen_profile(options, task.profile)
     if profile is not None:
         options = options.over(profile)
@@ -106,7 +101,6 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         measured = _measure(bench, rivals, prompts, task)
     if not measured.runs:
         raise KeyboardInterrupt
-    names = [rival.name for rival in rivals]
     report = Report(
         version=VERSION,
         specli=specli.__version__,
@@ -124,12 +118,25 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         peak_memory=peak_memory(),
         costs=costs,
         runs=tuple(measured.runs),
-        summaries=summarised(measured.runs, names, facts),
+        summaries=summarised(measured.runs, [rival.name for rival in rivals], facts),
     )
-    _keep(report, task)
-    console = Console(highlight=False)
-    console.print(report_view(report, console.width))
+    try:
+        _keep(report, task)
+    finally:
+        # A disk that is full must not cost the figures as well.
+        console = Console(highlight=False)
+        console.print(report_view(report, console.width))
     return INTERRUPTED if measured.interrupted else 0
+
+
+def _checked_prompts(task: BenchTask) -> list[BenchPrompt]:
+    """The prompts to measure on. Raises UsageError for all that can be wrong before that."""
+    for path in (task.json_file, task.csv_file, task.html_file):
+        require_writable(path)
+    if task.html_file is not None:
+        require_charts()
+    given = shipped_prompts() if task.prompts is None else read_prompts(task.prompts)
+    return in_categories(given, task.categories)
 
 
 def require_writable(path: Path | None) -> None:
@@ -164,7 +171,13 @@ def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
             swept = replace(swept, draft_min=None, draft_p_min=None)
         drafting = choose_drafting(swept)
         found.append(
-            replace(setup, ngram=drafting.ngram, suffix=drafting.suffix, policy=drafting.policy)
+            replace(
+                setup,
+                ngram=drafting.ngram,
+                suffix=drafting.suffix,
+                lookup=drafting.lookup,
+                policy=drafting.policy,
+            )
         )
     return found
 

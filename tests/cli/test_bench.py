@@ -12,6 +12,7 @@ import pytest
 from specli.bench.report import Report, read_report, to_json
 from specli.bench.runner import Bench
 from specli.cli import benching
+from specli.errors import SpecliError
 from tests.cli.conftest import Outcome, Specli
 
 PAIR = ["-m", "target.gguf", "-md", "draft.gguf"]
@@ -184,3 +185,26 @@ def test_what_is_no_report_is_not_compared(specli: Specli, tmp_path: Path) -> No
     outcome = specli("bench", "compare", "a.json", "missing.json")
     assert outcome.code == 2
     assert "a.json is not a sound report" in outcome.err
+
+
+def test_figures_are_shown_even_where_they_cannot_be_kept(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_given: object) -> None:
+        raise SpecliError("the disk is full")
+
+    monkeypatch.setattr(benching, "write_text", full)
+    outcome = specli("bench", *PAIR, *SHORT, "--runs", "1", "--json", "a.json")
+    assert outcome.code == 1
+    assert "the disk is full" in outcome.err
+    assert "overall" in outcome.out
+
+
+def test_knowing_a_pair_is_not_changed_by_measuring_it(specli: Specli) -> None:
+    """Else the same bench would start from other knowledge the second time."""
+    report(specli, "--runs", "1")
+    folder = Path("cache") / "probes"
+    before = {path.name: path.read_bytes() for path in folder.glob("pair-*.json")}
+    report(specli, "--runs", "1")
+    assert before
+    assert {path.name: path.read_bytes() for path in folder.glob("pair-*.json")} == before
