@@ -201,7 +201,7 @@ def load(path: Path, vocab_size: int) -> Counts:
     except ValueError as error:
         raise UsageError(
             f"{path} is not a lookup cache of llama.cpp: {error}",
-            hint="delete the file, or give --lookup-cache another name",
+            hint="delete the file, or name another one",
         ) from error
     highest = max((max(*ngram, *followers) for ngram, followers in counts.items()), default=0)
     if highest >= vocab_size:
