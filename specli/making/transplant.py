@@ -158,7 +158,9 @@ def _resized(donor: Header, size: int) -> list[TensorInfo]:
                 shape=(*tensor.shape[:-1], size),
                 size=tensor.size // tensor.shape[-1] * size,
             )
-        elif known in tensor.shape and not tensor.name.startswith("blk."):
+        elif known in tensor.shape and (
+            not tensor.name.startswith("blk.") or ".nextn." in tensor.name
+        ):
             raise UsageError(
                 f"{donor.name} has the tensor {tensor.name} for each token, and what it does "
                 "with it is not known",
