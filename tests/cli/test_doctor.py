@@ -18,6 +18,7 @@ from specli.doctor.problems import Problem
 from specli.doctor.report import Report, examine
 from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel, Curve
+from specli.hub.cache import cache_dir
 from specli.measured import save
 from specli.session import costs_record
 from specli.ui.doctor import doctor_view
@@ -28,8 +29,9 @@ COSTS = CostModel(Curve([1, 4], [10.0, 16.0]), Curve([1, 2], [1.0, 1.5]))
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rates from one repeat over little memory."""
+def quick(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rates from one repeat over little memory, and a cache that knows no costs yet."""
+    monkeypatch.setenv("SPECLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measure, "SECONDS", 0.0)
     monkeypatch.setattr(measure, "LARGEST", 1 << 20)
 
@@ -48,15 +50,12 @@ def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
     assert {place["name"] for place in told["places"]} >= {"whole cache", "own profiles"}
 
 
-def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli, sealed: Path) -> None:
+def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None:
     setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
-    record = costs_record(setup, sealed / "cache" / "probes")
+    record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
     save(record, COSTS, Calibration())
-    try:
-        done = specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf")
-    finally:
-        record.unlink()
+    done = specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf")
     line = json.loads(done.out)["pair"]["roofline"]
     assert line["target_ms"] == {"1": 10.0, "4": 16.0}
     assert line["measured"] == {"speedup": 2.5, "tokens": 4}
@@ -110,7 +109,7 @@ def shown(report: Report, width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [40, 80, 160])
-def test_the_view_fits_its_terminal_and_keeps_every_figure(sealed: Path, width: int) -> None:
+def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
     setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
     busy = cores(allowed=2, quota=1.5, threads=2, load=8)
     report = replace(
@@ -126,6 +125,6 @@ def test_the_view_fits_its_terminal_and_keeps_every_figure(sealed: Path, width: 
     assert "! something is wrong mend it ! another thing" in words
 
 
-def test_a_machine_without_problems_is_told_so(sealed: Path) -> None:
+def test_a_machine_without_problems_is_told_so() -> None:
     sound = replace(examine("1.2.3", None), problems=())
     assert "No problem found." in shown(sound, 80)
