@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specli.drafters.protocol import Drafter, Proposal, Request
+from specli.drafters.protocol import CostlyDrafter, Drafter, Proposal, Request
 from specli.events import Source
 
 
@@ -17,10 +17,10 @@ class Cascade:
 
     name: Source = "cascade"
 
-    def __init__(self, cheap: Sequence[Drafter], model: Drafter | None = None) -> None:
+    def __init__(self, cheap: Sequence[Drafter], model: CostlyDrafter | None = None) -> None:
         self._cheap = list(cheap)
         self._model = model
-        self._drafters = [*self._cheap, *([model] if model is not None else [])]
+        self._drafters: list[Drafter] = [*self._cheap, *([model] if model is not None else [])]
 
     @property
     def native_ns(self) -> int:
@@ -40,14 +40,15 @@ class Cascade:
                     best[place], worth[place] = proposal, gain
         if self._model is None:
             return best
-        source = self._model.name
+        model = self._model
         open_places = [
             place
             for place, request in enumerate(requests)
-            if request.rule.hope(source) > worth[place]
+            if request.rule.hope(model.name, model.unseen(request.seq, request.tokens))
+            > worth[place]
         ]
         if open_places:
-            found = _asked(self._model, [requests[place] for place in open_places])
+            found = _asked(model, [requests[place] for place in open_places])
             for place, proposal in zip(open_places, found, strict=True):
                 # What was drafted is paid for: an earlier find is better only if it is worth more.
                 if proposal and requests[place].rule.worth(proposal) >= worth[place]:

@@ -36,17 +36,25 @@ class DraftModel:
         self._decoder = decoder
         self._cached: dict[int, list[int]] = {}
         """The tokens in the draft's cache: the sequence's own, behind them drafted ones."""
+        self._live: set[int] = set()
 
     @property
     def native_ns(self) -> int:
         return self._decoder.native_ns
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
-        """Decode the prompt but for its last token, reusing what the cache has of it."""
+        """Decode the prompt but for its last token, reusing what the cache has of it.
+
+        Beside other sequences a draft model seldom pays: there the prompt is decoded when a
+        proposal is first asked for.
+        """
         if seq not in self._cached:
             self._cached[seq] = []
             self._decoder.rollback(seq, 0)
         common = self._shared(seq, prompt[:-1])
+        self._live.add(seq)
+        if len(self._live) > 1:
+            return
         self._decode_silently(seq, prompt[common : min(len(prompt) - 1, self._decoder.n_ctx)])
 
     def _shared(self, seq: int, prompt: Sequence[int]) -> int:
@@ -108,6 +116,10 @@ class DraftModel:
 
     def end(self, seq: int) -> None:
         """Keep the cache: the slot's next sequence may start with the same tokens."""
+        self._live.discard(seq)
+
+    def unseen(self, seq: int, tokens: list[int]) -> int:
+        return len(tokens) - len(self._cached[seq])
 
     def _extend(self, one: _Drafting) -> bool:
         """Draft one token; whether another one is wanted."""

@@ -58,8 +58,11 @@ class StopRule(Protocol):
     def worth(self, proposal: Proposal) -> float:
         """What verifying the proposal is expected to gain; 0 for one that is worth nothing."""
 
-    def hope(self, source: Source) -> float:
-        """What asking a drafter that costs time is expected to gain, in the units of `worth`."""
+    def hope(self, source: Source, unseen: int) -> float:
+        """What asking a drafter that costs time is expected to gain, in the units of `worth`.
+
+        It has to decode `unseen` tokens of the sequence before it drafts.
+        """
 
 
 @dataclass(slots=True)
@@ -112,3 +115,10 @@ class Drafter(Protocol):
 
     def end(self, seq: int) -> None:
         """The sequence is over; whatever is kept for it can go."""
+
+
+class CostlyDrafter(Drafter, Protocol):
+    """A drafter that takes time, because a model of its own reads the text."""
+
+    def unseen(self, seq: int, tokens: list[int]) -> int:
+        """How many of a sequence's `tokens` it would have to decode before it could draft."""

@@ -116,8 +116,9 @@ class AdaptiveRule:
         """Expected gain, in tokens, of verifying the best part of a proposal."""
         return self._policy.best_cut(self._state, proposal)[1]
 
-    def hope(self, source: Source) -> float:
+    def hope(self, source: Source, unseen: int) -> float:
         """Expected gain, in tokens, of asking a drafter that costs time."""
+        self._state.behind = unseen
         return self._policy.hope(self._state, self.limit) if source == MODEL else 0.0
 
 
@@ -311,7 +312,6 @@ class AdaptivePolicy:
             if state.drafted:
                 self._charge(state, MODEL, draft_ms * state.drafted / drafted)
             state.spent_ms += (draft_ms + verify_ms) / width
-            self._follow(state, one, emitted)
             rate = emitted / (draft_ms + verify_ms)
             state.rate = max(state.rate + _RATE_STEP * (rate - state.rate), 1 / plain)
 
@@ -323,16 +323,6 @@ class AdaptivePolicy:
             self.calibration.observe(
                 proposal.sources[place], proposal.confidences[place], place < one.accepted
             )
-
-    def _follow(self, state: _State, one: Outcome, emitted: int) -> None:
-        """How many tokens the draft model has not seen now."""
-        if not state.drafted:
-            state.behind += emitted
-        elif one.proposal and one.proposal.sources[0] != MODEL:
-            state.behind = emitted
-        else:
-            # After a full acceptance the last drafted token is unseen as well as the target's.
-            state.behind = 2 if one.accepted >= state.drafted else 1
 
     def _charge(self, state: _State, source: Source, ms: float) -> None:
         account = _account(source)

@@ -75,7 +75,7 @@ class FixedRule:
         """Any proposal at all comes before asking a drafter that costs time."""
         return 1.0 if proposal else 0.0
 
-    def hope(self, source: Source) -> float:  # noqa: ARG002
+    def hope(self, source: Source, unseen: int) -> float:  # noqa: ARG002
         return 0.5 if self.draft_max > 0 else 0.0
 
 

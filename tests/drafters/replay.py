@@ -42,7 +42,7 @@ class Threshold:
     def worth(self, proposal: Proposal) -> float:
         return 1.0 if proposal else 0.0
 
-    def hope(self, source: Source) -> float:
+    def hope(self, source: Source, unseen: int) -> float:
         return 0.0
 
 

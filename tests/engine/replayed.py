@@ -87,6 +87,9 @@ class Oracle:
 
     def end(self, seq: int) -> None: ...
 
+    def unseen(self, seq: int, tokens: list[int]) -> int:
+        return self._behind
+
 
 @dataclass(slots=True)
 class Replay:

@@ -310,7 +310,8 @@ def test_what_prompts_begin_with_in_common_is_decoded_once() -> None:
     # The first prompt whole; of the others what differs; each one's last token in its round.
     own = 2
     assert target.decoded == len(system) + 1 + 4 * own
-    assert draft.decoded == len(system) + 1 + 4 * (own - 1)
+    # Beside others a draft model that is not asked reads nothing.
+    assert draft.decoded == len(system) + 2
 
 
 def test_a_prompt_like_one_that_is_just_being_decoded_waits_for_it() -> None:
