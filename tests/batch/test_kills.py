@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.batch_kills import kill_often
+from batch_kills import kill_often
 
 
 def test_six_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:

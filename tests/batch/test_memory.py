@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.batch_memory import peak
+from batch_memory import peak
 
 ALLOWED_MIB = 15
 """Prompts and records held on to would take about 30 MiB, at 2 KiB for each."""
