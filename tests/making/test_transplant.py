@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from specli.errors import PairIncompatibleError, UsageError
@@ -167,6 +169,20 @@ def test_a_donor_that_fits_as_it_is_and_a_model_as_output_are_refused(
     with pytest.raises(UsageError, match="one of the two"):
         transplant(target, donor, donor, ignore)
     assert donor.read_bytes() == content
+
+
+PIECES = st.lists(st.binary(min_size=1, max_size=2), max_size=12)
+
+
+@given(ours=PIECES, theirs=PIECES, lone=st.frozensets(st.integers(0, 11)))
+def test_tokens_are_paired_by_their_bytes_and_as_many_as_can_be(
+    ours: list[bytes], theirs: list[bytes], lone: frozenset[int]
+) -> None:
+    found = match(Lexicon("a", ours, ours, lone, {}), Lexicon("b", theirs, theirs, lone, {}))
+    used = [other for other in found if other != NO_TOKEN]
+    assert len(set(used)) == len(used)
+    assert all(theirs[o] == ours[t] for t, o in enumerate(found) if o != NO_TOKEN)
+    assert set(ours) & set(theirs) == {theirs[other] for other in used}
 
 
 def test_no_token_of_the_donor_stands_for_two() -> None:
