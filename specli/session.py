@@ -286,6 +286,11 @@ class Session:
             self._stack.callback(_keep, path, known, before)
         return self._knowledge[path]
 
+    @property
+    def costs(self) -> CostModel:
+        """What target and draft cost here, measured now where that is not known."""
+        return self._known()[0]
+
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""
         began = perf_counter()
@@ -342,6 +347,25 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def fitting_slots(setup: Setup, most: int) -> int:
+    """How many sequences' caches fit into memory: `most`, or the next power of two that does.
+
+    1 where not even that fits. Raises ModelFileError.
+    """
+    target = check_file(setup.target)
+    loads = _loads(setup, target, None if setup.draft is None else check_file(setup.draft))
+    n_ctx = _context_size(setup, target)
+    slots = most
+    while slots > 1:
+        try:
+            _require_memory(loads, Run(n_ctx, slots, setup.flash_attention == "off"))
+        except MemoryShortError:
+            slots = 1 << (slots - 1).bit_length() - 1
+        else:
+            break
+    return slots
 
 
 def _context_size(setup: Setup, header: Header) -> int:

@@ -62,11 +62,11 @@ def batch(
         typer.Option(
             "-np",
             "--parallel",
-            metavar="N",
-            help="Prompts that are answered at once.",
+            metavar="N|auto",
+            help="Prompts that are answered at once; auto goes by memory and what batches cost.",
             rich_help_panel=BATCH,
         ),
-    ] = "1",
+    ] = "auto",
     unordered: Annotated[
         bool,
         typer.Option(

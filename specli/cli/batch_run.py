@@ -27,17 +27,20 @@ from specli.batch.totals import Totals
 from specli.cli.failures import say
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens
+from specli.engine.parallel import best_parallel
 from specli.errors import BatchFailedError, SpecliError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.grammar import gbnf_of_schema
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup
+from specli.session import Session, Setup, fitting_slots
 from specli.ui.batch import BatchView, summary
 
 STANDARD = "-"
 
 MOST_PARALLEL = 256
+MOST_AUTOMATIC = 16
+"""Prompts at once that --parallel auto goes up to."""
 """Sequences of one context, by llama.cpp's own limit."""
 
 FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
@@ -56,7 +59,7 @@ class Task:
     form: Literal["jsonl", "text", "csv"] | None = None
     template: str | None = None
     column: str | None = None
-    parallel: str = "1"
+    parallel: str = "auto"
     in_order: bool = True
     restart: bool = False
     strict: bool = False
@@ -107,8 +110,8 @@ def run_batch(options: RunOptions, task: Task) -> int:
             draft=task.draft,
             recalibrate=task.recalibrate,
             quiet=task.quiet,
-            slots=slots,
         )
+        setup = replace(setup, slots=slots or fitting_slots(setup, MOST_AUTOMATIC))
         known = Ids()
         output = _output(stack, task, known)
         sampling = _with_seed(options, output).sampling()
@@ -133,15 +136,24 @@ def run_batch(options: RunOptions, task: Task) -> int:
             if file is not None:
                 file.seek(0)
             work = replace(work, source=_source(file, reading, task, signals))
-        return _answer(work, session, task, signals)
+        if slots is None:
+            slots = best_parallel(session.costs.target, session.setup.slots)
+            if sys.stderr.isatty():
+                _notice(task)(f"{slots} prompts at once, by what batches cost here (--parallel)")
+        return _answer(work, session, slots, task, signals)
 
 
-def parse_parallel(value: str) -> int:
-    """How many prompts run at once. Raises UsageError."""
+def parse_parallel(value: str) -> int | None:
+    """How many prompts run at once; None where that is left to costs and memory.
+
+    Raises UsageError.
+    """
+    if value == "auto":
+        return None
     if value.isdecimal() and 1 <= int(value) <= MOST_PARALLEL:
         return int(value)
     raise UsageError(
-        f"--parallel takes a number from 1 to {MOST_PARALLEL}, not {value!r}",
+        f"--parallel takes auto or a number from 1 to {MOST_PARALLEL}, not {value!r}",
         hint="such as --parallel 4",
     )
 
@@ -290,7 +302,7 @@ def _require_valid(work: Work, session: Session) -> None:
         )
 
 
-def _answer(work: Work, session: Session, task: Task, signals: _Signals) -> int:
+def _answer(work: Work, session: Session, slots: int, task: Task, signals: _Signals) -> int:
     """Generate under the view; returns the exit code. Raises BatchFailedError for failures."""
     totals = Totals(expected=work.source.total())
     view = BatchView(Console(stderr=True), totals, bar=not task.quiet)
@@ -303,7 +315,7 @@ def _answer(work: Work, session: Session, task: Task, signals: _Signals) -> int:
                 work,
                 session.engine(),
                 session.target_model,
-                session.setup.slots,
+                slots,
                 totals,
                 view,
                 signals.stopped,
