@@ -13,6 +13,10 @@ look-ahead matters: one more token alone may not pay where four more do.
 Losing rounds are paid from accounts: what a kind of drafter has cost beyond plain decoding may
 never exceed a small share of the time spent so far. That bounds the loss on texts and pairs where
 speculation does not pay, and still lets it try again as the text goes on.
+
+Of n sequences side by side plain decoding takes T(n) already, and j proposed tokens T(n + j),
+whoever proposed them; lambda is the speed of all. So the surest tokens of all proposals are taken
+until the next one no longer pays, and more sequences leave less room for drafts.
 """
 
 from __future__ import annotations
