@@ -39,10 +39,11 @@ class _Record(BaseModel):
     version: int
     target: _Points
     draft: _Points | None = None
+    confirmed: bool
     acceptance: dict[str, list[list[float]]] = {}
 
 
-_VERSION = 2
+_VERSION = 3
 
 
 def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:
@@ -71,7 +72,7 @@ def load(path: Path) -> tuple[CostModel, Calibration] | None:
         for name, table in record.acceptance.items()
         if len(table) == bins and all(len(cell) == 2 and 0 <= cell[0] <= cell[1] for cell in table)
     }
-    return CostModel(target, draft), Calibration(tables)
+    return CostModel(target, draft, record.confirmed), Calibration(tables)
 
 
 def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
@@ -79,6 +80,7 @@ def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
     record = {
         "version": _VERSION,
         **cost.as_dict(),
+        "confirmed": cost.confirmed,
         "acceptance": {
             name: [[round(value, 4) for value in cell] for cell in table]
             for name, table in calibration.aged(_AGED).tables.items()

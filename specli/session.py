@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,15 @@ from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.adaptive import AdaptivePolicy
 from specli.engine.calibration import Calibration
-from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, Curve, measure, undisturbed
+from specli.engine.cost import (
+    DRAFT_POINTS,
+    POINTS,
+    CostModel,
+    Curve,
+    holds,
+    measure,
+    undisturbed,
+)
 from specli.engine.engine import Engine
 from specli.engine.policy import FixedPolicy, Policy
 from specli.errors import MemoryShortError
@@ -200,12 +208,12 @@ class Session:
         drafter = self._drafter(self.setup, self._suffix, self._lookup)
         return self._engine(drafter, self.policy)
 
-    def arranged(self, setup: Setup) -> Arranged:
+    def arranged(self, setup: Setup, kept: Mapping[int, list[int]] | None = None) -> Arranged:
         """The session's models under other drafters and another policy, for comparisons.
 
         `setup` differs from the session's in nothing but what drafts and how far. Nothing that
         was learned from texts goes back: costs and calibration are copies of what the session
-        knows.
+        knows. `kept` is the last engine's, where its cached prompts may be used again.
 
         Raises ValueError when more than that differs.
         """
@@ -218,7 +226,7 @@ class Session:
             policy: Policy = setup.policy or FixedPolicy(draft_max=0)
         else:
             policy = AdaptivePolicy(*deepcopy(self._known()))
-        return Arranged(self._engine(drafter, policy), policy)
+        return Arranged(self._engine(drafter, policy, kept), policy)
 
     def use_threads(self, target: int | None, draft: int | None) -> None:
         """Go on with other thread counts on the same contexts; None is one per physical core.
@@ -232,8 +240,14 @@ class Session:
             self.draft.use_threads(draft or physical_cores())
         self.setup = replace(self.setup, target_placement=target_place, draft_placement=draft_place)
 
-    def _engine(self, drafter: Drafter | None, policy: Policy) -> Engine:
-        return Engine(self.target, self.target_model.vocab, drafter, policy, slots=self.setup.slots)
+    def _engine(
+        self,
+        drafter: Drafter | None,
+        policy: Policy,
+        kept: Mapping[int, list[int]] | None = None,
+    ) -> Engine:
+        vocab, slots = self.target_model.vocab, self.setup.slots
+        return Engine(self.target, vocab, drafter, policy, slots=slots, kept=kept)
 
     def _drafter(
         self, setup: Setup, suffix: SuffixDrafter | None, lookup: LookupDrafter | None
@@ -278,6 +292,8 @@ class Session:
         if path not in self._knowledge:
             known = None if setup.recalibrate else load(path)
             before = None if known is None else deepcopy(known)
+            if known is not None and not known[0].confirmed:
+                known = (self._confirmed(known[0]), known[1])
             if known is None:
                 # What a draft is worth does not depend on threads, what it costs does.
                 learned = [calibration for _cost, calibration in self._knowledge.values()]
@@ -290,6 +306,15 @@ class Session:
     def costs(self) -> CostModel:
         """What target and draft cost here, measured now where that is not known."""
         return self._known()[0]
+
+    def _confirmed(self, cost: CostModel) -> CostModel:
+        """Costs of an earlier process, measured again where that had no quiet machine."""
+        if not holds(self.target, cost.target, self._any_token):
+            again = self._measured()
+            if not undisturbed(again.target):
+                return cost
+            cost = again
+        return replace(cost, confirmed=True)
 
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""
@@ -310,13 +335,16 @@ class Session:
             )
         return cost
 
+    @property
+    def _any_token(self) -> int:
+        return max(self.target_model.vocab.eos, 0)
+
     def _timed(self, context: Context, points: tuple[int, ...], seconds: float) -> Curve:
         """A curve; measured a second time where other work disturbed the first."""
-        token = max(self.target_model.vocab.eos, 0)
-        curve = measure(context, points, token, seconds)
+        curve = measure(context, points, self._any_token, seconds)
         if undisturbed(curve):
             return curve
-        again = measure(context, points, token, seconds)
+        again = measure(context, points, self._any_token, seconds)
         return again if undisturbed(again) else curve.fastest(again)
 
     def grammar(self, gbnf: str) -> Grammar:

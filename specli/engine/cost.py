@@ -8,7 +8,7 @@ own measurements more slowly.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -25,8 +25,12 @@ _LEAST_SIZE = 4
 _PATIENCE = 5.0
 """Seconds after which a slow model gets no further point."""
 _MOST_REPEATS = 3
-_TWICE = 2.6
-"""Small quantised models, whose single row has a kernel of its own, come to 2.2."""
+_TWICE_ONE = 2.6
+_TWICE = 2.3
+"""Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
+_CHECKED_SIZES = (1, 2, 4, 8)
+_FASTER = 0.75
+"""Share of the expected time, beside a single token's, below which a curve is not believed."""
 
 _FACTOR_STEP = 0.1
 _POINT_STEP = 0.03
@@ -49,7 +53,7 @@ class Curve:
     """How often each size has been observed since the curve was made."""
 
     def __post_init__(self) -> None:
-        self._rise()
+        self._level()
 
     def __call__(self, tokens: int) -> float:
         """Milliseconds for `tokens` now; beyond the last point the last slope goes on."""
@@ -60,6 +64,20 @@ class Curve:
         left, right = self.sizes[place - 1], self.sizes[place]
         slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
         return self.factor * (self.ms[place - 1] + slope * (tokens - left))
+
+    def most(self, ms: float) -> int:
+        """The largest measured or interpolated number of tokens that takes no longer than `ms`;
+        0 where none does, and beyond the last point as the last slope goes on."""
+        ms /= self.factor
+        place = bisect_right(self.ms, ms)
+        if place == 0:
+            return 0
+        place = min(place, len(self.ms) - 1)
+        left, right = self.sizes[place - 1], self.sizes[place]
+        slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
+        if slope <= 0:
+            return right
+        return left + int((ms - self.ms[place - 1]) / slope + 1e-9)
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""
@@ -87,12 +105,13 @@ class Curve:
         if place < len(self.sizes) and self.sizes[place] == tokens:
             step = max(_POINT_STEP, _FIRST_POINT_STEP / (1 + self.seen[tokens]))
             self.ms[place] *= 1 + step * (ratio - 1)
-            self._rise()
+            self._level()
 
-    def _rise(self) -> None:
-        """More tokens never take less time: what noise says otherwise is levelled."""
-        for place in range(1, len(self.ms)):
-            self.ms[place] = max(self.ms[place], self.ms[place - 1])
+    def _level(self) -> None:
+        """Fewer tokens never take more time. Where measurements say otherwise the fewer were
+        disturbed: other work adds time and never takes any."""
+        for place in range(len(self.ms) - 1, 0, -1):
+            self.ms[place - 1] = min(self.ms[place - 1], self.ms[place])
 
 
 @dataclass(slots=True)
@@ -101,6 +120,8 @@ class CostModel:
 
     target: Curve
     draft: Curve | None = None
+    confirmed: bool = False
+    """Whether a later process has found the target's times again; see `holds`."""
 
     def as_dict(self) -> dict[str, object]:
         """For the cache: points with the present factor worked in."""
@@ -155,8 +176,27 @@ def undisturbed(curve: Curve) -> bool:
     Twice the tokens never take much more than twice the time.
     """
     times = dict(zip(curve.sizes, curve.ms, strict=True))
-    doubled = [(ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
-    return all(twice < _TWICE * once for once, twice in doubled)
+    doubled = [(size, ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
+    return all(
+        twice < (_TWICE_ONE if size == 1 else _TWICE) * once for size, once, twice in doubled
+    )
+
+
+def holds(decoder: Decoder, curve: Curve, token: int) -> bool:
+    """Whether a few batches on sequence 0, which must be empty and is empty again after, are as
+    much slower than a single token as `curve` says, or more.
+
+    Where they are faster, the curve comes from a machine that was busy, and would keep proposals
+    short for ever: sizes that are said to be slow are not tried. `token` is any token of the
+    vocabulary.
+    """
+    past = min(64, decoder.n_ctx // 4)
+    _timed(decoder, token, 0, past)
+    _timed(decoder, token, past, 1)
+    sizes = [size for size in curve.sizes if size in _CHECKED_SIZES]
+    share = {size: _timed(decoder, token, past, size) / curve(size) for size in sizes}
+    decoder.rollback(0, 0)
+    return min(share.values()) >= _FASTER * share[sizes[0]]
 
 
 def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:
