@@ -36,19 +36,28 @@ UNKNOWN_LIMIT = 3
 CHEAP_LIMIT = 63
 
 OTHERS: Source = "others"
-_LOSS_SHARE = 0.012
+_LOSS_SHARE = 0.009
 """Share of the time so far that one account of speculation may have lost."""
-_GRACE = 30.0
+_GRACE = 20.0
 """The account starts as if this many plain tokens had been generated already."""
-_CREDIT = 4.0
+_CREDIT = 8.0
 """Gains of the past buy no more than this many plain tokens of losses later."""
-_RISK = 4.0
-"""Times the account that one proposal may cost if all of it is wrong; gains add to it, so that
-proposals grow where they have been right."""
+_RISK = 1.0
+"""Times the account that a proposal's tokens behind the first may cost if all are wrong; gains
+add to it, so that proposals grow where they have been right."""
 _CAUTION = 0.15
 """Gain in tokens asked of a proposal when the whole account is spent."""
 _TRIAL = 0.01
 """What a trial of the draft model counts for beside the finds of other drafters."""
+_CURIOSITY = 1.2
+_CURIOUS = 4.0
+"""Plain tokens that trials of an unknown draft model may have cost, and the observations after
+which it is half of that. The longer it is not asked, the more it has to read before it can be, so
+that a text which starts without it seldom comes to it."""
+_GOOD = 0.9
+"""Acceptance with which a draft model must pay to be worth a trial."""
+_HOPE, _HOPED = 0.73, 4.0
+"""Acceptance expected of an unknown draft model, and the observations that this is worth."""
 _KNOWN = 12.0
 """Observations after which a drafter is known and needs no trial."""
 _RATE_STEP = 0.08
@@ -63,6 +72,9 @@ class _State:
 
     rate: float
     """Tokens per millisecond, smoothed."""
+    first: float
+    further: float
+    """Smoothed acceptance of a draft model's first token, and of its further ones."""
     lost_ms: defaultdict[Source, float] = field(default_factory=lambda: defaultdict(float))
     """Time that speculation has cost beyond plain decoding; negative where it has gained.
 
@@ -70,9 +82,6 @@ class _State:
     is not for another to lose, and what one lost does not keep another from showing what it can.
     """
     spent_ms: float = 0.0
-    first: float = 0.7
-    """Smoothed acceptance of a draft model's first token, and of its further ones."""
-    further: float = 0.75
     behind: int = 1
     """Tokens that the draft model has not seen."""
     drafted: int = 0
@@ -89,7 +98,7 @@ class AdaptiveRule:
         self._state = state
         self._source = source
         self._room = limit
-        self.limit = min(limit, policy.longest(source))
+        self.limit = min(limit, policy.longest(source), policy.riskable(state, source))
         self._survival = 1.0
         self._seen = 0
 
@@ -147,7 +156,9 @@ class AdaptivePolicy:
     def rule(self, seq: int, limit: int, width: int = 1) -> StopRule:
         state = self._states.get(seq)
         if state is None:
-            state = self._states[seq] = _State(rate=1 / self.cost.target(width))
+            hope = self.calibration.rate(MODEL, _HOPE, _HOPED)
+            state = _State(rate=1 / self.cost.target(width), first=hope, further=hope)
+            self._states[seq] = state
         state.drafted = 0
         self._width = width
         return AdaptiveRule(self, state, limit, MODEL)
@@ -164,8 +175,19 @@ class AdaptivePolicy:
         """Tokens per millisecond of all sequences side by side; the others are like this one."""
         return self._width * state.rate
 
-    def ahead(self, state: _State, survival: float, drafted: int, limit: int) -> float:
-        """The best expected gain of drafting on, for a draft model that has drafted so many."""
+    def ahead(
+        self,
+        state: _State,
+        survival: float,
+        drafted: int,
+        limit: int,
+        rates: tuple[float, float] | None = None,
+    ) -> float:
+        """The best expected gain of drafting on, for a draft model that has drafted so many.
+
+        `rates` are the acceptance of its first token and of further ones, where not the text's.
+        """
+        first, further = rates or (state.first, state.further)
         draft = self.cost.draft
         if draft is None:
             return 0.0
@@ -174,10 +196,10 @@ class AdaptivePolicy:
         best = gained = cost = 0.0
         for length in range(drafted + 1, limit + 1):
             if length == 1:
-                survival *= state.first
+                survival *= first
                 cost += self._drafting(state.behind, draft)
             else:
-                survival *= state.further
+                survival *= further
                 cost += step
             gained += survival
             gain = gained - self._rate(state) * (cost + self._verifying(length) - now)
@@ -194,12 +216,18 @@ class AdaptivePolicy:
         gain = self.ahead(state, 1.0, 0, limit)
         if gain > self._caution(state, MODEL):
             return gain
+        if self.ahead(state, 1.0, 0, DRAFT_LIMIT, (_GOOD, _GOOD)) <= 0:
+            return 0.0
         # One drafted token is cheap beside a verification, and its confidence tells much.
         cost = self._drafting(state.behind, draft)
         return _TRIAL if self._affords(state, MODEL, cost) else 0.0
 
     def _affords(self, state: _State, source: Source, loss: float) -> bool:
-        return state.lost_ms[_account(source)] + loss <= self._allowed(state)
+        allowed = self._allowed(state)
+        if source == MODEL:
+            curiosity = _CURIOSITY * _CURIOUS / (_CURIOUS + self.calibration.seen(MODEL))
+            allowed = max(allowed, curiosity * self.cost.target(1))
+        return state.lost_ms[_account(source)] + loss <= allowed
 
     def best_cut(self, state: _State, proposal: Proposal) -> tuple[int, float]:
         """(length, gain in tokens) of the part of a proposal that is worth most to verify."""
@@ -238,16 +266,23 @@ class AdaptivePolicy:
         survivals: list[float] = []
         if not proposal:
             return survivals
-        risk = _RISK * self._allowed(state) - state.lost_ms[_account(proposal.sources[0])]
-        base, survival = self._verifying(0), 1.0
-        for place, source in enumerate(proposal.sources):
-            if place and self._verifying(place + 1) - base > risk:
-                break
+        survival = 1.0
+        most = self.riskable(state, proposal.sources[0])
+        for place, source in enumerate(proposal.sources[:most]):
             survival *= self.calibration.probability(source, proposal.confidences[place])
             survivals.append(survival)
             if survival < _LEAST_SURVIVAL:
                 break
         return survivals
+
+    def riskable(self, state: _State, source: Source) -> int:
+        """How many tokens of a drafter may be verified at once, should all of them be wrong.
+
+        The first is not counted: where two tokens take much longer than one, nothing else would
+        ever be tried.
+        """
+        risk = _RISK * self._allowed(state) - state.lost_ms[_account(source)]
+        return max(1, self.cost.target.most(self._verifying(1) + risk) - self._width)
 
     def _caution(self, state: _State, source: Source) -> float:
         """The gain, in tokens, below which nothing is verified: more, the more has been lost."""

@@ -40,6 +40,13 @@ class Calibration:
         """Weighted number of observations of a drafter."""
         return sum(seen for _accepted, seen in self.tables.get(source, []))
 
+    def rate(self, source: Source, expected: float, weight: float) -> float:
+        """The share of a drafter's tokens that was accepted; `expected` counts as so many
+        observations."""
+        cells = self.tables.get(source, [])
+        accepted = sum(accepted for accepted, _seen in cells)
+        return (accepted + weight * expected) / (self.seen(source) + weight)
+
     def observe(self, source: Source, confidence: float, accepted: bool) -> None:
         """One proposed token was judged by the target."""
         table = self.tables.setdefault(source, [[0.0, 0.0] for _ in range(len(EDGES) + 1)])
