@@ -33,6 +33,7 @@ def differences(first: Report, second: Report) -> list[Difference]:
         ("tokens per answer", first.predict, second.predict),
         ("temperature", first.temperature, second.temperature),
         ("seed", first.seed, second.seed),
+        ("cached prompts", first.cache_prompt, second.cache_prompt),
         ("specli", first.specli, second.specli),
     )
     found += [

@@ -189,6 +189,8 @@ class Report:
     costs: dict[str, CostCurve]
     runs: tuple[Run, ...]
     summaries: tuple[Summary, ...]
+    cache_prompt: bool = False
+    """Whether a run could use the prompt that an earlier one had left in the target's cache."""
 
     @property
     def categories(self) -> list[str]:

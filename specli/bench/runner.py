@@ -77,18 +77,22 @@ class Bench:
     have seen no text: nothing of an earlier run or prompt is used. Only the further turns of one
     conversation go on from its own cache, as a chat does. Costs and calibration are copies of what
     the session knew, so that no run learns for a later one. `predict` is the most tokens of each
-    turn's answer; `clock` must be the one that the engine's events carry.
+    turn's answer; `clock` must be the one that the engine's events carry. With `cache_prompt` the
+    target keeps its cache from run to run, and of a prompt only what differs is decoded.
     """
 
     session: Session
     predict: int
     sampling: SamplingParams = field(default_factory=SamplingParams)
     system: str | None = None
+    cache_prompt: bool = False
     clock: Callable[[], float] = perf_counter
     _tokens: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Answers by prompt and digest."""
     _found: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     """Comparisons by prompt and both digests."""
+    _kept: dict[int, list[int]] = field(default_factory=dict)
+    """What the target's cache holds, by slot, where it may be used."""
 
     def __call__(
         self, contender: Contender, prompt: BenchPrompt, number: int = 0, order: int = 0
@@ -155,7 +159,9 @@ class Bench:
         self, setup: Setup, prompt: BenchPrompt, predict: int, *, margins: bool = False
     ) -> _Answer:
         """Ask every turn of the prompt; `margins` keeps those of the choices."""
-        engine = self.session.arranged(setup).engine
+        engine = self.session.arranged(setup, self._kept).engine
+        # Of a run that is interrupted nobody knows what it leaves.
+        self._kept = {}
         answer = _Answer()
         messages = self._messages(prompt)
         for place, question in enumerate([None, *prompt.further]):
@@ -164,6 +170,8 @@ class Bench:
             request = replace(self._request(messages, predict), margins=margins)
             text = self._generated(engine, request, answer, is_first=place == 0)
             messages.append(Message("assistant", text))
+        if self.cache_prompt:
+            self._kept = engine.kept
         return answer
 
     def _generated(

@@ -47,6 +47,14 @@ def bench(
         str | None,
         typer.Option("--categories", metavar="NAME,...", help="Only prompts of these categories."),
     ] = None,
+    cache_prompt: Annotated[
+        bool,
+        typer.Option(
+            "--cache-prompt",
+            help="Keep prompts in the target's cache from run to run: saves their time, but the "
+            "time to the first token then says little.",
+        ),
+    ] = False,
     draft_max: Annotated[
         str | None,
         typer.Option(
@@ -117,8 +125,8 @@ def bench(
 ) -> None:
     """Measure a pair: speed and acceptance by kind of text, against plain decoding.
 
-    Plain decoding and each setting take turns on every prompt, each run with empty caches.
-    Ctrl-C ends it early and shows what is there.
+    Plain decoding and each setting take turns on every prompt, each run with empty caches unless
+    --cache-prompt is given. Ctrl-C ends it early and shows what is there.
     """
     if context.invoked_subcommand is not None:
         return
@@ -158,6 +166,7 @@ def bench(
         categories=tuple(_parts(categories)),
         lengths=lengths,
         cuts=cuts,
+        cache_prompt=cache_prompt,
         json_file=json_file,
         csv_file=csv_file,
         html_file=html_file,

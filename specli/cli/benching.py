@@ -59,6 +59,7 @@ class BenchTask:
     categories: tuple[str, ...] = ()
     lengths: tuple[int | None, ...] = ()
     cuts: tuple[float, ...] = ()
+    cache_prompt: bool = False
     json_file: Path | None = None
     csv_file: Path | None = None
     html_file: Path | None = None
@@ -95,7 +96,7 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
     with Session(replace(setup, policy=None), cache_dir() / "probes", notice) as session:
-        bench = Bench(session, task.predict, sampling, options.system)
+        bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
         measured = _measure(bench, rivals, prompts, task)
@@ -119,6 +120,7 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         costs=costs,
         runs=tuple(measured.runs),
         summaries=summarised(measured.runs, [rival.name for rival in rivals], facts),
+        cache_prompt=task.cache_prompt,
     )
     try:
         _keep(report, task)

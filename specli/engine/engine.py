@@ -6,7 +6,7 @@ propose -> verify -> accept -> commit; see `Engine.step`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
@@ -60,15 +60,19 @@ class Engine:
         *,
         slots: int = 1,
         prefill_chunk: int = 512,
+        kept: Mapping[int, list[int]] | None = None,
     ) -> None:
         """At most `slots` sequences run at once, others wait; a step decodes at most
-        `prefill_chunk` prompt tokens, so that an interrupt never waits long."""
+        `prefill_chunk` prompt tokens, so that an interrupt never waits long. `kept` is what an
+        earlier engine on the same target says it left in the cache; without it nothing is reused.
+        """
         self._target = target
         self._vocab = vocab
         self._drafter = drafter
         self._policy = policy
         self._prefill_chunk = prefill_chunk
-        self._kept: dict[int, list[int]] = {slot: [] for slot in range(slots)}
+        left = kept or {}
+        self._kept: dict[int, list[int]] = {slot: left.get(slot, []) for slot in range(slots)}
         self._free = list(range(slots))
         self._live: dict[int, Sequence] = {}
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
@@ -94,6 +98,11 @@ class Engine:
                 f"but the context holds {n_ctx} with room for an answer",
                 hint=f"give a larger context, such as -c {2 * len(request.prompt)}",
             )
+
+    @property
+    def kept(self) -> dict[int, list[int]]:
+        """The tokens that ended sequences left in the target's cache, by slot."""
+        return dict(self._kept)
 
     @property
     def idle(self) -> bool:

@@ -52,6 +52,8 @@ def _about(report: Report) -> RenderableType:
     if not report.complete:
         runs = f"{len(report.runs)} of {wanted} in {duration(report.seconds)}, then interrupted"
     table.add_row("runs", f"{runs}, answers of at most {report.predict} tokens")
+    if report.cache_prompt:
+        table.add_row("prompts", "kept in the cache from run to run")
     table.add_row("memory", f"{short_bytes(report.peak_memory)} at most, all settings together")
     return table
 

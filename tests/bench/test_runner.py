@@ -124,6 +124,32 @@ def test_another_text_is_found_with_its_place_and_margin(
     assert found.margin > 0
 
 
+def test_a_cache_that_is_kept_spares_prompts_and_changes_no_text(
+    session: Session, rivals: list[Contender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reused: list[int] = []
+    rollback = session.target.rollback
+
+    def watched(seq: int, length: int) -> None:
+        reused.append(length)
+        rollback(seq, length)
+
+    monkeypatch.setattr(session.target, "rollback", watched)
+    outputs = {}
+    for cache_prompt in (False, True):
+        bench = Bench(session, predict=20, cache_prompt=cache_prompt)
+        size = bench.prompt_size(HELLO)
+        found = []
+        for rival in (*rivals, *rivals):
+            reused.clear()
+            found.append(bench(rival, HELLO))
+            # The first call of a run says what of the cache it goes on with.
+            spared = cache_prompt and len(found) > 1
+            assert reused[0] == (size - 1 if spared else 0)
+        outputs[cache_prompt] = [run.output for run in found]
+    assert outputs[True] == outputs[False]
+
+
 def test_runs_without_plain_decoding_beside_them_stay_uncompared(
     bench: Bench, rivals: list[Contender]
 ) -> None:

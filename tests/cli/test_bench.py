@@ -200,9 +200,20 @@ def test_figures_are_shown_even_where_they_cannot_be_kept(
     assert "overall" in outcome.out
 
 
+def test_prompts_stay_in_the_cache_only_where_that_is_asked_for(specli: Specli) -> None:
+    fresh, outcome = report(specli, "--runs", "2")
+    assert not fresh.cache_prompt
+    assert "kept in the cache" not in outcome.out
+    cached, outcome = report(specli, "--runs", "2", "--cache-prompt")
+    assert cached.cache_prompt
+    assert "kept in the cache" in outcome.out
+    assert [run.output for run in cached.runs] == [run.output for run in fresh.runs]
+
+
 def test_knowing_a_pair_is_not_changed_by_measuring_it(specli: Specli) -> None:
     """Else the same bench would start from other knowledge the second time."""
-    report(specli, "--runs", "1")
+    for _process in ("measures what a round costs", "confirms it"):
+        report(specli, "--runs", "1")
     folder = Path("cache") / "probes"
     before = {path.name: path.read_bytes() for path in folder.glob("pair-*.json")}
     report(specli, "--runs", "1")

@@ -52,7 +52,12 @@ class Canned:
 
 
 def engine_of(
-    target: FakeDecoder, drafter: Drafter | None = None, draft_max: int = 4, **options: int
+    target: FakeDecoder,
+    drafter: Drafter | None = None,
+    draft_max: int = 4,
+    *,
+    slots: int = 1,
+    prefill_chunk: int = 512,
 ) -> Engine:
     # The session does the same: a cascade, also of one.
     cascade = None
@@ -60,7 +65,8 @@ def engine_of(
         cascade = Cascade([], drafter)
     elif drafter is not None:
         cascade = drafter if isinstance(drafter, Cascade) else Cascade([drafter])
-    return Engine(target, FakeVocab(), cascade, FixedPolicy(draft_max=draft_max), **options)
+    policy = FixedPolicy(draft_max=draft_max)
+    return Engine(target, FakeVocab(), cascade, policy, slots=slots, prefill_chunk=prefill_chunk)
 
 
 def finished(engine: Engine, *requests: GenerationRequest) -> dict[int, list[Round]]:
