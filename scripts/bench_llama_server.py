@@ -4,7 +4,9 @@ The contenders take turns, who goes first changing from run to run, each in a pr
 that has loaded its models before the clock starts. All answer the same prompts greedily, with the
 same system prompt; counted are the tokens of all answers over the time from the first request to
 the last answer, prompts included. Printed are tokens per second, and ratios (above 1: specli is
-faster) of medians with the lowest and highest of single runs; at the end one line of JSON.
+faster) of medians with the lowest and highest of single runs; then, for every text that is not
+the same everywhere, how close plain decoding's choice is where it parts; at the end one line of
+JSON.
 
     python scripts/bench_llama_server.py [--runs 3] [--prompts 64] [-n 64] [-np 8]
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import os
 import socket
 import statistics
@@ -22,7 +25,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,10 +35,13 @@ from typing import Any
 
 import native
 
+from specli.cli.follow import Generation, Silent, follow
+from specli.engine.sequence import GenerationRequest
 from specli.hub.references import resolve
+from specli.llama.chat import Message, prompt_tokens
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
-from specli.session import physical_cores
+from specli.session import Session, Setup, physical_cores
 
 SYSTEM = (
     "You help the staff of a public library. Answer in plain words, keep to what was asked, and "
@@ -175,6 +181,48 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
     sys.exit("llama-server did not start")
 
 
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """Where texts part: the place in plain decoding's tokens, and how close the choice is there."""
+
+    prompt: int
+    token: int
+    margin: float
+
+
+def partings(bench: Bench, texts: Sequence[Sequence[str]]) -> list[Parting]:
+    """For each prompt whose `texts`, one list a contender, are not all the same."""
+    given = [[text.strip() for text in of_prompt] for of_prompt in zip(*texts, strict=True)]
+    parted = [number for number, of_prompt in enumerate(given) if len(set(of_prompt)) > 1]
+    if not parted:
+        return []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Session(Setup(bench.target, n_ctx=CONTEXT), Path(folder)) as session,
+    ):
+        return [_parting(number, _common(given[number]), bench, session) for number in parted]
+
+
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*texts, strict=False))
+    return "".join(letters[0] for letters in alike)
+
+
+def _parting(number: int, common: str, bench: Bench, session: Session) -> Parting:
+    messages = [Message("system", SYSTEM), Message("user", bench.prompts[number])]
+    prompt = prompt_tokens(session.target_model, messages)
+    request = GenerationRequest(prompt, max_tokens=bench.tokens, margins=True)
+    plain: Generation = follow(session, request, Silent())[0]
+    vocab, so_far = session.target_model.vocab, b""
+    for place, (token, margin) in enumerate(zip(plain.tokens, plain.margins, strict=True)):
+        so_far += vocab.piece(token)
+        # The text itself, or only one of the others, may go on here.
+        if not common.encode().startswith(so_far.lstrip()):
+            return Parting(number, place, margin)
+    return Parting(number, len(plain.tokens), math.nan)
+
+
 def contenders_of(bench: Bench, single: bool) -> dict[str, Callable[[], Answered]]:
     drafting = ("-md", str(bench.draft), "--spec-type", "draft-simple")
     runs: dict[str, Callable[[], Answered]] = {
@@ -241,6 +289,10 @@ def main() -> None:
             f"{same} of {len(bench.prompts)} texts the same"
         )
         told[name] = {"ratio": round(ratio, 3), "same_texts": same}
+    found = partings(bench, list(texts.values()))
+    for one in found:
+        print(f"prompt {one.prompt + 1} parts at token {one.token}, margin {one.margin:.4g}")
+    told["margins"] = [round(one.margin, 4) for one in found]
     print(json.dumps(told))
 
 
