@@ -36,14 +36,14 @@ UNKNOWN_LIMIT = 3
 CHEAP_LIMIT = 63
 
 OTHERS: Source = "others"
-_LOSS_SHARE = 0.009
+_LOSS_SHARE = 0.008
 """Share of the time so far that one account of speculation may have lost."""
-_GRACE = 20.0
+_GRACE = 30.0
 """The account starts as if this many plain tokens had been generated already."""
 _CREDIT = 8.0
 """Gains of the past buy no more than this many plain tokens of losses later."""
-_RISK = 1.0
-"""Times the account that a proposal's tokens behind the first may cost if all are wrong; gains
+_RISK = 0.5
+"""Share of the account that a proposal's tokens behind the first may be expected to waste; gains
 add to it, so that proposals grow where they have been right."""
 _CAUTION = 0.15
 """Gain in tokens asked of a proposal when the whole account is spent."""
@@ -63,7 +63,7 @@ _KNOWN = 12.0
 _RATE_STEP = 0.08
 _HOPE_STEP = 0.15
 _LEAST_SURVIVAL = 0.02
-# The figures above were chosen by replaying recorded answers under several cost curves.
+# The figures above were chosen with scripts/replay_policy.py, under several cost curves.
 
 
 @dataclass(slots=True)
@@ -98,9 +98,10 @@ class AdaptiveRule:
         self._state = state
         self._source = source
         self._room = limit
-        self.limit = min(limit, policy.longest(source), policy.riskable(state, source))
+        self.limit = min(limit, policy.longest(source))
         self._survival = 1.0
         self._seen = 0
+        self._waste = 0.0
 
     def of(self, source: Source) -> AdaptiveRule:
         """The rule for another drafter in the same round."""
@@ -118,8 +119,11 @@ class AdaptiveRule:
             self._survival *= self._policy.calibration.probability(
                 self._source, confidences[self._seen]
             )
+            self._waste += self._policy.waste(self._seen, self._survival)
             self._seen += 1
         if self._survival < _LEAST_SURVIVAL:
+            return False
+        if self._waste > self._policy.affordable_waste(self._state, self._source):
             return False
         if self._source != MODEL:
             return True
@@ -216,11 +220,11 @@ class AdaptivePolicy:
         gain = self.ahead(state, 1.0, 0, limit)
         if gain > self._caution(state, MODEL):
             return gain
-        if self.ahead(state, 1.0, 0, DRAFT_LIMIT, (_GOOD, _GOOD)) <= 0:
-            return 0.0
         # One drafted token is cheap beside a verification, and its confidence tells much.
-        cost = self._drafting(state.behind, draft)
-        return _TRIAL if self._affords(state, MODEL, cost) else 0.0
+        if not self._affords(state, MODEL, self._drafting(state.behind, draft)):
+            return 0.0
+        could_pay = self.ahead(state, 1.0, 0, DRAFT_LIMIT, (_GOOD, _GOOD)) > 0
+        return _TRIAL if could_pay else 0.0
 
     def _affords(self, state: _State, source: Source, loss: float) -> bool:
         allowed = self._allowed(state)
@@ -266,23 +270,31 @@ class AdaptivePolicy:
         survivals: list[float] = []
         if not proposal:
             return survivals
-        survival = 1.0
-        most = self.riskable(state, proposal.sources[0])
-        for place, source in enumerate(proposal.sources[:most]):
+        survival, waste = 1.0, 0.0
+        affordable = self.affordable_waste(state, proposal.sources[0])
+        for place, source in enumerate(proposal.sources):
             survival *= self.calibration.probability(source, proposal.confidences[place])
+            waste += self.waste(place, survival)
+            if waste > affordable:
+                break
             survivals.append(survival)
             if survival < _LEAST_SURVIVAL:
                 break
         return survivals
 
-    def riskable(self, state: _State, source: Source) -> int:
-        """How many tokens of a drafter may be verified at once, should all of them be wrong.
+    def waste(self, place: int, survival: float) -> float:
+        """Milliseconds that verifying the token at `place` of a proposal is expected to waste.
 
         The first is not counted: where two tokens take much longer than one, nothing else would
         ever be tried.
         """
-        risk = _RISK * self._allowed(state) - state.lost_ms[_account(source)]
-        return max(1, self.cost.target.most(self._verifying(1) + risk) - self._width)
+        if place == 0:
+            return 0.0
+        return (1 - survival) * (self._verifying(place + 1) - self._verifying(place))
+
+    def affordable_waste(self, state: _State, source: Source) -> float:
+        """Milliseconds that a proposal's tokens behind the first may be expected to waste."""
+        return max(0.0, _RISK * self._allowed(state) - state.lost_ms[_account(source)])
 
     def _caution(self, state: _State, source: Source) -> float:
         """The gain, in tokens, below which nothing is verified: more, the more has been lost."""

@@ -8,7 +8,7 @@ own measurements more slowly.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -64,20 +64,6 @@ class Curve:
         left, right = self.sizes[place - 1], self.sizes[place]
         slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
         return self.factor * (self.ms[place - 1] + slope * (tokens - left))
-
-    def most(self, ms: float) -> int:
-        """The largest measured or interpolated number of tokens that takes no longer than `ms`;
-        0 where none does, and beyond the last point as the last slope goes on."""
-        ms /= self.factor
-        place = bisect_right(self.ms, ms)
-        if place == 0:
-            return 0
-        place = min(place, len(self.ms) - 1)
-        left, right = self.sizes[place - 1], self.sizes[place]
-        slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
-        if slope <= 0:
-            return right
-        return left + int((ms - self.ms[place - 1]) / slope + 1e-9)
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""

@@ -7,15 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from specli.drafters.protocol import Proposal
-from specli.drafters.suffix import SuffixDrafter
-from specli.engine.adaptive import AdaptivePolicy
-from specli.engine.cost import CostModel, Curve
-from specli.engine.explain import explain
-from specli.engine.policy import FixedPolicy, Outcome
-from specli.events import Prefilled, Round, Stats
-from tests.engine.replayed import (
+from replayed import (
     DRAFT,
     DRAFT_SIZES,
     HARDLY,
@@ -27,6 +19,14 @@ from tests.engine.replayed import (
     costs,
     replay,
 )
+
+from specli.drafters.protocol import Proposal
+from specli.drafters.suffix import SuffixDrafter
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.cost import CostModel, Curve
+from specli.engine.explain import explain
+from specli.engine.policy import FixedPolicy, Outcome
+from specli.events import Prefilled, Round, Stats
 
 PROMPT_N = 3
 

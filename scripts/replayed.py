@@ -34,10 +34,10 @@ class Unused:
 
     plain = True
 
-    def guess(self, logits: object, position: int) -> int:
+    def guess(self, logits: object, position: int) -> int:  # noqa: ARG002
         raise AssertionError
 
-    def draft(self, logits: object, position: int) -> tuple[int, float]:
+    def draft(self, logits: object, position: int) -> tuple[int, float]:  # noqa: ARG002
         raise AssertionError
 
 
@@ -78,7 +78,7 @@ class Oracle:
             proposals.append(proposal)
         return proposals
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
+    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
         if self._last is None:
             self._behind += emitted
         else:
@@ -87,7 +87,7 @@ class Oracle:
 
     def end(self, seq: int) -> None: ...
 
-    def unseen(self, seq: int, tokens: list[int]) -> int:
+    def unseen(self, seq: int, tokens: list[int]) -> int:  # noqa: ARG002
         return self._behind
 
 
