@@ -71,7 +71,7 @@ def costs_of(policy: Policy) -> dict[str, CostCurve]:
 
 
 def _curve(curve: Curve) -> CostCurve:
-    ms = tuple(round(curve.factor * ms, 4) for ms in curve.ms)
+    ms = tuple(round(curve(size), 4) for size in curve.sizes)
     return CostCurve(sizes=tuple(curve.sizes), ms=ms)
 
 

@@ -58,6 +58,10 @@ _GOOD = 0.9
 """Acceptance with which a draft model must pay to be worth a trial."""
 _HOPE, _HOPED = 0.73, 4.0
 """Acceptance expected of an unknown draft model, and the observations that this is worth."""
+_LONG_ALONE = 32
+_LIKELY = 0.5
+"""Steps without a proposal after which one so likely is verified to see what that takes now: a
+busy machine becomes idle again, and nothing else would tell."""
 _KNOWN = 12.0
 """Observations after which a drafter is known and needs no trial."""
 _RATE_STEP = 0.08
@@ -150,6 +154,8 @@ class AdaptivePolicy:
     _states: dict[int, _State] = field(default_factory=dict)
     _width: int = 1
     """Sequences that the present step verifies."""
+    _steps_alone: int = 0
+    """Steps since anything proposed was verified."""
 
     def longest(self, source: Source) -> int:
         """Most tokens of one proposal: few from a draft model that has shown nothing yet."""
@@ -318,11 +324,16 @@ class AdaptivePolicy:
         ]
 
     def _worth_a_trial(self, state: _State, proposal: Proposal, beside: int) -> bool:
-        """Whether to verify one token only to learn what the drafter is worth."""
-        if self.calibration.seen(proposal.sources[0]) > _KNOWN:
+        """Whether to verify one token only to learn: what the drafter is worth, or whether a batch
+        still takes as long as it did."""
+        source = proposal.sources[0]
+        likely = self.calibration.probability(source, proposal.confidences[0]) >= _LIKELY
+        if self.calibration.seen(source) > _KNOWN and not (
+            likely and self._steps_alone >= _LONG_ALONE
+        ):
             return False
         loss = self._verifying(beside + 1) - self._verifying(beside)
-        return self._affords(state, proposal.sources[0], loss)
+        return self._affords(state, source, loss)
 
     def _learn_hope(self, state: _State, proposal: Proposal) -> None:
         chances = [
@@ -350,6 +361,7 @@ class AdaptivePolicy:
             verify_ms = min(verify_ms, self.cost.target(width + proposed))
         else:
             self.cost.target.observe(width + proposed, verify_ms)
+        self._steps_alone = 0 if proposed else self._steps_alone + 1
         drafted = sum(state.drafted for state, _one in known)
         if drafted:
             self._observe_draft([state for state, _one in known if state.drafted], draft_ms)

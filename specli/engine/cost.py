@@ -1,16 +1,17 @@
 """What a round costs: the target's time for k tokens, the draft's time per token.
 
 The curve of T(k) is no straight line and T(1) is special (llama.cpp multiplies a single row by
-other kernels), so it is kept as measured points, interpolated between them, and corrected while
-generating: a common factor follows the machine and the growing context, the points follow their
-own measurements more slowly.
+other kernels, bound by memory rather than by arithmetic), so it is kept as measured points,
+interpolated between them, and corrected while generating: a common factor follows the machine and
+the growing context, another one what all batches take beside a single token, and the points follow
+their own measurements more slowly.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from specli.llama.decoder import Decoder
@@ -33,6 +34,8 @@ _FASTER = 0.75
 """Share of the expected time, beside a single token's, below which a curve is not believed."""
 
 _FACTOR_STEP = 0.1
+_BATCH_STEP = 0.1
+_FIRST_FASTER, _FIRST_SLOWER = 0.6, 0.2
 _POINT_STEP = 0.03
 _FIRST_POINT_STEP = 0.4
 _OUTLIER = 2.0
@@ -49,6 +52,9 @@ class Curve:
     sizes: list[int]
     ms: list[float]
     factor: float = 1.0
+    batch: float = 1.0
+    """What several tokens take now, over their points: other work that needs the same arithmetic
+    slows them and not a single token."""
     seen: Counter[int] = field(default_factory=Counter)
     """How often each size has been observed since the curve was made."""
 
@@ -59,11 +65,16 @@ class Curve:
         """Milliseconds for `tokens` now; beyond the last point the last slope goes on."""
         place = bisect_left(self.sizes, tokens)
         if place < len(self.sizes) and self.sizes[place] == tokens:
-            return self.factor * self.ms[place]
+            return self._now(tokens, self.ms[place])
         place = min(max(place, 1), len(self.sizes) - 1)
         left, right = self.sizes[place - 1], self.sizes[place]
         slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
-        return self.factor * (self.ms[place - 1] + slope * (tokens - left))
+        return self._now(tokens, self.ms[place - 1] + slope * (tokens - left))
+
+    def _now(self, tokens: int, ms: float) -> float:
+        if tokens == 1:
+            return self.factor * ms
+        return self.factor * max(self.ms[0], self.batch * ms)
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""
@@ -83,7 +94,14 @@ class Curve:
         ratio = min(max(ms / self(tokens), 1 / bound), bound)
         step = max(_FACTOR_STEP, 1 / (1 + total))
         self.factor *= 1 + step * (ratio - 1)
-        self._move_point(tokens, 1 + (1 - step) * (ratio - 1))
+        ratio = 1 + (1 - step) * (ratio - 1)
+        if tokens > 1:
+            # A slow batch may be a hiccup, a fast one is none.
+            first = _FIRST_SLOWER if ratio > 1 else _FIRST_FASTER
+            step = max(_BATCH_STEP, first / (1 + total - self.seen[1]))
+            self.batch *= 1 + step * (ratio - 1)
+            ratio = 1 + (1 - step) * (ratio - 1)
+        self._move_point(tokens, ratio)
         self.seen[tokens] += 1
 
     def _move_point(self, tokens: int, ratio: float) -> None:
@@ -110,12 +128,14 @@ class CostModel:
     """Whether a later process has found the target's times again; see `holds`."""
 
     def as_dict(self) -> dict[str, object]:
-        """For the cache: points with the present factor worked in."""
-        return {
-            name: {"sizes": curve.sizes, "ms": [round(curve.factor * ms, 4) for ms in curve.ms]}
-            for name, curve in (("target", self.target), ("draft", self.draft))
-            if curve is not None
-        }
+        """For the cache: points as they are now, without what other work adds to batches."""
+        kept: dict[str, object] = {}
+        for name, curve in (("target", self.target), ("draft", self.draft)):
+            if curve is not None:
+                idle = replace(curve, batch=min(curve.batch, 1.0))
+                times = [round(idle(size), 4) for size in curve.sizes]
+                kept[name] = {"sizes": curve.sizes, "ms": times}
+        return kept
 
 
 def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:

@@ -129,6 +129,21 @@ def test_when_two_tokens_cost_far_more_than_one_it_drafts_none_or_several() -> N
     assert speedup(told, jump, len(answer)) > 1.2
 
 
+def test_costs_that_a_busy_machine_has_spoilt_are_found_out_while_generating() -> None:
+    spoilt = [20.0, 52.0, 75, 90, 95, 98, 100, 160, 190, 250, 300, 400, 520]
+    copied = answer_of(2, 100)
+    known = costs(spoilt).target
+    for _text in range(3):
+        policy = AdaptivePolicy(CostModel(known))
+        told = replay(policy, copied, curve(PAYING), prompt=(1, *copied), cheap=[SuffixDrafter()])
+        # The next process starts from what this one keeps.
+        kept = CostModel(known).as_dict()["target"]
+        assert isinstance(kept, dict)
+        known = Curve(list(kept["sizes"]), list(kept["ms"]))
+    assert speedup(told, PAYING, len(copied)) > 3
+    assert known(2) < 30
+
+
 def test_every_round_is_counted_under_its_decision() -> None:
     answer = answer_of(4)
     policy = AdaptivePolicy(costs())

@@ -129,12 +129,38 @@ def test_where_more_tokens_took_less_time_the_fewer_were_disturbed() -> None:
     assert Curve([1, 2, 4, 8], [10.0, 31.0, 16.0, 20.0]).ms == [10.0, 16.0, 16.0, 20.0]
 
 
+def test_other_work_slows_batches_of_all_sizes_and_not_a_single_token() -> None:
+    curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
+    for _round in range(20):
+        curve.observe(1, 10.0)
+        curve.observe(2, 24.0)
+    assert curve(1) == pytest.approx(10, rel=0.2)
+    assert curve(2) == pytest.approx(24, rel=0.2)
+    assert curve(8) > 30
+
+
+def test_what_other_work_adds_to_batches_is_not_kept(tmp_path: Path) -> None:
+    cost = CostModel(Curve([1, 2, 4], [10.0, 12.0, 16.0], batch=1.8))
+    save(tmp_path / "pair.json", cost, Calibration())
+    known = load(tmp_path / "pair.json")
+    assert known is not None
+    assert known[0].target.ms == [10.0, 12.0, 16.0]
+
+
+def test_batches_that_are_cheaper_than_was_measured_are_kept_so(tmp_path: Path) -> None:
+    cost = CostModel(Curve([1, 2, 4], [10.0, 40.0, 60.0], batch=0.5))
+    save(tmp_path / "pair.json", cost, Calibration())
+    known = load(tmp_path / "pair.json")
+    assert known is not None
+    assert known[0].target.ms == [10.0, 20.0, 30.0]
+
+
 def test_one_slow_batch_does_not_lift_the_sizes_above_it() -> None:
     curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
     for _round in range(10):
         curve.observe(1, 10.0)
     curve.observe(2, 60.0)
-    assert curve(8) < 25
+    assert curve(8) < 27
 
 
 def test_of_two_disturbed_measurements_the_faster_time_of_each_size_counts() -> None:
