@@ -43,7 +43,7 @@ class _Record(BaseModel):
     acceptance: dict[str, list[list[float]]] = {}
 
 
-_VERSION = 3
+_VERSION = 4
 
 
 def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:

@@ -33,11 +33,11 @@ _CHECKED_SIZES = (1, 2, 4, 8)
 _FASTER = 0.75
 """Share of the expected time, beside a single token's, below which a curve is not believed."""
 
-_FACTOR_STEP = 0.1
-_BATCH_STEP = 0.1
-_FIRST_FASTER, _FIRST_SLOWER = 0.6, 0.2
+_STEP = 0.1
+_FASTER_BATCH, _SLOWER_BATCH = 0.6, 0.2
 _POINT_STEP = 0.03
-_FIRST_POINT_STEP = 0.4
+_FASTER_POINT, _SLOWER_POINT = 0.4, 0.1
+"""Shares of a deviation that are believed at least, and at the first time."""
 _OUTLIER = 2.0
 _FIRST_OUTLIER = 10.0
 _FIRST = 5
@@ -89,26 +89,30 @@ class Curve:
     def observe(self, tokens: int, ms: float) -> None:
         """Learn from one batch of `tokens` that took `ms`."""
         total = self.seen.total()
-        # A process that was put to sleep in between says nothing about the model.
-        bound = _FIRST_OUTLIER if total < _FIRST else _OUTLIER
-        ratio = min(max(ms / self(tokens), 1 / bound), bound)
-        step = max(_FACTOR_STEP, 1 / (1 + total))
-        self.factor *= 1 + step * (ratio - 1)
-        ratio = 1 + (1 - step) * (ratio - 1)
-        if tokens > 1:
-            # A slow batch may be a hiccup, a fast one is none.
-            first = _FIRST_SLOWER if ratio > 1 else _FIRST_FASTER
-            step = max(_BATCH_STEP, first / (1 + total - self.seen[1]))
-            self.batch *= 1 + step * (ratio - 1)
-            ratio = 1 + (1 - step) * (ratio - 1)
-        self._move_point(tokens, ratio)
+        ratio = ms / self(tokens)
+        if tokens == 1:
+            # A process that was put to sleep in between says nothing about the model.
+            bound = _FIRST_OUTLIER if total < _FIRST else _OUTLIER
+            ratio = min(max(ratio, 1 / bound), bound)
+            self.factor *= 1 + max(_STEP, 1 / (1 + total)) * (ratio - 1)
+        else:
+            self._observe_batch(tokens, min(max(ratio, 1 / _OUTLIER), _OUTLIER))
         self.seen[tokens] += 1
 
-    def _move_point(self, tokens: int, ratio: float) -> None:
+    def _observe_batch(self, tokens: int, ratio: float) -> None:
+        """A single token moves the common factor alone, and several tokens what is beside it: were
+        both to move both, what goes up with one would come down with the other, and a cold first
+        token would leave all batches dearer for ever."""
+        # A slow batch may be a hiccup, a fast one is none.
+        batch, point = (
+            (_SLOWER_BATCH, _SLOWER_POINT) if ratio > 1 else (_FASTER_BATCH, _FASTER_POINT)
+        )
+        step = max(_STEP, batch / (1 + self.seen.total() - self.seen[1]))
+        self.batch *= 1 + step * (ratio - 1)
         place = bisect_left(self.sizes, tokens)
-        if place < len(self.sizes) and self.sizes[place] == tokens:
-            step = max(_POINT_STEP, _FIRST_POINT_STEP / (1 + self.seen[tokens]))
-            self.ms[place] *= 1 + step * (ratio - 1)
+        if 0 < place < len(self.sizes) and self.sizes[place] == tokens:
+            left = (1 - step) * (ratio - 1)
+            self.ms[place] *= 1 + max(_POINT_STEP, point / (1 + self.seen[tokens])) * left
             self._level()
 
     def _level(self) -> None:

@@ -226,7 +226,7 @@ def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> 
     outcomes = [Outcome(seq, proposal(0.9) if seq == 0 else proposal(), 0) for seq in range(3)]
     policy.observe(outcomes, 0.0, 24.0)
     assert policy.cost.target.seen == {4: 1}
-    assert policy.cost.target(4) == pytest.approx(24.0)
+    assert 13.0 < policy.cost.target(4) < 24.0
 
 
 def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:

@@ -155,6 +155,13 @@ def test_batches_that_are_cheaper_than_was_measured_are_kept_so(tmp_path: Path) 
     assert known[0].target.ms == [10.0, 20.0, 30.0]
 
 
+def test_a_cold_first_token_leaves_batches_as_they_were() -> None:
+    curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
+    for took in [60.0, *[10.0] * 60]:
+        curve.observe(1, took)
+    assert curve(8) == pytest.approx(20, rel=0.02)
+
+
 def test_one_slow_batch_does_not_lift_the_sizes_above_it() -> None:
     curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
     for _round in range(10):
