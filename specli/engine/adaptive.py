@@ -203,6 +203,11 @@ class AdaptivePolicy:
             return 0.0
         step = self._drafting(1, draft)
         now = self._verifying(drafted)
+        if not drafted:
+            # Mostly too much unseen text lies between: no number of tokens would make up for it.
+            least = self._drafting(state.behind, draft) + self._verifying(1) - now
+            if further < 1 and first / (1 - further) <= self._rate(state) * least:
+                return 0.0
         best = gained = cost = 0.0
         for length in range(drafted + 1, limit + 1):
             if length == 1:
