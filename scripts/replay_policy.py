@@ -37,13 +37,12 @@ from specli.engine.cost import CostModel
 from specli.engine.policy import FixedPolicy
 from specli.llama.chat import Message, prompt_tokens
 from specli.making.answers import Answer, echo, record_answers
+from specli.measured import AGED
 from specli.session import Session, Setup
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 16)
 CUTS = (0.0, 0.5, 0.75)
 BRIEF = 64
-AGED = 0.25
-"""What the record of a pair keeps of each text for the next."""
 WRONG = -1
 N_CTX = 2048
 

@@ -17,7 +17,7 @@ from specli.engine.calibration import EDGES, Calibration
 from specli.engine.cost import CostModel, Curve
 from specli.hub.cache import writing
 
-_AGED = 0.25
+AGED = 0.25
 """What earlier texts count for at the start of a new one: the next may be quite another."""
 
 
@@ -39,11 +39,10 @@ class _Record(BaseModel):
     version: int
     target: _Points
     draft: _Points | None = None
-    confirmed: bool
     acceptance: dict[str, list[list[float]]] = {}
 
 
-_VERSION = 4
+_VERSION = 5
 
 
 def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:
@@ -72,7 +71,7 @@ def load(path: Path) -> tuple[CostModel, Calibration] | None:
         for name, table in record.acceptance.items()
         if len(table) == bins and all(len(cell) == 2 and 0 <= cell[0] <= cell[1] for cell in table)
     }
-    return CostModel(target, draft, record.confirmed), Calibration(tables)
+    return CostModel(target, draft), Calibration(tables)
 
 
 def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
@@ -80,10 +79,9 @@ def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
     record = {
         "version": _VERSION,
         **cost.as_dict(),
-        "confirmed": cost.confirmed,
         "acceptance": {
             name: [[round(value, 4) for value in cell] for cell in table]
-            for name, table in calibration.aged(_AGED).tables.items()
+            for name, table in calibration.aged(AGED).tables.items()
         },
     }
     with writing(path) as partial:

@@ -32,7 +32,6 @@ from specli.engine.cost import (
     POINTS,
     CostModel,
     Curve,
-    holds,
     measure,
     undisturbed,
 )
@@ -292,8 +291,6 @@ class Session:
         if path not in self._knowledge:
             known = None if setup.recalibrate else load(path)
             before = None if known is None else deepcopy(known)
-            if known is not None and not known[0].confirmed:
-                known = (self._confirmed(known[0]), known[1])
             if known is None:
                 # What a draft is worth does not depend on threads, what it costs does.
                 learned = [calibration for _cost, calibration in self._knowledge.values()]
@@ -306,15 +303,6 @@ class Session:
     def costs(self) -> CostModel:
         """What target and draft cost here, measured now where that is not known."""
         return self._known()[0]
-
-    def _confirmed(self, cost: CostModel) -> CostModel:
-        """Costs of an earlier process, measured again where that had no quiet machine."""
-        if not holds(self.target, cost.target, self._any_token):
-            again = self._measured()
-            if not undisturbed(again.target):
-                return cost
-            cost = again
-        return replace(cost, confirmed=True)
 
     def _measured(self) -> CostModel:
         """What target and draft cost on this machine, timed now."""

@@ -191,7 +191,6 @@ def test_costs_are_measured_once_and_again_when_asked(
         return Curve([1, 2, 4], [1.0, 1.5, 2.0])
 
     monkeypatch.setattr(session_module, "measure", counting)
-    monkeypatch.setattr(session_module, "holds", lambda *_given: True)
     adaptive = replace(setup, policy=None)
     counts = []
     for asked in (adaptive, adaptive, replace(adaptive, recalibrate=True)):
@@ -199,29 +198,6 @@ def test_costs_are_measured_once_and_again_when_asked(
             assert isinstance(session.policy, AdaptivePolicy)
         counts.append(len(measured))
     assert counts == [2, 2, 4]
-
-
-@pytest.mark.parametrize("sound", [True, False])
-def test_the_second_process_confirms_costs_or_measures_them_again(
-    setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, sound: bool
-) -> None:
-    log = []
-
-    def measure(*_given: object) -> Curve:
-        log.append("measure")
-        return Curve([1, 2, 4], [1.0, 1.5, 2.0])
-
-    def holds(*_given: object) -> bool:
-        log.append("holds")
-        return sound
-
-    monkeypatch.setattr(session_module, "measure", measure)
-    monkeypatch.setattr(session_module, "holds", holds)
-    for _process in range(3):
-        with Session(replace(setup, draft=None, suffix=True, policy=None), tmp_path):
-            log.append("used")
-    again = [] if sound else ["measure"]
-    assert log == ["measure", "used", "holds", *again, "used", "used"]
 
 
 def test_other_threads_have_other_costs_and_the_same_text(

@@ -78,8 +78,13 @@ class NgramDrafter:
         if count < size:
             return
         matched = size + _common_suffix(tokens, start, len(tokens) - size, LONGEST_MATCH - size)
-        for place in range(count):
-            yield tokens[follows + place], confidence(matched + place)
+        yield from rising(tokens[follows : follows + count], matched)
+
+
+def rising(tokens: Sequence[int], matched: int, share: float = 1.0) -> Iterator[tuple[int, float]]:
+    """Tokens after `matched` others, each surer than the one before, and `share` of all of it."""
+    for place, token in enumerate(tokens):
+        yield token, share * confidence(matched + place)
 
 
 def confidence(matched: int) -> float:

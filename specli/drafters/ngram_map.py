@@ -7,12 +7,12 @@ nothing known; llama.cpp's server goes on with what the slot's last text left.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from specli.drafters.grow import grown
-from specli.drafters.ngram import confidence
+from specli.drafters.ngram import rising
 from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
 from specli.llama.decoder import common_prefix
@@ -115,7 +115,7 @@ class NgramMapDrafter:
         # frequent continuation was counted elsewhere.
         start = place + size
         follows = tokens[start : start + min(self._settings.draft_max, value.accepted)]
-        proposal = grown(self.name, _sure(follows, size, share), request.rule)
+        proposal = grown(self.name, rising(follows, size, share), request.rule)
         if proposal:
             text.drafted = (value, proposal.tokens, len(follows))
         return proposal
@@ -177,8 +177,3 @@ class NgramMapDrafter:
                 key.values.append(value)
             value.times = min(value.times + 1, MOST_TIMES)
         key.counted = place
-
-
-def _sure(tokens: Sequence[int], size: int, share: float) -> Iterator[tuple[int, float]]:
-    for place, token in enumerate(tokens):
-        yield token, share * confidence(size + place)

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from specli.drafters.grow import grown
-from specli.drafters.ngram import confidence
+from specli.drafters.ngram import rising
 from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
 from specli.llama.decoder import common_prefix
@@ -110,7 +110,7 @@ class NgramModDrafter:
         found = list(self._followed(tokens[-size:]))
         if len(found) < self._settings.draft_min:
             return Proposal()
-        proposal = grown(self.name, _sure(found, size), request.rule)
+        proposal = grown(self.name, rising(found, size), request.rule)
         if proposal:
             text.drafted = proposal.tokens
         return proposal
@@ -147,8 +147,3 @@ class NgramModDrafter:
     def _clear(self) -> None:
         self._table[:] = 0
         self._used = 0
-
-
-def _sure(tokens: Sequence[int], size: int) -> Iterator[tuple[int, float]]:
-    for place, token in enumerate(tokens):
-        yield token, confidence(size + place)

@@ -29,9 +29,6 @@ _MOST_REPEATS = 3
 _TWICE_ONE = 2.6
 _TWICE = 2.3
 """Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
-_CHECKED_SIZES = (1, 2, 4, 8)
-_FASTER = 0.75
-"""Share of the expected time, beside a single token's, below which a curve is not believed."""
 
 _STEP = 0.1
 _FASTER_BATCH, _SLOWER_BATCH = 0.6, 0.2
@@ -128,8 +125,6 @@ class CostModel:
 
     target: Curve
     draft: Curve | None = None
-    confirmed: bool = False
-    """Whether a later process has found the target's times again; see `holds`."""
 
     def as_dict(self) -> dict[str, object]:
         """For the cache: points as they are now, without what other work adds to batches."""
@@ -190,23 +185,6 @@ def undisturbed(curve: Curve) -> bool:
     return all(
         twice < (_TWICE_ONE if size == 1 else _TWICE) * once for size, once, twice in doubled
     )
-
-
-def holds(decoder: Decoder, curve: Curve, token: int) -> bool:
-    """Whether a few batches on sequence 0, which must be empty and is empty again after, are as
-    much slower than a single token as `curve` says, or more.
-
-    Where they are faster, the curve comes from a machine that was busy, and would keep proposals
-    short for ever: sizes that are said to be slow are not tried. `token` is any token of the
-    vocabulary.
-    """
-    past = min(64, decoder.n_ctx // 4)
-    _timed(decoder, token, 0, past)
-    _timed(decoder, token, past, 1)
-    sizes = [size for size in curve.sizes if size in _CHECKED_SIZES]
-    share = {size: _timed(decoder, token, past, size) / curve(size) for size in sizes}
-    decoder.rollback(0, 0)
-    return min(share.values()) >= _FASTER * share[sizes[0]]
 
 
 def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:

@@ -9,11 +9,11 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
-from llama_cpp._ggml import libggml
 from numpy.typing import NDArray
 
 from specli.errors import DecodeError, LoadError
 from specli.llama import library
+from specli.llama.library import ggml
 from specli.llama.model import Model
 
 _OUTPUT = re.compile(rb"l_out-(\d+)")
@@ -29,7 +29,7 @@ def block_influence(model: Model, tokens: Sequence[int], threads: int) -> dict[i
     outputs: dict[int, NDArray[np.float32]] = {}
 
     def look(tensor: int, asked: bool, _data: object) -> bool:
-        named = _OUTPUT.fullmatch(_ggml("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)(tensor))
+        named = _OUTPUT.fullmatch(ggml("ggml_get_name", ctypes.c_char_p, ctypes.c_void_p)(tensor))
         if named is None:
             # Asked whether it is wanted; else there is nothing that should stop the graph.
             return not asked
@@ -70,9 +70,9 @@ def _decode(model: Model, tokens: Sequence[int], threads: int, callback: Any) ->
 
 
 def _floats(tensor: int, rows: int) -> NDArray[np.float32]:
-    size = _ggml("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)(tensor)
+    size = ggml("ggml_nbytes", ctypes.c_size_t, ctypes.c_void_p)(tensor)
     values = np.empty(size // 4, dtype=np.float32)
-    get = _ggml(
+    get = ggml(
         "ggml_backend_tensor_get",
         None,
         ctypes.c_void_p,
@@ -88,10 +88,3 @@ def _change(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
     products = (before * after).sum(axis=1)
     lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     return float(1 - (products / np.maximum(lengths, 1e-12)).mean())
-
-
-def _ggml(name: str, restype: Any, *argtypes: Any) -> Any:
-    function = libggml[name]
-    function.restype = restype
-    function.argtypes = argtypes
-    return function

@@ -146,6 +146,7 @@ _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 
 
 def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
+    """A function of ggml that llama-cpp-python does not bind; types as ctypes has them."""
     function = libggml[name]
     function.restype = restype
     function.argtypes = argtypes

@@ -8,12 +8,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-
-from llama_cpp._ggml import libggml
 
 from specli.errors import ModelFileError
 from specli.gguf.header import TensorInfo
+from specli.llama.library import ggml
 from specli.llama.weights import TYPE_NUMBERS
 
 _INT32 = 5
@@ -35,13 +33,6 @@ class _InitParams(ctypes.Structure):
     _fields_ = (("no_alloc", ctypes.c_bool), ("context", ctypes.c_void_p))
 
 
-def _function(name: str, restype: Any, *argtypes: Any) -> Any:
-    function = libggml[name]
-    function.restype = restype
-    function.argtypes = argtypes
-    return function
-
-
 def rewrite(
     source: Path,
     made: Path,
@@ -61,7 +52,7 @@ def rewrite(
             _set(content, key, value)
         _write(content, made)
         # Of the file as it was read: setting keys does not move it.
-        start = _function("gguf_get_data_offset", ctypes.c_size_t, ctypes.c_void_p)(content)
+        start = ggml("gguf_get_data_offset", ctypes.c_size_t, ctypes.c_void_p)(content)
     with source.open("rb") as old, made.open("ab") as new:
         old.seek(start)
         shutil.copyfileobj(old, new, _COPY_BYTES)
@@ -90,9 +81,9 @@ def write_grafted(
         for key in _keys(other):
             if not key.startswith(b"tokenizer."):
                 _remove(other, key)
-        empty = _function("gguf_init_empty", ctypes.c_void_p)()
+        empty = ggml("gguf_init_empty", ctypes.c_void_p)()
         stack.callback(_free, empty)
-        copy = _function("gguf_set_kv", None, ctypes.c_void_p, ctypes.c_void_p)
+        copy = ggml("gguf_set_kv", None, ctypes.c_void_p, ctypes.c_void_p)
         copy(empty, content)
         copy(empty, other)
         for name, value in values.items():
@@ -102,7 +93,7 @@ def write_grafted(
 
 
 def _opened(path: Path, stack: ExitStack) -> int:
-    init = _function("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
+    init = ggml("gguf_init_from_file", ctypes.c_void_p, ctypes.c_char_p, _InitParams)
     content: int | None = init(os.fsencode(path), _InitParams(no_alloc=True, context=None))
     if not content:
         raise ModelFileError(f"ggml cannot read {path}")
@@ -111,24 +102,24 @@ def _opened(path: Path, stack: ExitStack) -> int:
 
 
 def _free(content: int) -> None:
-    _function("gguf_free", None, ctypes.c_void_p)(content)
+    ggml("gguf_free", None, ctypes.c_void_p)(content)
 
 
 def _keys(content: int) -> list[bytes]:
-    count = _function("gguf_get_n_kv", ctypes.c_int64, ctypes.c_void_p)(content)
-    key = _function("gguf_get_key", ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64)
+    count = ggml("gguf_get_n_kv", ctypes.c_int64, ctypes.c_void_p)(content)
+    key = ggml("gguf_get_key", ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int64)
     return [key(content, index) for index in range(count)]
 
 
 def _remove(content: int, key: bytes) -> None:
-    _function("gguf_remove_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)(content, key)
+    ggml("gguf_remove_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)(content, key)
 
 
 def _add_tensors(content: int, tensors: Sequence[TensorInfo]) -> None:
-    overhead = _function("ggml_tensor_overhead", ctypes.c_size_t)()
-    init = _function("ggml_init", ctypes.c_void_p, _GgmlInitParams)
+    overhead = ggml("ggml_tensor_overhead", ctypes.c_size_t)()
+    init = ggml("ggml_init", ctypes.c_void_p, _GgmlInitParams)
     room = init(_GgmlInitParams((len(tensors) + 1) * overhead, None, True))
-    new = _function(
+    new = ggml(
         "ggml_new_tensor",
         ctypes.c_void_p,
         ctypes.c_void_p,
@@ -136,8 +127,8 @@ def _add_tensors(content: int, tensors: Sequence[TensorInfo]) -> None:
         ctypes.c_int,
         ctypes.POINTER(ctypes.c_int64),
     )
-    name = _function("ggml_set_name", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
-    add = _function("gguf_add_tensor", None, ctypes.c_void_p, ctypes.c_void_p)
+    name = ggml("ggml_set_name", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    add = ggml("gguf_add_tensor", None, ctypes.c_void_p, ctypes.c_void_p)
     try:
         for tensor in tensors:
             shape = (ctypes.c_int64 * len(tensor.shape))(*tensor.shape)
@@ -145,11 +136,11 @@ def _add_tensors(content: int, tensors: Sequence[TensorInfo]) -> None:
             name(handle, tensor.name.encode())
             add(content, handle)
     finally:
-        _function("ggml_free", None, ctypes.c_void_p)(room)
+        ggml("ggml_free", None, ctypes.c_void_p)(room)
 
 
 def _write(content: int, made: Path) -> None:
-    write = _function(
+    write = ggml(
         "gguf_write_to_file", ctypes.c_bool, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_bool
     )
     if not write(content, os.fsencode(made), True):
@@ -159,15 +150,13 @@ def _write(content: int, made: Path) -> None:
 def _set(content: int, key: str, value: str | int | Sequence[int]) -> None:
     name = key.encode()
     if isinstance(value, str):
-        function = _function(
-            "gguf_set_val_str", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p
-        )
+        function = ggml("gguf_set_val_str", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
         function(content, name, value.encode())
     elif isinstance(value, int):
         wide = value >= 1 << 32
         kind = ctypes.c_uint64 if wide else ctypes.c_uint32
         setter = "gguf_set_val_u64" if wide else "gguf_set_val_u32"
-        _function(setter, None, ctypes.c_void_p, ctypes.c_char_p, kind)(content, name, value)
+        ggml(setter, None, ctypes.c_void_p, ctypes.c_char_p, kind)(content, name, value)
     else:
         array = (ctypes.c_int32 * len(value))(*value)
         _set_array(content, name, _INT32, bytes(array), len(value))
@@ -175,12 +164,12 @@ def _set(content: int, key: str, value: str | int | Sequence[int]) -> None:
 
 def _pick(content: int, key: str, places: Sequence[int]) -> None:
     name = key.encode()
-    find = _function("gguf_find_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)
+    find = ggml("gguf_find_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)
     index = find(content, name)
     by_index = (ctypes.c_void_p, ctypes.c_int64)
-    kind = _function("gguf_get_arr_type", ctypes.c_int, *by_index)(content, index)
-    count = _function("gguf_get_arr_n", ctypes.c_size_t, *by_index)(content, index)
-    address = _function("gguf_get_arr_data", ctypes.c_void_p, *by_index)(content, index)
+    kind = ggml("gguf_get_arr_type", ctypes.c_int, *by_index)(content, index)
+    count = ggml("gguf_get_arr_n", ctypes.c_size_t, *by_index)(content, index)
+    address = ggml("gguf_get_arr_data", ctypes.c_void_p, *by_index)(content, index)
     width = _WIDTHS[kind]
     data = ctypes.string_at(address, count * width)
     cut = b"".join(data[place * width : (place + 1) * width] for place in places)
@@ -188,7 +177,7 @@ def _pick(content: int, key: str, places: Sequence[int]) -> None:
 
 
 def _set_array(content: int, name: bytes, kind: int, data: bytes, count: int) -> None:
-    function = _function(
+    function = ggml(
         "gguf_set_arr_data",
         None,
         ctypes.c_void_p,

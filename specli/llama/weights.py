@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any
 
 import numpy as np
-from llama_cpp._ggml import libggml
 from numpy.typing import NDArray
 
 from specli.gguf.types import TENSOR_TYPES, TensorType
+from specli.llama.library import ggml
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint8]
@@ -37,7 +36,7 @@ def floats(kind: TensorType, rows: Stored) -> Floats:
         return rows.view(np.float32)
     width = rows.shape[1] // kind.block_bytes * kind.block_size
     out = np.empty((len(rows), width), dtype=np.float32)
-    find = _function("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
+    find = ggml("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
     to_floats = find(TYPE_NUMBERS[kind]).contents.to_floats
     to_floats(rows.ctypes.data, out.ctypes.data, out.size)
     return out
@@ -50,9 +49,9 @@ def stored(kind: TensorType, rows: Floats) -> Stored:
     out = np.empty((count, width // kind.block_size * kind.block_bytes), dtype=np.uint8)
     number = TYPE_NUMBERS[kind]
     # Types of about two bits refuse to work without one; ones weigh all columns alike.
-    needed = _function("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
+    needed = ggml("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
     importance = np.ones(width, dtype=np.float32) if needed else None
-    quantize = _function(
+    quantize = ggml(
         "ggml_quantize_chunk",
         ctypes.c_size_t,
         ctypes.c_int,
@@ -64,10 +63,3 @@ def stored(kind: TensorType, rows: Floats) -> Stored:
     address = None if importance is None else importance.ctypes.data
     quantize(number, rows.ctypes.data, out.ctypes.data, 0, count, width, address)
     return out
-
-
-def _function(name: str, restype: Any, *argtypes: Any) -> Any:
-    function = libggml[name]
-    function.restype = restype
-    function.argtypes = argtypes
-    return function
