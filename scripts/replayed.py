@@ -1,133 +1,153 @@
-"""Replays a known answer through the real policy, cascade and drafters with a virtual clock.
+"""Replays a recorded answer through the real engine, policy and drafters on a virtual clock.
 
-A draft model is given as what it would say at every position of the answer: right or wrong, and
-how sure. That is all that matters until its first wrong token.
+The target is a decoder that knows the answer, the draft model one that knows what the draft says at
+every position of it: right or wrong, and how sure. That is all that matters until its first wrong
+token. Batches take the time that a cost curve gives them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from specli.drafters.cascade import Cascade
-from specli.drafters.protocol import Drafter, Proposal, Request
-from specli.engine.cost import CostModel, Curve
-from specli.engine.policy import Outcome, Policy
-from specli.events import MODEL
+import numpy as np
 
-# Milliseconds on two cores: an F32 target, a target on which speculation hardly pays, a draft.
-STEEP_SIZES = [1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64]
-PAYING = [20.0, 23.5, 27.5, 31, 34, 37, 42, 54, 66, 90, 110, 165, 215]
-HARDLY = [5.0, 9.8, 14.0, 18, 22, 26, 34, 50, 66, 98, 130, 194, 258]
-DRAFT_SIZES = [1, 2, 4, 8, 16]
-DRAFT = [5.5, 8.0, 12.0, 19.0, 28.0]
+from specli.drafters.draft_model import DraftModel
+from specli.drafters.protocol import Drafter
+from specli.engine.engine import Engine
+from specli.engine.policy.protocol import Policy
+from specli.engine.sequence import GenerationRequest
+from specli.events import Round, Stats
+from specli.llama.decoder import Logits
 
-WRONG = -5
-
-
-def costs(target: Sequence[float] = PAYING, draft: Sequence[float] = DRAFT) -> CostModel:
-    return CostModel(Curve(list(STEEP_SIZES), list(target)), Curve(list(DRAFT_SIZES), list(draft)))
+Milliseconds = Callable[[int], float]
+VOCAB = 49152
+SURE = 9.0
 
 
-class Unused:
-    """A chooser that no test drafter asks."""
+@dataclass
+class Clock:
+    """Seconds, as `time.perf_counter` counts them."""
 
-    plain = True
+    now: float = 0.0
 
-    def guess(self, logits: object, position: int) -> int:  # noqa: ARG002
-        raise AssertionError
-
-    def draft(self, logits: object, position: int) -> tuple[int, float]:  # noqa: ARG002
-        raise AssertionError
+    def __call__(self) -> float:
+        return self.now
 
 
-@dataclass(slots=True)
-class Oracle:
-    """A draft model that says `says[i] = (token, confidence)` at answer position i."""
+class RecordedDecoder:
+    """Implements `Decoder` for one sequence whose choices are known at every position.
 
-    prompt_n: int
-    says: Sequence[tuple[int, float]]
-    curve: Curve
-    name: str = MODEL
-    native_ns: int = 0
-    ms: float = 0.0
-    _behind: int = 1
-    _last: int | None = None
+    `choices[i]` is (token, confidence) for position `start + i`; anything beyond is token 0.
+    """
 
-    def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None: ...
+    can_cut = True
+    max_rollback = None
+    native_ns = 0
+    n_batch = 512
+    n_vocab = VOCAB
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        proposals = []
-        for request in requests:
-            place = len(request.tokens) - self.prompt_n
-            proposal = Proposal()
-            for token, confidence in self.says[place:]:
-                self.ms += self.curve(self._behind) if not proposal else self.curve(1)
-                proposal.tokens.append(token)
-                proposal.sources.append(self.name)
-                proposal.confidences.append(confidence)
-                rule = request.rule
-                if not rule.keeps(proposal.confidences):
-                    proposal.tokens.pop()
-                    proposal.sources.pop()
-                    proposal.confidences.pop()
-                    break
-                if len(proposal) >= rule.limit or not rule.wants_more(proposal.confidences):
-                    break
-            self._last = len(proposal)
-            proposals.append(proposal)
-        return proposals
+    def __init__(
+        self,
+        choices: Sequence[tuple[int, float]],
+        start: int,
+        clock: Clock,
+        ms: Milliseconds,
+        n_ctx: int = 4096,
+    ) -> None:
+        self.n_ctx = n_ctx
+        self._choices = choices
+        self._start = start
+        self._clock = clock
+        self._ms = ms
+        self._positions: list[int] = []
+        self._decoded: list[int] = []
+        self._row = np.zeros(VOCAB, dtype=np.float32)
+        self._set = 0
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        if self._last is None:
-            self._behind += emitted
-        else:
-            self._behind = 2 if accepted >= self._last else 1
-        self._last = None
+    def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        first = len(self._positions) + len(tokens) - outputs
+        self._positions += range(position, position + len(tokens))
+        return first
 
-    def end(self, seq: int) -> None: ...
+    def decode(self) -> None:
+        self._clock.now += self._ms(len(self._positions)) / 1000
+        self._decoded, self._positions = self._positions, []
 
-    def unseen(self, seq: int, tokens: list[int]) -> int:  # noqa: ARG002
-        return self._behind
+    def _choice(self, row: int) -> tuple[int, float]:
+        index = self._decoded[row] + 1 - self._start
+        return self._choices[index] if 0 <= index < len(self._choices) else (0, 0.01)
+
+    def logits(self, row: int) -> Logits:
+        self._row[self._set] = 0.0
+        self._set = self._choice(row)[0]
+        self._row[self._set] = SURE
+        return self._row
+
+    def watch_best(self, seq: int, wanted: bool) -> None: ...
+
+    def best(self, row: int) -> tuple[int, float] | None:
+        return self._choice(row)
+
+    def checkpoint(self, seq: int) -> None: ...
+
+    def rollback(self, seq: int, length: int) -> None: ...
+
+    def copy(self, source: int, seq: int, length: int) -> None: ...
+
+    def want_features(self, layers: Sequence[int]) -> None: ...
+
+    def features(self, layer: int) -> Logits:
+        raise NotImplementedError
+
+
+class NoText:
+    """A vocabulary without texts and ends: the answer's length is what was recorded."""
+
+    def piece(self, token: int) -> bytes:  # noqa: ARG002
+        return b""
+
+    def is_end(self, token: int) -> bool:  # noqa: ARG002
+        return False
 
 
 @dataclass(slots=True)
 class Replay:
-    """Milliseconds, and (proposed, accepted) of every round."""
+    """Milliseconds of the answer, and (proposed, accepted) of every round."""
 
     ms: float = 0.0
     rounds: list[tuple[int, int]] = field(default_factory=list)
+    stats: Stats = field(default_factory=Stats)
 
 
 def replay(
     policy: Policy,
+    prompt: Sequence[int],
     answer: Sequence[int],
-    target: Curve,
+    target_ms: Milliseconds,
     *,
-    prompt: Sequence[int] = (1, 2, 3),
-    model: Oracle | None = None,
-    cheap: Sequence[Drafter] = (),
+    says: Sequence[tuple[int, float]] = (),
+    draft_ms: Milliseconds | None = None,
+    drafters: Sequence[Drafter] = (),
 ) -> Replay:
-    """One sequence from prompt to the end of `answer`."""
-    told = Replay()
-    tokens = list(prompt)
-    cascade = Cascade(cheap, model)
-    cascade.begin(0, tokens)
-    while (place := len(tokens) - len(prompt)) < len(answer):
-        before = model.ms if model is not None else 0.0
-        proposal = Proposal()
-        room = len(answer) - place - 1
-        if room > 0:
-            request = Request(0, tokens, policy.rule(0, room), Unused())
-            proposal = policy.review([(0, cascade.propose([request])[0])])[0]
-        draft_ms = model.ms - before if model is not None else 0.0
-        accepted = 0
-        while accepted < len(proposal) and proposal.tokens[accepted] == answer[place + accepted]:
-            accepted += 1
-        tokens += answer[place : place + accepted + 1]
-        verify_ms = target(1 + len(proposal))
-        told.ms += draft_ms + verify_ms
-        told.rounds.append((len(proposal), accepted))
-        cascade.observe(0, tokens, accepted + 1, accepted)
-        policy.observe([Outcome(0, proposal, accepted)], draft_ms, verify_ms)
-    return told
+    """One sequence from prompt to the end of `answer`; `says` is what a draft model would say.
+
+    The prompt takes no time: all contenders read it.
+    """
+    clock = Clock()
+    target = RecordedDecoder([(token, 1.0) for token in answer], len(prompt), clock, target_ms)
+    every = list(drafters)
+    if draft_ms is not None:
+        every.append(DraftModel(RecordedDecoder(says, len(prompt), clock, draft_ms)))
+    engine = Engine(target, NoText(), every, policy, clock=clock)
+    engine.submit(GenerationRequest(list(prompt), max_tokens=len(answer)))
+    done = Replay()
+    prompt_ms = 0.0
+    for event in engine.run():
+        done.stats.add(event)
+        if isinstance(event, Round):
+            done.rounds.append((len(event.proposal_sources), event.accepted))
+        elif not done.rounds:
+            prompt_ms = 1000 * clock.now
+    done.ms = 1000 * clock.now - prompt_ms
+    return done

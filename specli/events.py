@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from specli.errors import SpecliError
+
 Source = str
 """Where a token came from: `target`, or the name of the drafter that proposed it."""
 
@@ -16,7 +18,7 @@ MODEL: Source = "draft"
 PREDICTION: Source = "prediction"
 """The drafter that follows a text which the user expects."""
 
-FinishReason = Literal["stop", "length", "cancelled"]
+FinishReason = Literal["stop", "length", "cancelled", "timeout", "error"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,8 +50,9 @@ class Round:
     `tokens` are the tokens emitted: the accepted head of the proposal, then the target's own
     token unless a stop or a limit came first. `sources` runs parallel to `tokens`.
     `proposal_sources` runs parallel to the proposal; its first `accepted` entries were kept.
-    `draft_ms` and `verify_ms` are wall times of the whole step, shared by the sequences in it.
-    `native_ms` is the part of both that was spent inside llama.cpp.
+    `draft_ms`, `verify_ms` and `rollback_ms` are wall times of the whole step, shared by the
+    sequences in it; choosing tokens is part of verifying. `native_ms` is the part of them that was
+    spent inside llama.cpp.
     `margins`, where asked for, holds for each emitted token the distance between the two best
     candidates in the units that the choice was made in (logits when greedy).
     """
@@ -62,14 +65,26 @@ class Round:
     accepted: int
     draft_ms: float
     verify_ms: float
+    rollback_ms: float
     native_ms: float
     at: float
     """Seconds on the `time.perf_counter` clock when the round was over."""
-    finish: FinishReason | None = None
     margins: list[float] | None = None
 
 
-Event = Prefilled | Round
+@dataclass(slots=True)
+class Finished:
+    """The last event of every request, exactly one."""
+
+    seq: int
+    reason: FinishReason
+    pieces: list[Piece] = field(default_factory=list)
+    """Text that was held back and may be shown now."""
+    error: SpecliError | None = None
+    """What happened, where the reason is `error`."""
+
+
+Event = Prefilled | Round | Finished
 
 
 @dataclass(slots=True)
@@ -104,6 +119,7 @@ class Stats:
     accepted: int = 0
     draft_ms: float = 0.0
     verify_ms: float = 0.0
+    rollback_ms: float = 0.0
     native_ms: float = 0.0
     accepted_at: list[int] = field(default_factory=list)
     by_drafter: dict[Source, DrafterCounts] = field(default_factory=dict)
@@ -114,6 +130,8 @@ class Stats:
 
     def add(self, event: Event) -> None:
         """Count one event."""
+        if isinstance(event, Finished):
+            return
         if isinstance(event, Prefilled):
             self.prompt_n = event.total
             self.prompt_cached = event.cached
@@ -127,6 +145,7 @@ class Stats:
             self.predicted_ms = 1000 * (event.at - self.predicting_since)
         self.draft_ms += event.draft_ms
         self.verify_ms += event.verify_ms
+        self.rollback_ms += event.rollback_ms
         self.native_ms += event.native_ms
         self.drafted += drafted
         self.accepted += event.accepted
@@ -218,6 +237,7 @@ class Stats:
             },
             "draft_ms": round(self.draft_ms, 3),
             "verify_ms": round(self.verify_ms, 3),
+            "rollback_ms": round(self.rollback_ms, 3),
             "outside_ms": round(self.outside_ms, 3),
         }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,11 +46,27 @@ def mostly(model: Script, other: Script, share: float) -> Script:
     return logits
 
 
+@dataclass
+class FakeClock:
+    """A clock in seconds that only moves when something says that it took time."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def spend(self, ms: float) -> None:
+        self.now += ms / 1000
+
+
 class FakeDecoder:
     """Implements `Decoder` over a script and refuses what llama.cpp would refuse.
 
     `calls` counts decodes; `seen` holds the tokens in each sequence's cache. With
-    `keeps_state`, a rollback works to the last checkpoint only, as with recurrent models.
+    `keeps_state`, a rollback works to the last checkpoint only, as with recurrent models. On a
+    `clock` a batch of k tokens takes `ms(k)`, and a rollback `rollback_ms`. The hidden state of a
+    token is its sequence, its position and the layer. `faults` raises at the n-th decode, and
+    `nan_at` holds (sequence, position) whose logits are no numbers.
     """
 
     def __init__(
@@ -61,6 +78,11 @@ class FakeDecoder:
         vocab: int = 16,
         keeps_state: bool = False,
         max_rollback: int | None = None,
+        clock: FakeClock | None = None,
+        ms: Callable[[int], float] = lambda _tokens: 1.0,
+        rollback_ms: float = 0.0,
+        faults: Mapping[int, Exception] | None = None,
+        nan_at: Container[tuple[int, int]] = (),
     ) -> None:
         self.n_ctx = n_ctx
         self.n_batch = n_batch
@@ -75,6 +97,13 @@ class FakeDecoder:
         self._pending: list[tuple[int, int, int, bool]] = []
         self._rows: dict[int, Logits] = {}
         self._checkpoints: dict[int, int] = {}
+        self._clock = clock or FakeClock()
+        self._ms = ms
+        self._rollback_ms = rollback_ms
+        self._faults = faults or {}
+        self._nan_at = nan_at
+        self._layers: tuple[int, ...] = ()
+        self._batch: list[tuple[int, int, int, bool]] = []
 
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         assert 0 <= outputs <= len(tokens)
@@ -87,6 +116,9 @@ class FakeDecoder:
 
     def decode(self) -> None:
         assert self._pending, "an empty batch"
+        if self.calls in self._faults:
+            raise self._faults[self.calls]
+        self._clock.spend(self._ms(len(self._pending)))
         self._rows = {}
         for row, (seq, token, position, wanted) in enumerate(self._pending):
             seen = self.seen.setdefault(seq, [])
@@ -94,7 +126,10 @@ class FakeDecoder:
             assert position < self.n_ctx, "the context is full"
             seen.append(token)
             if wanted:
-                self._rows[row] = self._script(tuple(seen))
+                row_logits = self._script(tuple(seen))
+                broken = (seq, position) in self._nan_at
+                self._rows[row] = np.full_like(row_logits, np.nan) if broken else row_logits
+        self._batch = self._pending
         self.decoded += len(self._pending)
         self.calls += 1
         self._pending = []
@@ -124,7 +159,18 @@ class FakeDecoder:
             if not self.can_cut:
                 assert length >= self._checkpoints[seq], "no checkpoint so far back"
             assert self.max_rollback is None or cut <= self.max_rollback
+        if cut > 0:
+            self._clock.spend(self._rollback_ms)
         del seen[length:]
+
+
+    def want_features(self, layers: Sequence[int]) -> None:
+        self._layers = tuple(layers)
+
+    def features(self, layer: int) -> Logits:
+        assert layer in self._layers, "a layer that nobody wanted"
+        rows = [(seq, position, layer) for seq, _token, position, _wanted in self._batch]
+        return np.asarray(rows, dtype=np.float32)
 
 
 class FakeVocab:

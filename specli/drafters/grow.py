@@ -1,10 +1,11 @@
-"""How a proposal grows from tokens that cost nothing to find."""
+"""How a proposal is built from tokens that cost nothing to find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from specli.drafters.protocol import Proposal, StopRule
+from specli.drafters.protocol import Proposal
+from specli.drafters.rule import Rule
 from specli.events import Source
 
 LONGEST_DRAFT = 64
@@ -13,37 +14,33 @@ LONGEST_DRAFT = 64
 LEAST_CHANCE = 0.2
 """A draft ends where it is less likely than this to be right throughout.
 
-Such a token hardly pays for its place in the batch on any machine, and where nothing better
-decides, as with fixed lengths, it is the only bound.
+Such a token hardly pays for its place in the batch on any machine, and with fixed lengths, where
+no costs decide, it is the only bound.
 """
 
 
-def grown(
+def build_proposal(
     source: Source,
     candidates: Iterable[tuple[int, float]],
-    rule: StopRule,
+    rule: Rule,
     least_chance: float = 0.0,
 ) -> Proposal:
-    """The head of `candidates`, pairs of token and confidence, that `rule` lets through.
+    """The first of `candidates`, pairs of token and confidence, that `rule` keeps.
 
     It also ends where the product of the confidences falls below `least_chance`.
     """
     proposal = Proposal()
     tokens, confidences = proposal.tokens, proposal.confidences
-    limit = rule.limit
-    if limit < 1:
+    if rule.limit < 1:
         return proposal
     chance = 1.0
     for token, confidence in candidates:
         chance *= confidence
-        if chance < least_chance:
+        if chance < least_chance or not rule.keeps(confidence):
             break
         confidences.append(confidence)
-        if not rule.keeps(confidences):
-            confidences.pop()
-            break
         tokens.append(token)
-        if len(tokens) >= limit or not rule.wants_more(confidences):
+        if not rule.wants_more(confidences):
             break
     proposal.sources = [source] * len(tokens)
     return proposal

@@ -16,8 +16,9 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from specli.drafters.grow import grown
-from specli.drafters.protocol import Proposal, Request
+from specli.drafters.grow import build_proposal
+from specli.drafters.protocol import Accepted, Proposal, Request
+from specli.drafters.without_model import WithoutModel
 from specli.errors import UsageError
 from specli.events import Source
 
@@ -58,7 +59,7 @@ DOUBT = (1.4, 0.8, 0.65, 0.12)
 """Counts held against n-grams of 1 to 4 tokens for what never followed them yet."""
 
 
-class LookupDrafter:
+class LookupDrafter(WithoutModel):
     """Drafts from the sequence's own counts, then from those of lookup caches.
 
     `cache` is what earlier runs saved; it learns from each sequence that ends. `static` is as
@@ -66,7 +67,6 @@ class LookupDrafter:
     """
 
     name: Source = "lookup"
-    native_ns = 0
 
     def __init__(
         self,
@@ -89,12 +89,13 @@ class LookupDrafter:
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """The best counted token, again and again, until the counts say too little."""
         return [
-            grown(self.name, self._candidates(self._own[request.seq], request.tokens), request.rule)
+            build_proposal(self.name, self._candidates(self._own[request.seq], request.tokens), request.rule)
             for request in requests
         ]
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        self._count(seq, tokens)
+    def accept(self, results: Sequence[Accepted]) -> None:
+        for result in results:
+            self._count(result.seq, result.tokens)
 
     def end(self, seq: int) -> None:
         """Add the sequence's counts to the cache."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from specli.drafters.grow import grown
-from specli.drafters.protocol import Proposal, Request
+from specli.drafters.grow import build_proposal
+from specli.drafters.protocol import Accepted, Proposal, Request
+from specli.drafters.without_model import WithoutModel
 from specli.events import Source
 
 DEFAULT_SIZE = 3
@@ -30,11 +31,10 @@ class _Index:
     """The first start that is not in the index; llama.cpp never matches at 0."""
 
 
-class NgramDrafter:
+class NgramDrafter(WithoutModel):
     """Looks up the last `size_n` tokens and drafts up to `size_m` that followed them."""
 
     name: Source = "ngram"
-    native_ns = 0
 
     def __init__(self, size_n: int = DEFAULT_SIZE, size_m: int = DEFAULT_DRAFT) -> None:
         self._size_n = size_n
@@ -48,12 +48,13 @@ class NgramDrafter:
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """What followed the latest match; nothing when fewer than `size_n` tokens did."""
         return [
-            grown(self.name, self._candidates(request.seq, request.tokens), request.rule)
+            build_proposal(self.name, self._candidates(request.seq, request.tokens), request.rule)
             for request in requests
         ]
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        self._index(seq, tokens)
+    def accept(self, results: Sequence[Accepted]) -> None:
+        for result in results:
+            self._index(result.seq, result.tokens)
 
     def end(self, seq: int) -> None:
         self._indexes.pop(seq, None)

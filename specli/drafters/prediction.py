@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log2
 
-from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, grown
-from specli.drafters.protocol import Proposal, Request
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, build_proposal
+from specli.drafters.protocol import Accepted, Proposal, Request
+from specli.drafters.without_model import WithoutModel
 from specli.events import PREDICTION, Source
 
 LONGEST_MATCH = 8
@@ -91,11 +92,10 @@ class _Following:
     """How often the prediction has agreed lately, by what had agreed before."""
 
 
-class PredictionDrafter:
+class PredictionDrafter(WithoutModel):
     """Drafts a sequence's own prediction, or else `tokens`, in step with what the answer says."""
 
     name: Source = PREDICTION
-    native_ns = 0
 
     def __init__(self, tokens: Sequence[int] = ()) -> None:
         self._expected = _Expected(tokens)
@@ -107,15 +107,15 @@ class PredictionDrafter:
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """The prediction from the present place on; nothing when it has been used up."""
         return [
-            grown(self.name, self._candidates(following), request.rule, LEAST_CHANCE)
+            build_proposal(self.name, self._candidates(following), request.rule, LEAST_CHANCE)
             for request in requests
             for following in (self._following[request.seq],)
         ]
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        following = self._following[seq]
-        for token in tokens[len(tokens) - emitted :]:
-            self._follow(following, token)
+    def accept(self, results: Sequence[Accepted]) -> None:
+        for result in results:
+            for token in result.tokens[len(result.tokens) - result.emitted :]:
+                self._follow(self._following[result.seq], token)
 
     def end(self, seq: int) -> None:
         self._following.pop(seq, None)

@@ -1,18 +1,27 @@
-"""The life of a drafter: begin, propose, observe, end.
+"""The life of a drafter: begin, process, propose, accept, end.
 
-The engine tells a drafter when a sequence begins and ends, asks it for proposals, and tells it
-after every round which tokens the sequence really got, whoever had proposed them. A proposal
-carries a confidence per token, so that callers can learn what a drafter's word is worth.
+It mirrors llama.cpp's `common_speculative_{begin,process,draft,accept}`. The engine says when a
+sequence begins and ends, passes on every batch of the target to drafters that read hidden states,
+asks for proposals, and reports after each round which tokens the sequence got, whoever proposed
+them. A sequence is known to target, drafters and policy by one number, the slot it runs in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from specli.drafters.rule import Rule
+from specli.errors import SpecliError
 from specli.events import Source
 from specli.llama.decoder import Logits
+
+Features = NDArray[np.float32]
+"""Hidden states of one layer, shape (tokens of the batch, hidden size)."""
 
 
 class Chooser(Protocol):
@@ -29,40 +38,25 @@ class Chooser(Protocol):
         """The same token, and its probability in `logits`."""
 
 
-class StopRule(Protocol):
-    """Decides in one round, for one drafter, how far its proposal goes.
+@dataclass(frozen=True, slots=True)
+class DraftingCost:
+    """What a proposal costs, in batches of the drafter's own model.
 
-    `of` gives the rule of another drafter in the same round; `worth` and `hope` let a cascade
-    weigh drafters against each other.
+    `none`: too little to count. `steps`: one batch per proposed token; the first one also decodes
+    the pending tokens. `block`: one batch of the pending tokens and `block` more, however many
+    tokens are proposed.
     """
 
-    limit: int
-    """Most tokens that may be proposed in this round."""
+    batches: Literal["none", "steps", "block"] = "none"
+    block: int = 0
 
     @property
-    def judges(self) -> bool:
-        """Whether confidences matter; where not, a drafter need not compute them and gives 1."""
+    def is_free(self) -> bool:
+        return self.batches == "none"
 
-    def of(self, source: Source) -> StopRule:
-        """The rule for the drafter called `source`."""
 
-    def keeps(self, confidences: Sequence[float]) -> bool:
-        """Whether the newest token, the last of `confidences`, stays in the proposal.
-
-        A token that does not stay ends the proposal.
-        """
-
-    def wants_more(self, confidences: Sequence[float]) -> bool:
-        """Whether another token should be drafted after those in `confidences`."""
-
-    def worth(self, proposal: Proposal) -> float:
-        """What verifying the proposal is expected to gain; 0 for one that is worth nothing."""
-
-    def hope(self, source: Source, unseen: int) -> float:
-        """What asking a drafter that costs time is expected to gain, in the units of `worth`.
-
-        It has to decode `unseen` tokens of the sequence before it drafts.
-        """
+FREE = DraftingCost()
+STEPS = DraftingCost("steps")
 
 
 @dataclass(slots=True)
@@ -75,30 +69,78 @@ class Request:
 
     seq: int
     tokens: list[int]
-    rule: StopRule
+    rule: Rule
     chooser: Chooser
 
 
 @dataclass(slots=True)
 class Proposal:
-    """Proposed tokens, the drafter behind each, and its confidence in each (0 to 1)."""
+    """Proposed tokens with the drafter that proposed each and its confidence in each (0 to 1).
+
+    With `error` the drafter has failed on this sequence, which cannot go on.
+    """
 
     tokens: list[int] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
+    error: SpecliError | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def source(self) -> Source | None:
+        """The drafter that proposed the first token."""
+        return self.sources[0] if self.sources else None
+
     def head(self, length: int) -> Proposal:
         """The first `length` tokens."""
+        if length >= len(self.tokens):
+            return self
         return Proposal(self.tokens[:length], self.sources[:length], self.confidences[:length])
 
 
+@dataclass(frozen=True, slots=True)
+class TargetBatch:
+    """A batch that the target has decoded: prompt chunks and verifications of all sequences.
+
+    `tokens`, `seqs` and `positions` run parallel. `features` maps a layer to its hidden states;
+    the arrays are views that the target's next decode overwrites.
+    """
+
+    tokens: Sequence[int]
+    seqs: Sequence[int]
+    positions: Sequence[int]
+    features: Mapping[int, Features]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a round brought to one sequence.
+
+    `tokens` is the whole sequence, of which the last `emitted` are new. Of the verified `proposal`
+    the target judged the first `judged` tokens and accepted the first `accepted`; it never judged
+    tokens after a stop or an end token, so they say nothing about the drafter.
+    """
+
+    seq: int
+    tokens: list[int]
+    emitted: int
+    proposal: Proposal
+    judged: int
+    accepted: int
+
+
 class Drafter(Protocol):
-    """One drafting method, serving any number of sequences at once."""
+    """One drafting method, serving any number of sequences at once.
+
+    `features` names the layers of the target whose inputs it must see; `process` is called only
+    for drafters that name some.
+    """
 
     name: Source
+    cost: DraftingCost
+    features: tuple[int, ...]
 
     @property
     def native_ns(self) -> int:
@@ -107,18 +149,17 @@ class Drafter(Protocol):
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         """A sequence starts with `prompt`; its answer may resemble `prediction`."""
 
-    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        """One proposal per request, in order; an empty one where there is nothing to say."""
+    def process(self, batch: TargetBatch) -> None:
+        """The target has decoded `batch`. Rejected tokens are in it; `accept` names the others."""
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
-        """`tokens` has grown by `emitted`, of which the first `accepted` had been proposed."""
+    def pending(self, seq: int, tokens: list[int]) -> int:
+        """How many of a sequence's `tokens` it has to decode before it can draft."""
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        """One proposal per request, in order; an empty one where there is nothing to propose."""
+
+    def accept(self, results: Sequence[Accepted]) -> None:
+        """What the sequences got in the round that is over."""
 
     def end(self, seq: int) -> None:
-        """The sequence is over; whatever is kept for it can go."""
-
-
-class CostlyDrafter(Drafter, Protocol):
-    """A drafter that takes time, because a model of its own reads the text."""
-
-    def unseen(self, seq: int, tokens: list[int]) -> int:
-        """How many of a sequence's `tokens` it would have to decode before it could draft."""
+        """The sequence is over; what is kept for it may go."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, grown
-from specli.drafters.protocol import Proposal, Request
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, build_proposal
+from specli.drafters.protocol import Accepted, Proposal, Request
+from specli.drafters.without_model import WithoutModel
 from specli.events import Source
 
 CONTEXTS = (4, 2, 1)
@@ -107,11 +108,10 @@ class _Shared:
         return len(self._old[0]) + len(self._new[0])
 
 
-class SuffixDrafter:
+class SuffixDrafter(WithoutModel):
     """Drafts by frequency after the longest context known, however long the rule lets it."""
 
     name: Source = "suffix"
-    native_ns = 0
 
     def __init__(self, shared_tokens: int = SHARED_TOKENS) -> None:
         self._shared = _Shared(shared_tokens)
@@ -132,13 +132,14 @@ class SuffixDrafter:
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """What followed the longest context most often, token by token."""
         return [
-            grown(self.name, _voted(self._places(request)), request.rule, LEAST_CHANCE)
+            build_proposal(self.name, _voted(self._places(request)), request.rule, LEAST_CHANCE)
             for request in requests
         ]
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        self._indexes[seq].extend(tokens)
-        self._answers[seq] = tokens, self._answers[seq][1]
+    def accept(self, results: Sequence[Accepted]) -> None:
+        for result in results:
+            self._indexes[result.seq].extend(result.tokens)
+            self._answers[result.seq] = result.tokens, self._answers[result.seq][1]
 
     def end(self, seq: int) -> None:
         """Remember the answer for other sequences."""

@@ -77,10 +77,20 @@ class Decoder(Protocol):
         Only where `can_cut`.
         """
 
+    def want_features(self, layers: Sequence[int]) -> None:
+        """Keep the hidden states that enter these layers, for every token of a batch.
+
+        Raises LoadError where this model or this build of llama.cpp does not give them.
+        """
+
+    def features(self, layer: int) -> NDArray[np.float32]:
+        """Hidden states of the last batch, shape (tokens, hidden size): a view, valid until the
+        next `decode`. `want_features` has named the layer."""
+
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike: what a cache of one saves the other."""
-    for place, (a, b) in enumerate(zip(left, right, strict=False)):
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
-            return place
+            return index
     return min(len(left), len(right))

@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from specli.events import Source
 from specli.llama.decoder import Decoder
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -121,77 +122,14 @@ class Curve:
 
 @dataclass(slots=True)
 class CostModel:
-    """T(k) of the target and, where there is a draft model, of the draft; milliseconds."""
+    """What everything costs in milliseconds: T(k) of the target, and of each costly drafter's own
+    model by the drafter's name."""
 
     target: Curve
-    draft: Curve | None = None
+    drafters: dict[Source, Curve] = field(default_factory=dict)
+    rollback: float = 0.0
+    """What undoing rejected tokens takes a round."""
 
-    def as_dict(self) -> dict[str, object]:
-        """For the cache: points as they are now, without what other work adds to batches."""
-        kept: dict[str, object] = {}
-        for name, curve in (("target", self.target), ("draft", self.draft)):
-            if curve is not None:
-                idle = replace(curve, batch=min(curve.batch, 1.0))
-                times = [round(idle(size), 4) for size in curve.sizes]
-                kept[name] = {"sizes": curve.sizes, "ms": times}
-        return kept
-
-
-def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
-    """Time batches of growing size on sequence 0, which must be empty and is empty again after.
-
-    Powers of two up to 16 come first, because a curve without them decides wrongly: only a model
-    of many seconds stops at 4. `seconds` bounds what follows: the points between, then all again,
-    small ones first. The fastest time of a size counts: what a busy machine adds is no cost of the
-    model. Points that context or batch cannot hold are left out. `token` is any token of the
-    vocabulary.
-    """
-    began = perf_counter()
-    past = min(64, decoder.n_ctx // 4)
-    most = min(decoder.n_batch, decoder.n_ctx - past)
-    _timed(decoder, token, 0, past)
-    _timed(decoder, token, past, 1)
-    sizes = [size for size in points if size <= most]
-    best: dict[int, float] = {}
-    for size in (size for size in sizes if size in _FIRST_SIZES):
-        if size <= _LEAST_SIZE or perf_counter() - began < _PATIENCE:
-            best[size] = _timed(decoder, token, past, size)
-    between = [size for size in sizes if size not in best]
-    for size in (*between, *(sizes * _MOST_REPEATS)):
-        expected = _expected(best, size)
-        if perf_counter() - began + expected / 1000 > seconds:
-            if size in best:
-                break
-            continue
-        took = _timed(decoder, token, past, size)
-        best[size] = min(took, best.get(size, took))
-    decoder.rollback(0, 0)
-    measured = sorted(best)
-    return Curve(measured, [best[size] for size in measured])
-
-
-def _expected(best: dict[int, float], size: int) -> float:
-    """Milliseconds that a size is expected to take, from those that were timed."""
-    return best.get(size) or min(ms * max(1.0, size / known) for known, ms in best.items())
-
-
-def undisturbed(curve: Curve) -> bool:
-    """Whether a measured curve can be a model's, and not that of a machine busy with other work.
-
-    Twice the tokens never take much more than twice the time.
-    """
-    times = dict(zip(curve.sizes, curve.ms, strict=True))
-    doubled = [(size, ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
-    return all(
-        twice < (_TWICE_ONE if size == 1 else _TWICE) * once for size, once, twice in doubled
-    )
-
-
-def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:
-    """Milliseconds to decode `size` tokens at `position`; those before it stay."""
-    decoder.rollback(0, position)
-    decoder.checkpoint(0)
-    began = perf_counter()
-    decoder.add(0, [token] * size, position, size)
-    decoder.decode()
-    return 1000 * (perf_counter() - began)
+    def observe_rollback(self, ms: float) -> None:
+        """Learn from a step in which tokens were rejected."""
+        self.rollback += _STEP * (ms - self.rollback)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specli.drafters.protocol import Proposal, Request
+from specli.drafters.protocol import STEPS, Accepted, Proposal, Request, TargetBatch
+from specli.errors import DecodeError
 from specli.events import MODEL, Source
 from specli.llama.decoder import Decoder, common_prefix
 
@@ -20,22 +21,24 @@ class _Drafting:
 
     request: Request
     proposal: Proposal
-    unseen: list[int]
+    pending: list[int]
     """Tokens to decode next; the last one's logits give the next draft."""
     length: int
-    """Tokens of the sequence with the drafted ones; where the next draft would stand."""
+    """Tokens of the sequence and of the proposal: the position of the next drafted token."""
     row: int = 0
 
 
 class DraftModel:
     """Drafts with a model. It borrows the decoder: who made it closes it."""
 
-    name: Source = MODEL
+    cost = STEPS
+    features: tuple[int, ...] = ()
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, name: Source = MODEL) -> None:
+        self.name = name
         self._decoder = decoder
         self._cached: dict[int, list[int]] = {}
-        """The tokens in the draft's cache: the sequence's own, behind them drafted ones."""
+        """The tokens in the draft's cache: first the sequence's own, then drafted ones."""
         self._live: set[int] = set()
 
     @property
@@ -43,10 +46,10 @@ class DraftModel:
         return self._decoder.native_ns
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
-        """Decode the prompt but for its last token, reusing what the cache has of it.
+        """Decode the prompt except its last token, reusing what the cache has of it.
 
-        Beside other sequences a draft model seldom pays: there the prompt is decoded when a
-        proposal is first asked for.
+        With other sequences live a draft model seldom pays: then the prompt is decoded when the
+        first proposal is asked for.
         """
         if seq not in self._cached:
             self._cached[seq] = []
@@ -78,6 +81,12 @@ class DraftModel:
             del cached[common:]
         return common
 
+    def process(self, batch: TargetBatch) -> None:
+        """Nothing: it reads tokens alone, when it is asked."""
+
+    def pending(self, seq: int, tokens: list[int]) -> int:
+        return len(tokens) - len(self._cached[seq])
+
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """Proposals that grow together; each ends where its rule or the context says so."""
         proposals = [Proposal() for _ in requests]
@@ -105,51 +114,53 @@ class DraftModel:
             drafting = [one for one in drafting if self._extend(one)]
         return proposals
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:  # noqa: ARG002
-        """Cut the cache back to what the sequence kept."""
-        cached = self._cached[seq]
-        before = len(tokens) - emitted
-        kept = before + common_prefix(cached[before:], tokens[before:-1])
-        if kept < len(cached):
-            self._decoder.rollback(seq, kept)
-            del cached[kept:]
+    def accept(self, results: Sequence[Accepted]) -> None:
+        """Cut the cache back to what the sequences kept."""
+        for result in results:
+            cached, tokens = self._cached[result.seq], result.tokens
+            before = len(tokens) - result.emitted
+            kept = before + common_prefix(cached[before:], tokens[before:-1])
+            if kept < len(cached):
+                self._decoder.rollback(result.seq, kept)
+                del cached[kept:]
 
     def end(self, seq: int) -> None:
         """Keep the cache: the slot's next sequence may start with the same tokens."""
         self._live.discard(seq)
-
-    def unseen(self, seq: int, tokens: list[int]) -> int:
-        return len(tokens) - len(self._cached[seq])
 
     def _extend(self, one: _Drafting) -> bool:
         """Draft one token; whether another one is wanted."""
         request, proposal = one.request, one.proposal
         found = self._decoder.best(one.row)
         if found is None:
-            logits = self._decoder.logits(one.row)
-            if request.rule.judges:
-                found = request.chooser.draft(logits, one.length)
-            else:
-                found = request.chooser.guess(logits, one.length), 1.0
+            try:
+                found = self._choice(one)
+            except DecodeError as error:
+                proposal.error = DecodeError(
+                    f"the draft model failed: {error.message}",
+                    hint="fetch the draft model again, or run without it: --no-draft",
+                )
+                return False
         token, confidence = found
-        proposal.confidences.append(confidence)
-        if not request.rule.keeps(proposal.confidences):
-            proposal.confidences.pop()
+        if not request.rule.keeps(confidence):
             return False
         proposal.tokens.append(token)
         proposal.sources.append(self.name)
-        one.unseen = [token]
+        proposal.confidences.append(confidence)
+        one.pending = [token]
         one.length += 1
-        return (
-            len(proposal) < request.rule.limit
-            and one.length <= self._decoder.n_ctx
-            and request.rule.wants_more(proposal.confidences)
-        )
+        return one.length <= self._decoder.n_ctx and request.rule.wants_more(proposal.confidences)
+
+    def _choice(self, one: _Drafting) -> tuple[int, float]:
+        chooser, logits = one.request.chooser, self._decoder.logits(one.row)
+        if one.request.rule.needs_confidence:
+            return chooser.draft(logits, one.length)
+        return chooser.guess(logits, one.length), 1.0
 
     def _add(self, one: _Drafting) -> None:
-        start = one.length - len(one.unseen)
-        one.row = self._decoder.add(one.request.seq, one.unseen, start, 1)
-        self._cached[one.request.seq].extend(one.unseen)
+        start = one.length - len(one.pending)
+        one.row = self._decoder.add(one.request.seq, one.pending, start, 1)
+        self._cached[one.request.seq].extend(one.pending)
 
     def _decode_silently(self, seq: int, tokens: Sequence[int]) -> None:
         """Bring the cache up to date where no logits are needed."""

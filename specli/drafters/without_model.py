@@ -1,0 +1,19 @@
+"""What all drafters that only look tokens up have in common."""
+
+from __future__ import annotations
+
+from specli.drafters.protocol import FREE, DraftingCost, TargetBatch
+
+
+class WithoutModel:
+    """A drafter that has no model: it costs nothing, reads no hidden states, is never behind."""
+
+    cost: DraftingCost = FREE
+    features: tuple[int, ...] = ()
+    native_ns = 0
+
+    def process(self, batch: TargetBatch) -> None:
+        """Nothing: the tokens of a sequence are all it needs."""
+
+    def pending(self, seq: int, tokens: list[int]) -> int:  # noqa: ARG002 - part of the protocol
+        return 0

@@ -1,0 +1,67 @@
+"""Measures what batches of a model cost, in milliseconds."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from specli.engine.policy.cost import Curve
+from specli.llama.decoder import Decoder
+
+def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
+    """Time batches of growing size on sequence 0, which must be empty and is empty again after.
+
+    Powers of two up to 16 come first, because a curve without them decides wrongly: only a model
+    of many seconds stops at 4. `seconds` bounds what follows: the points between, then all again,
+    small ones first. The fastest time of a size counts: what a busy machine adds is no cost of the
+    model. Points that context or batch cannot hold are left out. `token` is any token of the
+    vocabulary.
+    """
+    began = perf_counter()
+    past = min(64, decoder.n_ctx // 4)
+    most = min(decoder.n_batch, decoder.n_ctx - past)
+    _timed(decoder, token, 0, past)
+    _timed(decoder, token, past, 1)
+    sizes = [size for size in points if size <= most]
+    best: dict[int, float] = {}
+    for size in (size for size in sizes if size in _FIRST_SIZES):
+        if size <= _LEAST_SIZE or perf_counter() - began < _PATIENCE:
+            best[size] = _timed(decoder, token, past, size)
+    between = [size for size in sizes if size not in best]
+    for size in (*between, *(sizes * _MOST_REPEATS)):
+        expected = _expected(best, size)
+        if perf_counter() - began + expected / 1000 > seconds:
+            if size in best:
+                break
+            continue
+        took = _timed(decoder, token, past, size)
+        best[size] = min(took, best.get(size, took))
+    decoder.rollback(0, 0)
+    measured = sorted(best)
+    return Curve(measured, [best[size] for size in measured])
+
+
+def _expected(best: dict[int, float], size: int) -> float:
+    """Milliseconds that a size is expected to take, from those that were timed."""
+    return best.get(size) or min(ms * max(1.0, size / known) for known, ms in best.items())
+
+
+def undisturbed(curve: Curve) -> bool:
+    """Whether a measured curve can be a model's, and not that of a machine busy with other work.
+
+    Twice the tokens never take much more than twice the time.
+    """
+    times = dict(zip(curve.sizes, curve.ms, strict=True))
+    doubled = [(size, ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
+    return all(
+        twice < (_TWICE_ONE if size == 1 else _TWICE) * once for size, once, twice in doubled
+    )
+
+
+def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:
+    """Milliseconds to decode `size` tokens at `position`; those before it stay."""
+    decoder.rollback(0, position)
+    decoder.checkpoint(0)
+    began = perf_counter()
+    decoder.add(0, [token] * size, position, size)
+    decoder.decode()
+    return 1000 * (perf_counter() - began)

@@ -1,0 +1,1 @@
+"""Decides every round: who drafts, how far, and what is verified."""

@@ -1,0 +1,64 @@
+"""What the policy keeps of one live sequence: its speed, what it may lose, and its own experience.
+
+Times are in milliseconds, and a sequence's share of the steps it runs in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specli.engine.policy.acceptance import PRIOR, Track
+from specli.events import Source
+
+LOSS_SHARE = 0.01
+"""Share of the time so far that speculation may have lost against plain decoding. Halved or
+doubled it moves no figure of docs/policy.md by more than a hundredth; it bounds long texts."""
+
+LOSS_START = 2.5
+"""Plain tokens that it may lose in addition: what a few trials cost. More finds out sooner what
+pays, less bounds short texts better: 2.5 of 64 tokens are 4 %, and few texts use all of it."""
+
+TEXT_MEMORY = 48.0
+"""Tokens after which a text's own experience has faded to a third: paragraphs differ."""
+
+
+@dataclass(slots=True)
+class Text:
+    """One sequence. `lost_ms` is negative where speculation has gained."""
+
+    spent_ms: float = 0.0
+    lost_ms: float = 0.0
+    emitted: int = 0
+    tokens: float = 0.0
+    ms: float = 0.0
+    """Tokens emitted and the time they took, both discounted: the present speed."""
+    tracks: dict[Source, Track] = field(default_factory=dict)
+
+    def speed(self, plain_ms: float) -> float:
+        """Tokens per millisecond, at least that of plain decoding, where a token takes
+        `plain_ms`."""
+        return max((self.tokens + PRIOR) / (self.ms + PRIOR * plain_ms), 1 / plain_ms)
+
+    def room(self, plain_ms: float) -> float:
+        """Milliseconds that speculation may still lose."""
+        return max(LOSS_SHARE * self.spent_ms + LOSS_START * plain_ms - self.lost_ms, 0.0)
+
+    def track(self, source: Source) -> Track:
+        return self.tracks.get(source) or Track()
+
+    def learning(self, source: Source) -> Track:
+        """The drafter's track in this text, to be changed."""
+        return self.tracks.setdefault(source, Track())
+
+    def spend(self, ms: float) -> None:
+        self.spent_ms += ms
+        self.ms += ms
+
+    def emit(self, tokens: int) -> None:
+        """So many tokens came: experience fades, and the speed follows."""
+        keep = (1 - 1 / TEXT_MEMORY) ** tokens
+        self.emitted += tokens
+        self.tokens = keep * self.tokens + tokens
+        self.ms *= keep
+        for track in self.tracks.values():
+            track.fade(keep)

@@ -1,0 +1,90 @@
+"""Judges a proposal: the sequence's own choice at each position decides what is emitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from specli.drafters.protocol import Proposal
+from specli.engine.policy.protocol import Turn
+from specli.engine.sequence import Sequence
+from specli.errors import DecodeError, SpecliError
+from specli.events import TARGET, FinishReason, Piece
+from specli.llama.decoder import Decoder
+
+
+class Pieces(Protocol):
+    """What the engine needs of a vocabulary; `llama.vocab.Vocab` is one."""
+
+    def piece(self, token: int) -> bytes: ...
+
+    def is_end(self, token: int) -> bool: ...
+
+
+@dataclass(slots=True)
+class Verification:
+    """A sequence's share of a verify batch, and what came of it."""
+
+    sequence: Sequence
+    turn: Turn
+    proposal: Proposal = field(default_factory=Proposal)
+    row: int = 0
+    emitted: list[int] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    judged: int = 0
+    accepted: int = 0
+    finish: FinishReason | None = None
+    error: SpecliError | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """Where each emitted token came from."""
+        own = len(self.emitted) - self.accepted
+        return self.proposal.sources[: self.accepted] + [TARGET] * own
+
+
+def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
+    """Choose token by token until a choice differs from the proposal or the text ends.
+
+    A sequence whose logits are no numbers, or on which a drafter failed, ends with an error, and no
+    other one does.
+    """
+    if check.turn.error is not None:
+        check.finish, check.error = "error", check.turn.error
+        return
+    sequence, proposal = check.sequence, check.proposal
+    room = sequence.room(target.n_ctx)
+    start = len(sequence.tokens)
+    while check.finish is None:
+        index = len(check.emitted)
+        try:
+            token = sequence.chooser.choose(target.logits(check.row + index), start + index)
+        except DecodeError as error:
+            check.finish, check.error = "error", error
+            return
+        if token is None:
+            check.finish = "stop"
+            break
+        proposed = index < len(proposal)
+        matched = proposed and token == proposal.tokens[index]
+        check.judged += proposed
+        check.accepted += matched
+        check.margins.append(sequence.chooser.margin)
+        _emit(check, token, proposal.sources[index] if matched else TARGET, vocab)
+        if check.finish is None and len(check.emitted) >= room:
+            check.finish = "length"
+        if not matched:
+            break
+
+
+def _emit(check: Verification, token: int, source: str, vocab: Pieces) -> None:
+    sequence = check.sequence
+    check.emitted.append(token)
+    if vocab.is_end(token) and not sequence.request.ignore_end:
+        check.finish = "stop"
+        return
+    sequence.chooser.accept(token)
+    check.pieces += sequence.text.feed(vocab.piece(token), source)
+    if sequence.text.stopped:
+        check.finish = "stop"
