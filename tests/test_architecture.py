@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
+    "speculative": {"errors"},
     "events": set(),
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
