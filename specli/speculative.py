@@ -190,11 +190,11 @@ def placement(values: Mapping[str, object], role: str = "") -> Placement:
     """Where a model runs, of the settings `gpu_layers`, `device`, `threads`, `cache_type_k` and
     `cache_type_v`; `role` "_draft" takes the draft's own, and the target's threads otherwise."""
     devices = str(values.get(f"device{role}") or "").split(",")
-    threads = _number(values, f"threads{role}", 0) or _number(values, "threads", 0)
+    own = f"threads{role}" if values.get(f"threads{role}") is not None else "threads"
     return Placement(
         gpu_layers=_layers(values, f"gpu_layers{role}"),
         devices=tuple(name.strip() for name in devices if name.strip()),
-        threads=threads or None,
+        threads=None if values.get(own) == AUTO else _number(values, own, 0) or None,
         type_k=str(values.get(f"cache_type_k{role}") or "f16"),
         type_v=str(values.get(f"cache_type_v{role}") or "f16"),
     )

@@ -147,6 +147,7 @@ def test_a_draft_runs_where_its_own_settings_say_with_the_targets_threads_otherw
     assert model is not None
     assert model.placement == Placement(-1, ("a", "b"), 3, "q8_0", "f16")
     assert placement(values) == Placement(2, (), 3)
+    assert placement({**values, "threads_draft": "auto"}, "_draft").threads is None
 
 
 @pytest.mark.parametrize(

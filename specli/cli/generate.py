@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 
+from specli.cli.collector import freeze_loaded
 from specli.cli.compare import Comparison, compare_with_plain
 from specli.cli.failures import INTERRUPTED, say
 from specli.cli.follow import Generation, PlainText, Silent, follow
@@ -62,6 +63,7 @@ def generate(options: RunOptions, task: Task) -> int:
             say(f"note: {text}")
 
     with Session(setup, cache_dir() / "probes", notice) as session:
+        freeze_loaded()
         for name, means in session.rollback_means():
             notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
         request = _request(session, options, task, sampling)

@@ -38,10 +38,13 @@ from specli.making.blocks import (
 from specli.making.prompts import PROMPTS
 from specli.making.search import ALL, Trial, Variant, best_first, least_first, search
 from specli.making.workshop import Tell, Workshop, faster
-from specli.measured import save
 from specli.pairs.memory import free_memory
 from specli.pairs.sizing import require_memory
-from specli.session import Setup, costs_record, physical_cores
+from specli.session import Setup
+from specli.session.costs import costs_record
+from specli.session.loading import physical_cores
+from specli.session.records import save
+from specli.speculative import DraftModel, SpeculativeConfig
 
 PAYS = 1.05
 """Expected speed-up from which a draft is worth its file."""
@@ -280,7 +283,8 @@ def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:
     records = cache_dir() / "probes"
     # Where it may not be used, it had better be known now.
     probe(path, records)
-    _remember(workshop, trial, costs_record(Setup(target=one.path, draft=path), records))
+    pair = Setup(one.path, speculative=SpeculativeConfig((DraftModel(path),)))
+    _remember(workshop, trial, costs_record(pair, records))
 
 
 def _remember(workshop: Workshop, trial: Trial, record: Path) -> None:
