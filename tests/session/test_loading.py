@@ -112,9 +112,7 @@ def test_repacked_weights_that_crash_are_left_out_with_a_notice(
     monkeypatch.setattr(loading, "probe", lambda *given: replace(probe(*given), repacked=False))
     notices: list[str] = []
     alone = replace(setup, speculative=setup.speculative.without_model())
-    with Session(
-        replace(setup, speculative=setup.speculative.without_model()), records, notices.append
-    ):
+    with Session(alone, records, notices.append):
         pass
     (notice,) = notices
     assert "target.gguf" in notice
