@@ -205,8 +205,12 @@ class _Batch:
         self._totals.add(event)
         if isinstance(event, Round):
             answer.texts += [piece.text for piece in event.pieces]
-            if event.finish is not None:
-                self._finish(event.seq, event.finish)
+        elif isinstance(event, Finished):
+            answer.texts += [piece.text for piece in event.pieces]
+            if event.error is not None:
+                self._refuse(event.seq, event.error)
+            else:
+                self._finish(event.seq, event.reason)
 
     def _finish(self, seq: int, finish: str) -> None:
         answer = self._live.pop(seq)
@@ -226,9 +230,9 @@ class _Batch:
             return
         late = perf_counter() - timeout
         for seq in [seq for seq, answer in self._live.items() if answer.since < late]:
-            held = self._engine.cancel(seq)
-            self._live[seq].texts += [piece.text for piece in held]
-            self._finish(seq, TIMEOUT)
+            finished = self._engine.cancel(seq, "timeout")
+            if finished is not None:
+                self._see(finished)
 
     def _fail(self, failure: Failure) -> None:
         self._totals.fail(failure)

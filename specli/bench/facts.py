@@ -10,9 +10,9 @@ import psutil
 
 from specli.bench.report import CostCurve, MachineFacts, ModelFacts
 from specli.doctor.machine import read_machine
-from specli.engine.adaptive import AdaptivePolicy
-from specli.engine.cost import Curve
-from specli.engine.policy import Policy
+from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.policy.cost import Curve
+from specli.engine.policy.protocol import Policy
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
@@ -36,8 +36,7 @@ def machine_facts() -> MachineFacts:
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
     """Target and, where there is one, draft. Raises ModelFileError."""
-    roles = (("target", setup.target), ("draft", setup.draft))
-    return tuple(_model_facts(role, path) for role, path in roles if path is not None)
+    return tuple(map(_model_facts, ("target", "draft"), setup.files))
 
 
 def _model_facts(role: str, path: Path) -> ModelFacts:
@@ -66,7 +65,7 @@ def costs_of(policy: Policy) -> dict[str, CostCurve]:
     """T(k) of target and draft where a policy knows them."""
     if not isinstance(policy, AdaptivePolicy):
         return {}
-    curves = {"target": policy.cost.target, "draft": policy.cost.draft}
+    curves = {"target": policy.cost.target, **policy.cost.drafters}
     return {name: _curve(curve) for name, curve in curves.items() if curve is not None}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shlex
 import shutil
@@ -24,23 +23,22 @@ from specli.batch.requests import Defaults
 from specli.batch.run import Limits, Work, answer_all, validate
 from specli.batch.template import Template
 from specli.batch.totals import Totals
+from specli.cli.collector import freeze_loaded
 from specli.cli.failures import say
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens
-from specli.engine.parallel import best_parallel
 from specli.errors import BatchFailedError, SpecliError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.grammar import gbnf_of_schema
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup, fitting_slots
+from specli.session import Session, Setup
+from specli.speculative import Prediction
 from specli.ui.batch import BatchView, summary
 
 STANDARD = "-"
 
 MOST_PARALLEL = 256
-MOST_AUTOMATIC = 16
-"""Prompts at once that --parallel auto goes up to."""
 """Sequences of one context, by llama.cpp's own limit."""
 
 FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
@@ -110,8 +108,8 @@ def run_batch(options: RunOptions, task: Task) -> int:
             draft=task.draft,
             recalibrate=task.recalibrate,
             quiet=task.quiet,
+            slots=slots,
         )
-        setup = replace(setup, slots=slots or fitting_slots(setup, MOST_AUTOMATIC))
         known = Ids()
         output = _output(stack, task, known)
         sampling = _with_seed(options, output).sampling()
@@ -136,11 +134,11 @@ def run_batch(options: RunOptions, task: Task) -> int:
             if file is not None:
                 file.seek(0)
             work = replace(work, source=_source(file, reading, task, signals))
-        if slots is None:
-            slots = best_parallel(session.costs.target, session.setup.slots)
-            if sys.stderr.isatty():
-                _notice(task)(f"{slots} prompts at once, by what batches cost here (--parallel)")
-        return _answer(work, session, slots, task, signals)
+        if slots is None and sys.stderr.isatty():
+            _notice(task)(
+                f"{session.slots} prompts at once, by what batches cost here (--parallel)"
+            )
+        return _answer(work, session, task, signals)
 
 
 def parse_parallel(value: str) -> int | None:
@@ -226,7 +224,11 @@ def _with_seed(options: RunOptions, output: Output) -> RunOptions:
 
 def _with_predictions(setup: Setup) -> Setup:
     """Lines may carry predictions, which are drafted from wherever anything is."""
-    return replace(setup, prediction="") if setup.drafts and setup.prediction is None else setup
+    config = setup.speculative
+    if not config.drafters or config.has(Prediction.kind):
+        return setup
+    predicting = config.with_drafters((*config.drafters, Prediction("")))
+    return replace(setup, speculative=predicting)
 
 
 def settings_of(
@@ -302,20 +304,18 @@ def _require_valid(work: Work, session: Session) -> None:
         )
 
 
-def _answer(work: Work, session: Session, slots: int, task: Task, signals: _Signals) -> int:
+def _answer(work: Work, session: Session, task: Task, signals: _Signals) -> int:
     """Generate under the view; returns the exit code. Raises BatchFailedError for failures."""
     totals = Totals(expected=work.source.total())
     view = BatchView(Console(stderr=True), totals, bar=not task.quiet)
-    # What is loaded by now lives to the end: the collector need not look at it between rounds.
-    gc.collect()
-    gc.freeze()
+    freeze_loaded()
     try:
         with view, _catching(signals):
             answer_all(
                 work,
                 session.engine(),
                 session.target_model,
-                slots,
+                session.slots,
                 totals,
                 view,
                 signals.stopped,

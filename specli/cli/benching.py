@@ -28,18 +28,18 @@ from specli.bench.report import (
     to_json,
     write_text,
 )
-from specli.bench.runner import Bench, Contender, interleaved
+from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.bench.runs_csv import write_csv
-from specli.bench.settings import contenders
 from specli.bench.statistics import summarised
-from specli.cli.drafting import choose_drafting
+from specli.cli.collector import freeze_loaded
 from specli.cli.failures import INTERRUPTED, say
-from specli.cli.options import DRAFT_MAX, RunOptions
+from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup, settings
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.session import Session, Setup
+from specli.session import Session
+from specli.speculative import AUTO, DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
 from specli.ui.bench import changes_view, report_view
 from specli.ui.bench_progress import watching
 
@@ -87,7 +87,7 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         options = options.over(profile)
     sampling = options.sampling()
     setup = prepared_setup(options, profile, quiet=task.quiet)
-    rivals = contenders(setup, variants(setup, options, task))
+    rivals = contenders(variants(setup.speculative, options, task))
 
     def notice(text: str) -> None:
         if not task.quiet:
@@ -95,7 +95,10 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
-    with Session(replace(setup, policy=None), cache_dir() / "probes", notice) as session:
+    # Costs are measured whichever settings are compared.
+    measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
+    with Session(measuring, cache_dir() / "probes", notice) as session:
+        freeze_loaded()
         bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
@@ -110,7 +113,10 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         complete=not measured.interrupted,
         machine=machine_facts(),
         models=models_of(setup),
-        settings=tuple(SettingFacts(r.name, settings(r.setup, sampling)) for r in rivals),
+        settings=tuple(
+            SettingFacts(r.name, settings(replace(setup, speculative=r.speculative), sampling))
+            for r in rivals
+        ),
         prompts=facts,
         runs_wanted=task.runs,
         predict=task.predict,
@@ -151,14 +157,17 @@ def require_writable(path: Path | None) -> None:
         raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
 
 
-def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
-    """The set-ups to compare with plain decoding: what `specli run` would make of each sweep.
+def variants(
+    config: SpeculativeConfig, options: RunOptions, task: BenchTask
+) -> list[SpeculativeConfig]:
+    """What to compare with plain decoding: what `specli run` would make of each sweep.
 
     Raises UsageError for a sweep of draft lengths without a draft model.
     """
     if not task.lengths and not task.cuts:
-        return [setup]
-    if setup.draft is None:
+        return [config]
+    draft = config.draft_model
+    if draft is None:
         raise UsageError(
             "draft lengths and cut-offs are a draft model's, and there is none",
             hint="name one with -md, or take one that is here with -md auto",
@@ -167,20 +176,9 @@ def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
     cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
     found = []
     for length, cut in product(lengths, cuts):
-        swept = replace(options, draft_max=length, draft_p_min=cut)
-        if length is None:
-            # Costs decide on the cut-off too.
-            swept = replace(swept, draft_min=None, draft_p_min=None)
-        drafting = choose_drafting(swept)
-        found.append(
-            replace(
-                setup,
-                ngram=drafting.ngram,
-                suffix=drafting.suffix,
-                lookup=drafting.lookup,
-                policy=drafting.policy,
-            )
-        )
+        swept = {"draft_max": AUTO if length is None else length, "draft_p_min": cut}
+        chosen = speculative_config({**options.given(), **swept, "model_draft": draft.model})
+        found.append(chosen.with_model(draft))
     return found
 
 

@@ -49,6 +49,7 @@ def _setup(options: RunOptions, profile_name: str | None) -> Setup | None:
     """
     from specli.cli.prepare import chosen_profile
     from specli.session import Setup
+    from specli.speculative import DraftModel, SpeculativeConfig
 
     profile = chosen_profile(options, profile_name)
     target: str | Recipe | None = options.model
@@ -65,13 +66,15 @@ def _setup(options: RunOptions, profile_name: str | None) -> Setup | None:
     draft_file = None if draft is None else _present(draft, required=bool(required))
     if target_file is None or (draft is not None and draft_file is None):
         return None
+    config = SpeculativeConfig()
+    if draft_file is not None:
+        config = SpeculativeConfig((DraftModel(draft_file, options.draft_placement()),))
     return Setup(
         target=target_file,
-        draft=draft_file,
         n_ctx=options.ctx_size,
         flash_attention=options.flash_attn or "auto",
         target_placement=options.target_placement(),
-        draft_placement=options.draft_placement(),
+        speculative=config,
     )
 
 

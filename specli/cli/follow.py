@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from specli.engine.sequence import GenerationRequest
-from specli.events import Event, Piece, Round, Stats
+from specli.errors import SpecliError
+from specli.events import Event, Finished, Piece, Prefilled, Round, Stats
 from specli.session import Session
 from specli.ui.text import harmless
 
@@ -22,6 +22,7 @@ class Generation:
     tokens: list[int] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     finish: str = "cancelled"
+    error: SpecliError | None = None
 
     def add(self, event: Event) -> None:
         self.stats.add(event)
@@ -29,7 +30,10 @@ class Generation:
             self.pieces += event.pieces
             self.tokens += event.tokens
             self.margins += event.margins or []
-            self.finish = event.finish or self.finish
+        elif isinstance(event, Finished):
+            self.pieces += event.pieces
+            self.finish = event.reason
+            self.error = event.error
 
     @property
     def text(self) -> str:
@@ -41,15 +45,9 @@ class View(Protocol):
 
     def event(self, event: Event, stats: Stats) -> None: ...
 
-    def held(self, pieces: list[Piece]) -> None:
-        """Text that an interrupt set free."""
-
 
 class Silent:
     def event(self, event: Event, stats: Stats) -> None:
-        pass
-
-    def held(self, pieces: list[Piece]) -> None:
         pass
 
 
@@ -57,11 +55,9 @@ class PlainText:
     """Only the text, as soon as it is there: for pipes and files."""
 
     def event(self, event: Event, stats: Stats) -> None:  # noqa: ARG002
-        if isinstance(event, Round):
-            self.held(event.pieces)
-
-    def held(self, pieces: list[Piece]) -> None:
-        text = "".join(piece.text for piece in pieces)
+        if isinstance(event, Prefilled):
+            return
+        text = "".join(piece.text for piece in event.pieces)
         sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
         sys.stdout.flush()
 
@@ -71,17 +67,15 @@ def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Ge
     engine = session.engine()
     generation = Generation()
     seq = engine.submit(request)
-    # What is loaded by now lives to the end: the collector need not look at it between rounds.
-    gc.collect()
-    gc.freeze()
     try:
         while not engine.idle:
             for event in engine.step():
                 generation.add(event)
                 view.event(event, generation.stats)
     except KeyboardInterrupt:
-        held = engine.cancel(seq)
-        generation.pieces += held
-        view.held(held)
+        finished = engine.cancel(seq)
+        if finished is not None:
+            generation.add(finished)
+            view.event(finished, generation.stats)
         return generation, True
     return generation, False

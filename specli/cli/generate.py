@@ -6,12 +6,13 @@ import json
 import sys
 from dataclasses import dataclass
 
+from specli.cli.collector import freeze_loaded
 from specli.cli.compare import Comparison, compare_with_plain
 from specli.cli.failures import INTERRUPTED, say
 from specli.cli.follow import Generation, PlainText, Silent, follow
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens, settings
-from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.explain import Explanation, explain
 from specli.engine.sequence import GenerationRequest
 from specli.errors import CheckFailedError
@@ -62,6 +63,7 @@ def generate(options: RunOptions, task: Task) -> int:
             say(f"note: {text}")
 
     with Session(setup, cache_dir() / "probes", notice) as session:
+        freeze_loaded()
         for name, means in session.rollback_means():
             notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
         request = _request(session, options, task, sampling)

@@ -12,7 +12,7 @@ from specli.errors import UsageError
 if TYPE_CHECKING:
     from specli.profiles import Profile
     from specli.sampling.params import SamplingParams
-    from specli.session import Placement
+    from specli.speculative import Placement
 
 DRAFT_MAX = 4
 FLASH_ATTENTION = ("on", "off", "auto")
@@ -131,7 +131,7 @@ class RunOptions:
         )
 
     def target_placement(self) -> Placement:
-        from specli.session import Placement
+        from specli.speculative import Placement
 
         return Placement(
             gpu_layers=self.gpu_layers,
@@ -142,7 +142,7 @@ class RunOptions:
         )
 
     def draft_placement(self) -> Placement:
-        from specli.session import Placement
+        from specli.speculative import Placement
 
         return Placement(
             gpu_layers=self.gpu_layers_draft,

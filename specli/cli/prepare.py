@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specli.cli.drafting import choose_drafting
+from specli.cli.drafting import chosen_drafting
 from specli.cli.failures import say
 from specli.cli.options import RunOptions
-from specli.cli.run import read_text
 from specli.errors import UsageError
 from specli.hub.references import resolve
 from specli.llama.model import Model
@@ -16,6 +15,7 @@ from specli.llama.quantize import quantize
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import SamplingParams
 from specli.session import Setup
+from specli.speculative import DraftModel, FixedLength, Prediction
 
 if TYPE_CHECKING:
     from specli.hub.made import Recipe
@@ -40,7 +40,7 @@ def prepared_setup(
     draft: bool = True,
     recalibrate: bool = False,
     quiet: bool = False,
-    slots: int = 1,
+    slots: int | None = 1,
 ) -> Setup:
     """What the options ask for, with every model as a local file, fetched or made if need be.
 
@@ -55,44 +55,32 @@ def prepared_setup(
         target = target or profile.target_model
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
-    drafting = choose_drafting(options)
-    if options.model_draft is not None and not (draft and drafting.draft):
+    config = chosen_drafting(options, drafting_model)
+    if not draft:
+        config = config.without_model()
+    if options.model_draft is not None and config.draft_model is None:
         raise UsageError(
             f"a draft model was given ({options.model_draft}), but other flags leave it out",
             hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
         )
-    if drafting_model is None and options.spec_type is not None and drafting.draft and draft:
-        raise UsageError(
-            f"--spec-type {options.spec_type} needs a draft model", hint="name one with -md"
-        )
-    if not (draft and drafting.draft):
-        drafting_model = None
     target_file = _local(target, quiet=quiet)
+    if config.draft_model is not None and drafting_model is not None:
+        file = _draft_file(drafting_model, target_file, quiet=quiet)
+        config = config.with_model(DraftModel(file, config.draft_model.placement))
     return Setup(
         target=target_file,
-        draft=_draft_file(drafting_model, target_file, quiet=quiet),
         n_ctx=options.ctx_size,
         flash_attention=options.flash_attn or "auto",
         target_placement=options.target_placement(),
-        draft_placement=options.draft_placement(),
-        ngram=drafting.ngram,
-        suffix=drafting.suffix,
-        lookup=drafting.lookup,
-        lookup_cache=options.lookup_cache,
-        lookup_static=options.lookup_cache_static,
-        tables=drafting.tables,
-        prediction=None if options.prediction is None else read_text(options.prediction),
-        policy=drafting.policy,
+        speculative=config,
         recalibrate=recalibrate,
         slots=slots,
     )
 
 
-def _draft_file(model: str | Recipe | None, target: Path, *, quiet: bool) -> Path | None:
+def _draft_file(model: str | Recipe, target: Path, *, quiet: bool) -> Path:
     from specli.cli.auto_draft import AUTO, automatic_draft
 
-    if model is None:
-        return None
     if model != AUTO:
         return _local(model, quiet=quiet)
     draft = automatic_draft(target)
@@ -121,27 +109,21 @@ def require_known_tokens(sampling: SamplingParams, model: Model) -> None:
 
 def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     """What was in force, by the flags' names: defaults of other tools change silently."""
-    policy = setup.policy
+    config, draft = setup.speculative, setup.draft
+    lengths = config.policy if isinstance(config.policy, FixedLength) else None
+    length: object = "auto" if lengths is None else lengths.draft_max
+    proposing = [
+        one.name for one in config.drafters if not (isinstance(one, Prediction) and not one.text)
+    ]
     return {
         "model": str(setup.target),
-        "model_draft": None if setup.draft is None else str(setup.draft),
-        "draft": "auto" if policy is None else policy.draft_max,
-        "draft_min": None if policy is None else policy.draft_min,
-        "draft_p_min": None if policy is None else policy.p_min,
-        "drafters": [
-            name
-            for name, used in (
-                ("draft", setup.draft),
-                ("ngram", setup.ngram),
-                ("suffix", setup.suffix),
-                ("lookup", setup.lookup),
-                *((settings.kind, True) for settings in setup.tables),
-                ("prediction", setup.prediction),
-            )
-            if used
-        ],
-        "ngram_size": None if setup.ngram is None else setup.ngram.size,
-        "ngram_draft": None if setup.ngram is None else setup.ngram.draft_max,
+        "model_draft": None if draft is None else str(draft.model),
+        "draft": length if config.drafters else 0,
+        "draft_min": None if lengths is None else lengths.draft_min,
+        "draft_p_min": None if lengths is None else lengths.p_min,
+        "drafters": proposing,
+        "ngram_size": None if config.ngram is None else config.ngram.size_n,
+        "ngram_draft": None if config.ngram is None else config.ngram.size_m,
         "temp": sampling.temperature,
         "seed": None if sampling.greedy else sampling.seed,
     }

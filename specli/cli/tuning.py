@@ -22,13 +22,13 @@ from specli.bench.rig import Rig
 from specli.bench.space import (
     PLAIN_SETTING,
     Choices,
-    Drafting,
     Setting,
     layer_choices,
     thread_choices,
 )
 from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
-from specli.cli.drafting import choose_drafting
+from specli.cli.collector import freeze_loaded
+from specli.cli.drafting import chosen_drafting
 from specli.cli.failures import INTERRUPTED, say
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup
@@ -41,7 +41,9 @@ from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup, physical_cores
+from specli.session import Session, Setup
+from specli.session.loading import physical_cores
+from specli.speculative import Placement, SpeculativeConfig
 from specli.ui.tune import Standing, outcome, watching
 
 _RESERVE = 0.5
@@ -71,21 +73,12 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
     if profile is not None:
         options = options.over(profile)
     path = output_path(task.out, _name(profile, options))
-    own = choose_drafting(options)
+    given = options
     options = replace(options, draft_max=None, draft_min=None, draft_p_min=None)
     options = replace(options, ngram=None, ngram_size=None, ngram_draft=None)
     prompts = prompts_of(task.prompts)
     setup = prepared_setup(options, profile, quiet=task.quiet)
-    space = space_of(
-        draft=setup.draft is not None,
-        choices=machine_choices(setup, lossy=task.lossy),
-        own=Drafting(
-            draft=own.draft and setup.draft is not None,
-            suffix=own.suffix,
-            ngram=own.ngram,
-            policy=own.policy,
-        ),
-    )
+    space = space_of(setup.draft, machine_choices(setup, lossy=task.lossy), _own(given, setup))
     questions = Questions(prompts, options.sampling(), options.system)
     tuned = _measured(setup, space, questions, task)
     if tuned.verdict is None:
@@ -99,6 +92,13 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
     content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
     _keep(path, tuned, content, task)
     return INTERRUPTED if tuned.interrupted else 0
+
+
+def _own(options: RunOptions, setup: Setup) -> SpeculativeConfig:
+    """What was given so far, with the draft model as it is set up."""
+    draft = setup.draft
+    config = chosen_drafting(options, None if draft is None else str(draft.model))
+    return config if draft is None else config.with_model(draft)
 
 
 def output_path(given: str | None, name: str) -> Path:
@@ -141,7 +141,8 @@ def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
 
     A cache of 8 bits is tried for the draft; for the target, whose text it changes, if `lossy`.
     """
-    target, draft = setup.target_placement, setup.draft_placement
+    target = setup.target_placement
+    draft = Placement() if setup.draft is None else setup.draft.placement
     gpu = any(device.is_gpu for device in library.devices())
     threads, threads_draft = thread_choices(target.threads or physical_cores())
     small = () if setup.flash_attention == "off" else ("q8_0",)
@@ -200,6 +201,7 @@ def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) 
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
+    freeze_loaded()
     with watching(task.budget, quiet=task.quiet) as watch:
 
         def told(race: Race[Setting]) -> None:
@@ -259,7 +261,8 @@ def profile_content(
     target = entries.get("target") if options.model is None else options.model
     if options.model_draft is not None:
         # The reference, or what `auto` has found.
-        draft: object = str(setup.draft) if options.model_draft == "auto" else options.model_draft
+        found = None if setup.draft is None else str(setup.draft.model)
+        draft: object = found if options.model_draft == "auto" else options.model_draft
     else:
         draft = entries.get("draft")
     given = {n: v for n, v in options.given().items() if n in Settings.model_fields and v != -1}
@@ -268,7 +271,7 @@ def profile_content(
         "description": f"Tuned for one machine: {setting}",
         "target": _lasting(target),
     }
-    if setting.drafting.draft:
+    if setting.speculative.draft_model is not None:
         content["draft"] = _lasting(draft)
     defaults = {**given, **setting.defaults()}
     if defaults:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from specli.doctor.measure import Rates
-from specli.engine.cost import POINTS, CostModel
+from specli.engine.measure import POINTS
+from specli.engine.policy.cost import CostModel
+from specli.events import MODEL
 from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
 
@@ -85,7 +87,8 @@ def limits(header: Header, rates: Rates) -> Limits:
 
 def roofline(target: Limits, draft: Limits | None, costs: CostModel | None) -> Roofline:
     """The ceilings of a pair, from limits and from measured costs where there are some."""
-    draft_ms = None if costs is None or costs.draft is None else costs.draft(1)
+    drafter = None if costs is None else costs.drafters.get(MODEL)
+    draft_ms = None if drafter is None else drafter(1)
     return Roofline(
         target,
         draft,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specli.engine.cost import Curve
+from specli.engine.policy.cost import Curve
 
 DRAFT_MAX = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 P_MIN = (0.0, 0.3, 0.5, 0.7, 0.85, 0.95)

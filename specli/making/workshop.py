@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 
-from specli.engine.cost import Curve
+from specli.engine.policy.cost import Curve
 from specli.hub.split import parts_of
 from specli.llama.context import Context, ContextOptions
 from specli.llama.decoder import Decoder

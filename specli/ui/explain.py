@@ -9,35 +9,44 @@ from rich.text import Text
 from specli.engine.explain import Explanation
 
 
-def explanation(told: Explanation) -> RenderableType:
+def explanation(explained: Explanation) -> RenderableType:
     """Small tables that fit 40 columns."""
-    parts: list[RenderableType] = [_curve("Target, ms for k tokens", told.target_ms)]
-    if told.draft_ms:
-        parts.append(_curve("Draft, ms for k tokens", told.draft_ms))
-    for source, rows in told.acceptance.items():
+    parts: list[RenderableType] = [_curve("Target, ms for k tokens", explained.target_ms)]
+    parts += [
+        _curve(f"{name.capitalize()}, ms for k tokens", points)
+        for name, points in explained.drafting_ms.items()
+    ]
+    if explained.rollback_ms >= _WORTH_SHOWING:
+        parts.append(Text(f"Rolling back takes {explained.rollback_ms:.1f} ms a round"))
+    for source, rows in explained.acceptance.items():
         table = Table.grid(padding=(0, 2))
         for low, rate, seen in rows:
             table.add_row(f"  {low:.3g} and up", f"{100 * rate:.0f} %", f"{seen:.0f} seen")
         parts += [Text(f"Accepted by confidence, {source}", "bold"), table]
-    rounds = sum(told.decisions.values())
+    rounds = sum(explained.decisions.values())
     if rounds:
         table = Table.grid(padding=(0, 2))
-        for name, count in sorted(told.decisions.items(), key=lambda item: -item[1]):
+        for name, count in sorted(explained.decisions.items(), key=lambda item: -item[1]):
             table.add_row(f"  {name}", f"{count} rounds", f"{100 * count / rounds:.0f} %")
-        parts += [Text("Decisions", "bold"), table]
-    if told.break_even is not None:
-        parts.append(Text(f"The draft pays from {100 * told.break_even:.0f} % accepted"))
+        parts += [Text("Verified in each round", "bold"), table]
+    for name, least in explained.break_even.items():
+        asked = explained.asked.get(name, 0)
+        parts.append(Text(f"{name}: drafted in {asked} rounds, pays from {100 * least:.0f} %"))
     return Group(Text(), *parts)
 
 
-def estimate(told: Explanation) -> str | None:
-    """The estimated speed-up and what it rests on, in one line."""
-    if told.speedup is None:
+_WORTH_SHOWING = 0.1
+"""Milliseconds: cutting a cache takes less, restoring a state takes more."""
+
+
+def estimate(explained: Explanation) -> str | None:
+    """The speed-up and what it rests on, in one line; None without any figure for it."""
+    if explained.speedup is None:
         return None
-    rounds = told.plain_rounds
-    basis = f"measured in {rounds} of the rounds" if rounds else "as probed before"
-    one = f"{told.target_ms[1]:.1f} ms a token, {basis}"
-    return f"estimated {told.speedup:.2f}x of plain decoding ({one})"
+    rounds = explained.plain_rounds
+    basis = f"from {rounds} rounds" if rounds else "as calibrated"
+    baseline = f"baseline {explained.target_ms[1]:.1f} ms/token, {basis}"
+    return f"speed-up ≈ {explained.speedup:.2f}× ({baseline})"
 
 
 def _curve(title: str, points: dict[int, float]) -> RenderableType:

@@ -75,12 +75,6 @@ class LiveView:
             self._stats = copy
             self._changed = True
 
-    def held(self, pieces: list[Piece]) -> None:
-        """Text that an interrupt set free."""
-        with self._lock:
-            self._pending += pieces
-            self._changed = True
-
     def refresh(self) -> None:
         """Draw in one write what has come since the last time; nothing when nothing has."""
         with self._lock:

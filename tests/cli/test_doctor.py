@@ -16,11 +16,11 @@ from specli.cli.prepare import prepared_setup
 from specli.doctor import measure
 from specli.doctor.problems import Problem
 from specli.doctor.report import Report, examine
-from specli.engine.calibration import Calibration
-from specli.engine.cost import CostModel, Curve
+from specli.engine.policy.acceptance import Calibration
+from specli.engine.policy.cost import CostModel, Curve
 from specli.hub.cache import cache_dir
-from specli.measured import save
-from specli.session import costs_record
+from specli.session.costs import costs_record
+from specli.session.records import save
 from specli.ui.doctor import doctor_view
 from tests.cli.conftest import Specli
 from tests.doctor.made import cores, machine

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specli.doctor.roofline import PAST, Limits, ceiling, limits, roofline
-from specli.engine.cost import POINTS, CostModel, Curve
+from specli.engine.policy.cost import POINTS, CostModel, Curve
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from tests import tiny_gguf as tiny

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specli.drafters.model import DraftModel
+from specli.drafters.draft_model import DraftModel
 from specli.drafters.protocol import Request
 from specli.engine.policy import FixedRule
 from specli.sampling.chooser import Chooser

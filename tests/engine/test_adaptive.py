@@ -22,10 +22,11 @@ from replayed import (
 
 from specli.drafters.protocol import Proposal
 from specli.drafters.suffix import SuffixDrafter
-from specli.engine.adaptive import AdaptivePolicy
-from specli.engine.cost import CostModel, Curve
+from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.policy.cost import CostModel, Curve
 from specli.engine.explain import explain
-from specli.engine.policy import FixedPolicy, Outcome
+from specli.engine.policy.fixed import FixedPolicy
+from specli.engine.policy.protocol import Outcome
 from specli.events import Prefilled, Round, Stats
 
 PROMPT_N = 3

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specli.engine.calibration import Calibration
-from specli.engine.cost import POINTS, CostModel, Curve, measure, undisturbed
-from specli.measured import load, record_path, save
+from specli.engine.policy.acceptance import Calibration
+from specli.engine.policy.cost import POINTS, CostModel, Curve, measure, undisturbed
+from specli.session.records import load, record_path, save
 from tests.fakes import FakeDecoder, hashed
 
 MS = st.floats(0.1, 500, allow_nan=False)
@@ -70,7 +70,7 @@ class Clocked(FakeDecoder):
         super().__init__(hashed(1), n_ctx=400, n_batch=64)
         self.now = 0.0
         self._ms = ms
-        monkeypatch.setattr("specli.engine.cost.perf_counter", lambda: self.now)
+        monkeypatch.setattr("specli.engine.policy.cost.perf_counter", lambda: self.now)
 
     def decode(self) -> None:
         self.now += self._ms(len(self._pending), self.calls) / 1000

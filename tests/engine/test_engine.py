@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.cascade import Cascade
-from specli.drafters.model import DraftModel
+from specli.drafters.draft_model import DraftModel
 from specli.drafters.protocol import Drafter, Proposal, Request
 from specli.engine.engine import Engine
-from specli.engine.policy import FixedPolicy
+from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import PromptTooLongError, UsageError
 from specli.events import Event, Prefilled, Round, Stats

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from specli.engine.cost import Curve
-from specli.engine.parallel import best_parallel
+from specli.engine.policy.cost import Curve
+from specli.engine.policy.parallel import best_parallel
 
 
 @pytest.mark.parametrize(

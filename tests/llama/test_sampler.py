@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from specli.drafters.model import DraftModel
+from specli.drafters.draft_model import DraftModel
 from specli.engine.engine import Engine
-from specli.engine.policy import FixedPolicy
+from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import DecodeError
 from specli.events import MODEL, Round, Stats

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.cascade import Cascade
-from specli.drafters.model import DraftModel
-from specli.engine.cost import Curve
+from specli.drafters.draft_model import DraftModel
+from specli.engine.policy.cost import Curve
 from specli.engine.engine import Engine
-from specli.engine.policy import FixedPolicy
+from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
 from specli.making import score

@@ -9,11 +9,12 @@ import pytest
 from specli.cli.compare import NEAR_TIE
 from specli.cli.follow import Generation
 from specli.drafters.cascade import Cascade
-from specli.drafters.model import DraftModel
+from specli.drafters.draft_model import DraftModel
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Drafter
 from specli.engine.engine import Engine
-from specli.engine.policy import FixedPolicy, Policy
+from specli.engine.policy.fixed import FixedPolicy
+from specli.engine.policy.protocol import Policy
 from specli.engine.sequence import GenerationRequest
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.decoder import common_prefix

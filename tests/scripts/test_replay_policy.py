@@ -12,8 +12,8 @@ import replay_policy
 from replay_policy import Recorded, Replayed, record, replayed, texts_of
 
 from specli.bench.prompts import BenchPrompt
-from specli.engine.calibration import Calibration
-from specli.engine.cost import CostModel, Curve
+from specli.engine.policy.acceptance import Calibration
+from specli.engine.policy.cost import CostModel, Curve
 from tests import tiny_gguf as tiny
 
 COPY = list(range(10, 40))

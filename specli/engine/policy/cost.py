@@ -17,20 +17,6 @@ from time import perf_counter
 from specli.events import Source
 from specli.llama.decoder import Decoder
 
-POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Batch sizes at which T(k) is measured."""
-
-DRAFT_POINTS = (1, 2, 4, 8, 16)
-
-_FIRST_SIZES = (1, 2, 4, 8, 16)
-_LEAST_SIZE = 4
-_PATIENCE = 5.0
-"""Seconds after which a slow model gets no further point."""
-_MOST_REPEATS = 3
-_TWICE_ONE = 2.6
-_TWICE = 2.3
-"""Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
-
 _STEP = 0.1
 _FASTER_BATCH, _SLOWER_BATCH = 0.6, 0.2
 _POINT_STEP = 0.03
@@ -73,6 +59,12 @@ class Curve:
         if tokens == 1:
             return self.factor * ms
         return self.factor * max(self.ms[0], self.batch * ms)
+
+    @property
+    def idle_ms(self) -> list[float]:
+        """The points as they are now, without what other work adds to batches."""
+        idle = replace(self, batch=min(self.batch, 1.0))
+        return [idle(size) for size in self.sizes]
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""

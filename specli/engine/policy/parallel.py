@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specli.engine.cost import Curve
+from specli.engine.policy.cost import Curve
 
 _NEAR_BEST = 0.95
 
