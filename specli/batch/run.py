@@ -50,6 +50,8 @@ class Work:
     """Ids that have answers, with the hashes of their requests; those met are added."""
     in_order: bool = True
     limits: Limits = field(default_factory=Limits)
+    stopped: Callable[[], bool] = lambda: False
+    """Whether to stop soon; prompts that are being answered then have no record."""
 
 
 class Watcher(Protocol):
@@ -82,14 +84,13 @@ def answer_all(
     slots: int,
     totals: Totals,
     watcher: Watcher,
-    stopped: Callable[[], bool],
 ) -> None:
-    """Answer every prompt, at most `slots` at once, or stop soon after `stopped` says so.
+    """Answer every prompt, at most `slots` at once, or stop soon after `work.stopped` says so.
 
     Raises BatchFailedError after too many failures, and UsageError for a prompt whose id has an
     answer to something else.
     """
-    _Batch(work, engine, model, slots, totals, watcher, stopped).run()
+    _Batch(work, engine, model, slots, totals, watcher).run()
 
 
 def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure], None]) -> int:
@@ -123,7 +124,6 @@ class _Batch:
         slots: int,
         totals: Totals,
         watcher: Watcher,
-        stopped: Callable[[], bool],
     ) -> None:
         self._work = work
         self._engine = engine
@@ -131,7 +131,7 @@ class _Batch:
         self._slots = slots
         self._totals = totals
         self._watcher = watcher
-        self._stopped = stopped
+        self._stopped = work.stopped
         self._entries: Iterator[Entry] = work.source.entries()
         self._order = InOrder(work.output, in_order=work.in_order)
         self._live: dict[int, _Answer] = {}

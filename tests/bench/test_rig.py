@@ -103,6 +103,7 @@ def test_a_prompt_that_does_not_fit_is_no_fault_of_a_setting(base: Setup, tmp_pa
         rig.measure(Setting(FOUR), 0, math.inf)
 
 
+@pytest.mark.slow
 def test_a_measurement_ends_at_its_deadline(rig: Rig) -> None:
     rig.warm_up(math.inf)
     rig.tokens = 200

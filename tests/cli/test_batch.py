@@ -43,6 +43,7 @@ SAMPLED = ["--temp", "0.8", "--seed", "5", "--repeat-penalty", "1.2"]
 
 
 @pytest.mark.parametrize("sampling", [[], SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.slow
 def test_texts_are_those_of_run_at_any_parallel_and_with_any_drafter(
     specli: Specli, prompts: Path, tmp_path: Path, sampling: list[str]
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_profile_sets_up_what_was_measured(sealed: Path, tmp_path: Path, way: 
             assert (setup.draft, setup.suffix, setup.ngram) == (None, False, None)
 
 
+@pytest.mark.slow
 def test_a_pair_is_tuned_and_runs_with_the_profile(specli: Specli, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     done = specli("tune", *PAIR, "--budget", "2s", "-o", str(path))
@@ -94,6 +95,7 @@ def test_prompts_come_from_a_file_and_one_that_does_not_fit_is_left_out(
     assert "the prompt has" in done.err
 
 
+@pytest.mark.slow
 def test_without_a_name_the_profile_is_found_by_the_targets(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
