@@ -68,7 +68,7 @@ def test_all_four_charts_are_drawn_with_their_series() -> None:
         "Speed-up by category",
         "Tokens per second over settings",
         "Acceptance by position",
-        "T(k), the time for k tokens at once",
+        "T(k), the time for k tokens in one decode",
     ]
     for svg in found.values():
         assert "var(--series-1)" in svg

@@ -120,7 +120,7 @@ def test_where_plain_decoding_wins_a_profile_is_written_only_when_asked_for(
     path = tmp_path / "mine.yaml"
     done = specli("tune", *PAIR, "--budget", "2s", *(["-o", str(path)] if asked else []))
     assert done.code == 0
-    assert "Plain decoding wins" in done.out
+    assert "Plain decoding is fastest" in done.out
     if asked:
         profile = load_profile(str(path))
         assert profile.draft is None
@@ -146,7 +146,7 @@ def test_ctrl_c_shows_the_best_so_far_and_writes_only_a_file_that_was_named(
     path = tmp_path / "mine.yaml"
     done = specli("tune", *PAIR, "--budget", "2s", *(["-o", str(path)] if asked else []))
     assert done.code == 130
-    assert "auto runs at 1.50" in done.out
+    assert "auto is 1.50×" in done.out
     assert path.exists() == asked
     if asked:
         assert "interrupted after" in path.read_text()
