@@ -73,27 +73,27 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
         return "Plain decoding is fastest" + (
             "." if verdict.sure else ", but the time was too short to be sure."
         )
-    passes = verdict.against_plain.count
+    plain = verdict.against_plain
     chosen = (
-        f"{verdict.chosen} is {_factor(verdict.against_plain)} as fast as plain decoding"
-        f"{_interval(verdict.against_plain)} over {passes} {'pass' if passes == 1 else 'passes'}"
+        f"{verdict.chosen} is {factor(plain)} as fast as plain decoding{interval_text(plain)} "
+        f"over {plain.count} {'pass' if plain.count == 1 else 'passes'}"
     )
     if not verdict.sure:
-        excludes_one = verdict.against_plain.low > 0
+        excludes_one = plain.low > 0
         chosen += ", in too few passes to be sure" if excludes_one else ": not significant"
     if verdict.chosen == default:
         return f"{chosen}. No other setting was significantly faster."
     against = verdict.against_default
-    return (
-        f"{chosen}, and {_factor(against)} as fast as the default, {default}{_interval(against)}."
-    )
+    return f"{chosen}, and {factor(against)} as fast as the default, {default}{interval_text(against)}."
 
 
-def _factor(found: LogRatio) -> str:
+def factor(found: LogRatio) -> str:
+    """A mean log ratio as a factor."""
     return f"{math.exp(found.mean):.2f}×"
 
 
-def _interval(found: LogRatio) -> str:
+def interval_text(found: LogRatio) -> str:
+    """The 90 % confidence interval in brackets, after a space; empty if there is none."""
     if not math.isfinite(found.low):
         return ""
     return f" (90 % CI {math.exp(found.low):.2f}–{math.exp(found.high):.2f})"
