@@ -83,8 +83,8 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
         chosen += ", in too few passes to be sure" if excludes_one else ": not significant"
     if verdict.chosen == default:
         return f"{chosen}. No other setting was significantly faster."
-    against = verdict.against_default
-    return f"{chosen}, and {factor(against)} as fast as the default, {default}{interval_text(against)}."
+    found = verdict.against_default
+    return f"{chosen}, and {factor(found)} as fast as the default, {default}{interval_text(found)}."
 
 
 def factor(found: LogRatio) -> str:

@@ -152,7 +152,7 @@ def _passed_over(findings: Findings) -> str:
         notes.append(f"{findings.other_vocabulary} of another vocabulary")
     if findings.not_smaller:
         notes.append(f"{findings.not_smaller} not smaller than the target")
-    return f"skipped: {', '.join(notes)}" if notes else ""
+    return f"passed over: {', '.join(notes)}" if notes else ""
 
 
 def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:

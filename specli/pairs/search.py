@@ -37,7 +37,7 @@ class Found:
 
 @dataclass(slots=True)
 class Findings:
-    """`drafts` best first; how many others were skipped and why."""
+    """`drafts` best first; how many others were passed over and why."""
 
     drafts: list[Found] = field(default_factory=list)
     not_smaller: int = 0

@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 from specli.batch.totals import Failure, Totals
-from specli.ui.figures import UNKNOWN, count, number, percent
+from specli.ui.figures import UNKNOWN, counted, number, percent
 
 WIDE = 72
 """Columns from which every figure has its name."""
@@ -95,7 +95,7 @@ def summary(totals: Totals) -> str:
     if stats.predicted_n:
         speed = number(totals.predicted_per_second, 1)
         seconds = duration(totals.seconds)
-        parts.append(f"{count(stats.predicted_n, 'token')} in {seconds} at {speed} tok/s")
+        parts.append(f"{counted(stats.predicted_n, 'token')} in {seconds} at {speed} tok/s")
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")

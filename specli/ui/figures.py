@@ -11,10 +11,10 @@ def percent(rate: float | None, digits: int = 0) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """A figure with a fixed number of decimals."""
+    """A figure with a fixed count of decimals."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
-def count(number: int, noun: str) -> str:
-    """A number and its noun, in the plural unless it is one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(count: int, thing: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

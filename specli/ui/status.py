@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from specli.events import Prefilled, Stats
-from specli.ui.figures import count, number, percent
+from specli.ui.figures import counted, number, percent
 from specli.ui.text import style_of
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -31,7 +31,7 @@ def _prompt_rows(prefilled: Prefilled | None, width: int) -> list[Text]:
     cells = min(width, MOST_BAR)
     done = int(share * cells)
     bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
-    head = f"reading the prompt{GAP}{prefilled.done} of {count(prefilled.total, 'token')}"
+    head = f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
     return [Text(head, "dim"), bar]
 
 

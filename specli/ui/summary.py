@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.events import Stats
-from specli.ui.figures import count, number, percent
+from specli.ui.figures import counted, number, percent
 from specli.ui.text import style_of
 
 SECOND = 1000
@@ -29,7 +29,7 @@ def summary_table(stats: Stats) -> RenderableType:
 
 def _add_drafting(table: Table, stats: Stats) -> None:
     _heading(table, "Drafting")
-    table.add_row("  drafted", f"{stats.drafted} in {count(stats.rounds_with_proposal, 'round')}")
+    table.add_row("  drafted", f"{stats.drafted} in {counted(stats.rounds_with_proposal, 'round')}")
     table.add_row("  accepted", f"{stats.accepted} ({percent(stats.acceptance_rate, 1)})")
     table.add_row("  mean accepted", f"{number(stats.mean_accepted_length, 2)} tokens per round")
     rates = (f"{100 * rate:.0f}" for rate in stats.acceptance_per_position)
@@ -65,13 +65,13 @@ def _seconds(ms: float) -> str:
 def summary_line(stats: Stats) -> str:
     """The same in one line, for output that is not a terminal."""
     parts = [
-        f"{count(stats.predicted_n, 'token')} at {number(stats.predicted_per_second, 1)} tok/s"
+        f"{counted(stats.predicted_n, 'token')} at {number(stats.predicted_per_second, 1)} tok/s"
     ]
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
         parts.append(f"{number(stats.mean_accepted_length, 2)} per round")
     parts.append(
-        f"prompt {count(stats.prompt_n, 'token')} at {number(stats.prompt_per_second, 1)} tok/s"
+        f"prompt {counted(stats.prompt_n, 'token')} at {number(stats.prompt_per_second, 1)} tok/s"
     )
     return ", ".join(parts)
