@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
-# Measured on two cores: two processes halve the time, more only compete for memory.
+# Processes for tests without a real model, each of which keeps one core busy.
 WORKERS ?= 2
 
 .PHONY: demo test test-fast coverage lint docs site bench-llama-cpp
@@ -13,7 +13,7 @@ WORKERS ?= 2
 demo: $(INSTALLED)
 	$(BIN)/specli run "Write a Python function that computes a factorial" -n 128
 
-# Models keep every core busy by themselves, so their tests run one by one.
+# A real model uses every core, so its tests run one by one.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not real" $(ARGS)
 	$(BIN)/python -m pytest -m real $(ARGS)

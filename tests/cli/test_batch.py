@@ -198,15 +198,27 @@ def test_an_answer_that_timed_out_is_tried_again_by_the_same_command(
     specli: Specli, tmp_path: Path, answers: Path
 ) -> None:
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"prompt": "a", "max_tokens": 3000}\n{"prompt": "b", "max_tokens": 2}\n')
-    command = ["batch", str(path), "-m", "long.gguf", "-c", "0", "--ignore-eos", "-np", "2"]
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    command = [
+        "batch",
+        str(path),
+        "-m",
+        "long.gguf",
+        "-c",
+        "0",
+        "-n",
+        "600",
+        "--ignore-eos",
+        "-np",
+        "2",
+    ]
     command += ["-o", str(answers), "--timeout"]
     assert specli(*command, "0.001").code == 5
     assert {record["finish_reason"] for record in records(answers)} == {"timeout"}
     assert specli(*command, "0.001").code == 5
     outcome = specli(*command, "100")
     assert outcome.code == 0, outcome.err
-    assert outcome.err.startswith("2 answered, 3002 tokens")
+    assert outcome.err.startswith("2 answered, 1200 tokens")
     assert [record["finish_reason"] for record in records(answers)] == ["length", "length"]
     assert sorted(texts(answers)) == ["1", "2"]
     assert specli(*command, "100").err == "0 answered, 2 earlier\n"
