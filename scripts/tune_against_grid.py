@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from specli.bench.evidence import ratio
+from specli.bench.evidence import factor, interval_text
 from specli.bench.halving import Race, interval
 from specli.bench.rig import Rig
 from specli.bench.space import PLAIN_SETTING, Machine, Setting, default_config
@@ -128,7 +128,10 @@ def main() -> None:
         for _pass in range(given.final):
             race.run_pass(finalists)
     found = interval(race.gains(chosen, best))
-    print(f"tune's choice over the grid's best: {ratio(found)}", file=sys.stderr)
+    print(
+        f"tune's choice over the grid's best: {factor(found)}{interval_text(found)}",
+        file=sys.stderr,
+    )
     report = {
         "grid_best": str(best),
         "chosen": str(chosen),

@@ -128,6 +128,7 @@ def run_batch(options: RunOptions, task: Task) -> int:
             known=known,
             in_order=task.in_order,
             limits=Limits(task.timeout, task.max_failures),
+            stopped=signals.stopped,
         )
         if task.strict:
             _require_valid(work, session)
@@ -318,7 +319,6 @@ def _answer(work: Work, session: Session, task: Task, signals: _Signals) -> int:
                 session.slots,
                 totals,
                 view,
-                signals.stopped,
             )
     except BatchFailedError:
         _sum_up(totals, task)

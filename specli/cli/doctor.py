@@ -1,4 +1,4 @@
-"""`specli doctor`: what this machine can do, and what speed-up it allows at all."""
+"""`specli doctor`: what this machine can do, and the speed-up it allows."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def doctor(
     model_draft: flags.ModelDraft = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what this machine can do: build, cores, memory, its speed, and the speed-up to hope for.
+    """Show build, cores, memory and speed of this machine, and the speed-up they allow.
 
-    Memory and arithmetic are measured, for about two seconds. Nothing is downloaded.
+    Measures memory and arithmetic for about two seconds. Downloads nothing.
     """
     import specli
     from specli.doctor.report import examine
@@ -42,11 +42,12 @@ def doctor(
 
 
 def _setup(options: RunOptions, profile_name: str | None) -> Setup | None:
-    """The pair as `specli run` would set it up; None where only the embedded one is meant and is
-    not here yet.
+    """The pair as `specli run` would set it up; None if that is the embedded pair and it has not
+    been fetched.
 
-    Raises UsageError, and ModelFileError for a model that was named and is not here.
+    Raises UsageError, and ModelFileError for a named model that is not on this machine.
     """
+    from specli.cli.auto_draft import AUTO, automatic_draft
     from specli.cli.prepare import chosen_profile
     from specli.session import Setup
     from specli.speculative import DraftModel, SpeculativeConfig
@@ -63,9 +64,15 @@ def _setup(options: RunOptions, profile_name: str | None) -> Setup | None:
         return None
     required = profile_name is not None or options.given().keys() & {"model", "model_draft"}
     target_file = _present(target, required=bool(required))
-    draft_file = None if draft is None else _present(draft, required=bool(required))
-    if target_file is None or (draft is not None and draft_file is None):
+    if target_file is None:
         return None
+    draft_file: Path | None = None
+    if draft == AUTO:
+        draft_file = automatic_draft(target_file)
+    elif draft is not None:
+        draft_file = _present(draft, required=bool(required))
+        if draft_file is None:
+            return None
     config = SpeculativeConfig()
     if draft_file is not None:
         config = SpeculativeConfig((DraftModel(draft_file, options.draft_placement()),))

@@ -44,7 +44,7 @@ from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
 from specli.speculative import Placement, SpeculativeConfig
-from specli.ui.tune import Standing, outcome, watching
+from specli.ui.tune import SearchState, outcome, watching
 
 _RESERVE = 0.5
 """Seconds of the budget for what comes after the last measurement."""
@@ -205,7 +205,7 @@ def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) 
     with watching(task.budget, quiet=task.quiet) as watch:
 
         def told(race: Race[Setting]) -> None:
-            watch(standing(race), perf_counter() - began)
+            watch(search_state(race), perf_counter() - began)
 
         with Rig(setup, cache_dir() / "probes", questions, notes.append) as rig:
             tuned = tune(rig, space, task.budget - _RESERVE, told)
@@ -217,13 +217,13 @@ def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) 
     return tuned
 
 
-def standing(race: Race[Setting]) -> Standing:
+def search_state(race: Race[Setting]) -> SearchState:
     """Where the race stands."""
     there = [s for s in race.speeds if s not in race.drops and s != race.plain]
     known = [s for s in there if race.gains(s, race.plain)]
     leader = next(iter(race.ranked(known)), None)
     speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)
+    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)
 
 
 def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:

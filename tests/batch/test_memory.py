@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from batch_memory import peak
 
 ALLOWED_MIB = 15
 """Prompts and records held on to would take about 30 MiB, at 2 KiB for each."""
 
 
+@pytest.mark.slow
 def test_many_prompts_take_no_more_memory_than_few(tmp_path: Path) -> None:
     peak(tmp_path, 1)
     few = peak(tmp_path, 50)

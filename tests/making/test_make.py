@@ -91,6 +91,7 @@ def test_a_made_draft_has_the_other_blocks_and_says_where_it_comes_from(
     ],
     ids=["sliding window", "recurrent", "hybrid"],
 )
+@pytest.mark.slow
 def test_other_kinds_of_models_lose_blocks_and_still_generate(
     content: Callable[..., bytes], dropped: set[int], tmp_path: Path, own_cache: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_other_kinds_of_models_lose_blocks_and_still_generate(
         assert np.isfinite(context.logits(row)).all()
 
 
+@pytest.mark.slow
 def test_what_pays_is_kept_where_auto_finds_it(
     target: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_what_pays_is_kept_where_auto_finds_it(
     assert find_made_draft(target) is None
 
 
+@pytest.mark.slow
 def test_what_does_not_pay_is_told_and_not_written(
     target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +176,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_killed_search_leaves_no_draft_and_the_next_starts_clean(
     target: Path, tmp_path: Path, own_cache: Path
 ) -> None:
