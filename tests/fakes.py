@@ -163,7 +163,6 @@ class FakeDecoder:
             self._clock.spend(self._rollback_ms)
         del seen[length:]
 
-
     def want_features(self, layers: Sequence[int]) -> None:
         self._layers = tuple(layers)
 

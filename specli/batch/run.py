@@ -16,7 +16,7 @@ from specli.batch.totals import Failure, Totals
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import BatchFailedError, SpecliError, UsageError
-from specli.events import Event, Round, Stats
+from specli.events import Event, Finished, Round, Stats
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 
@@ -209,6 +209,14 @@ class _Batch:
                 self._refuse(event.seq, event.error)
             else:
                 self._finish(event.seq, event.reason)
+
+    def _refuse(self, seq: int, error: SpecliError) -> None:
+        """A sequence that could not go on has no answer; the others go on."""
+        answer = self._live.pop(seq)
+        _close(answer.request)
+        self._order.put(answer.ticket, answer.prompt.id, None)
+        self._totals.finish_reasons["error"] += 1
+        self._fail(Failure(answer.prompt.location, error.message))
 
     def _finish(self, seq: int, finish: str) -> None:
         answer = self._live.pop(seq)

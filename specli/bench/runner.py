@@ -18,7 +18,7 @@ from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
-from specli.events import Round, Stats
+from specli.events import Finished, Round, Stats
 from specli.llama.chat import Message, prompt_tokens
 from specli.sampling.params import SamplingParams
 from specli.session import Session
@@ -194,13 +194,17 @@ class Bench:
         engine.submit(request)
         for event in engine.run():
             stats.add(event)
+            if isinstance(event, Finished):
+                if event.error is not None:
+                    raise event.error
+                answer.finish = event.reason
+                pieces += [piece.text for piece in event.pieces]
             if not isinstance(event, Round):
                 continue
             if is_first and not answer.tokens and event.tokens:
                 answer.first_ms = 1000 * (event.at - began)
             answer.tokens += event.tokens
             answer.margins += event.margins or []
-            answer.finish = event.finish or answer.finish
             pieces += [piece.text for piece in event.pieces]
         answer.turns.append(stats)
         return "".join(pieces)

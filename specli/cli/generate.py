@@ -12,8 +12,8 @@ from specli.cli.failures import INTERRUPTED, say
 from specli.cli.follow import Generation, PlainText, Silent, follow
 from specli.cli.options import RunOptions
 from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens, settings
-from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.explain import Explanation, explain
+from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import CheckFailedError
 from specli.hub.cache import cache_dir

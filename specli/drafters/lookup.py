@@ -72,7 +72,7 @@ class LookupDrafter(WithoutModel):
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """The best counted token, again and again, until the counts say too little."""
         return [
-            build_proposal(self.name, self._candidates(self._own[request.seq], request.tokens), request.rule)
+            build_proposal(self.name, self._candidates(request), request.rule)
             for request in requests
         ]
 
@@ -94,8 +94,8 @@ class LookupDrafter(WithoutModel):
                 followers[token] = followers.get(token, 0) + 1
         self._counted[seq] = len(tokens)
 
-    def _candidates(self, own: Counts, tokens: list[int]) -> Iterator[tuple[int, float]]:
-        context = tuple(tokens[-LONGEST:])
+    def _candidates(self, request: Request) -> Iterator[tuple[int, float]]:
+        own, context = self._own[request.seq], tuple(request.tokens[-LONGEST:])
         for _ in range(self._draft_max):
             found = _best(own, context, IN_CONTEXT) or _best(self.cache, context, IN_CACHE)
             if found is None:

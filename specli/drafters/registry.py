@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from specli.drafters import lookup
-from specli.drafters.lookup import LookupDrafter
 from specli.drafters.draft_model import DraftModel as ModelDrafter
+from specli.drafters.lookup import LookupDrafter
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.prediction import PredictionDrafter
 from specli.drafters.protocol import Drafter

@@ -284,9 +284,7 @@ class Engine:
         for drafter in self._drafters if results else ():
             drafter.accept(results)
         self._policy.learn(
-            [
-                Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks
-            ],
+            [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
             StepTimes(times.drafting, times.verify, times.rollback, with_prompts),
         )
 

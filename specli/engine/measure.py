@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 
 from specli.engine.policy.cost import Curve
@@ -22,7 +23,13 @@ _TWICE = 2.3
 """Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
 
 
-def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: float) -> Curve:
+def measure(
+    decoder: Decoder,
+    points: tuple[int, ...],
+    token: int,
+    seconds: float,
+    clock: Callable[[], float] = perf_counter,
+) -> Curve:
     """Time batches of growing size on sequence 0, which must be empty and is empty again after.
 
     Powers of two up to 16 come first, because a curve without them decides wrongly: only a model
@@ -31,24 +38,24 @@ def measure(decoder: Decoder, points: tuple[int, ...], token: int, seconds: floa
     model. Points that context or batch cannot hold are left out. `token` is any token of the
     vocabulary.
     """
-    began = perf_counter()
+    began = clock()
     past = min(64, decoder.n_ctx // 4)
     most = min(decoder.n_batch, decoder.n_ctx - past)
-    _timed(decoder, token, 0, past)
-    _timed(decoder, token, past, 1)
+    _timed(decoder, token, 0, past, clock)
+    _timed(decoder, token, past, 1, clock)
     sizes = [size for size in points if size <= most]
     best: dict[int, float] = {}
     for size in (size for size in sizes if size in _FIRST_SIZES):
-        if size <= _LEAST_SIZE or perf_counter() - began < _PATIENCE:
-            best[size] = _timed(decoder, token, past, size)
+        if size <= _LEAST_SIZE or clock() - began < _PATIENCE:
+            best[size] = _timed(decoder, token, past, size, clock)
     between = [size for size in sizes if size not in best]
     for size in (*between, *(sizes * _MOST_REPEATS)):
         expected = _expected(best, size)
-        if perf_counter() - began + expected / 1000 > seconds:
+        if clock() - began + expected / 1000 > seconds:
             if size in best:
                 break
             continue
-        took = _timed(decoder, token, past, size)
+        took = _timed(decoder, token, past, size, clock)
         best[size] = min(took, best.get(size, took))
     decoder.rollback(0, 0)
     measured = sorted(best)
@@ -72,11 +79,13 @@ def undisturbed(curve: Curve) -> bool:
     )
 
 
-def _timed(decoder: Decoder, token: int, position: int, size: int) -> float:
+def _timed(
+    decoder: Decoder, token: int, position: int, size: int, clock: Callable[[], float]
+) -> float:
     """Milliseconds to decode `size` tokens at `position`; those before it stay."""
     decoder.rollback(0, position)
     decoder.checkpoint(0)
-    began = perf_counter()
+    began = clock()
     decoder.add(0, [token] * size, position, size)
     decoder.decode()
-    return 1000 * (perf_counter() - began)
+    return 1000 * (clock() - began)

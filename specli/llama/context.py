@@ -11,9 +11,10 @@ from typing import Any, Literal, Self
 
 import llama_cpp
 import numpy as np
+from numpy.typing import NDArray
 
 from specli.errors import DecodeError, LoadError
-from specli.llama import library
+from specli.llama import features, library
 from specli.llama.decoder import Logits
 from specli.llama.model import Model
 from specli.llama.sampler import NO_TOKEN, BestTokens, raise_interrupt
@@ -68,37 +69,8 @@ class Context:
     def __init__(self, model: Model, options: ContextOptions) -> None:
         """Allocate the cache. Raises LoadError when llama.cpp cannot, with its reason."""
         n_ctx = options.n_ctx or model.context_length
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = n_ctx * options.n_seq
-        params.n_batch = min(options.n_batch, max(n_ctx, 32))
-        params.n_ubatch = min(options.n_ubatch, params.n_batch)
-        params.n_seq_max = options.n_seq
-        params.n_rs_seq = options.snapshots
-        params.n_threads = options.threads
-        params.n_threads_batch = options.threads_batch or options.threads
-        params.type_k = KV_TYPES[options.type_k]
-        params.type_v = KV_TYPES[options.type_v]
-        params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
-        params.no_perf = True
-        # A window's cache forgets positions that a rollback would need again.
-        params.swa_full = True
-        params.kv_unified = True
         self._handle: Any = None
-        library.forget_log()
-        with library.holding_interrupts() as pressed:
-            handle = llama_cpp.llama_init_from_model(model.handle, params)
-            if pressed() and handle:
-                llama_cpp.llama_free(handle)
-        if not handle:
-            if (short := library.out_of_memory(f"a context of {n_ctx} tokens")) is not None:
-                raise short
-            raise LoadError(
-                f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "
-                f"{library.log_errors() or 'no reason given'}",
-                hint="a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0) "
-                "need less memory",
-            )
-        self._handle = handle
+        handle = self._handle = _opened(model, options, n_ctx)
         self._memory = llama_cpp.llama_get_memory(handle)
         if not self._memory:
             self.close()
@@ -121,6 +93,9 @@ class Context:
         self._best = BestTokens(self._address) if on_device else None
         self._views: dict[int, Logits] = {}
         self._count = 0
+        self._decoded = 0
+        """Tokens of the last batch."""
+        self._layers: tuple[int, ...] = ()
         self._make_batch()
 
     def _make_batch(self) -> None:
@@ -183,6 +158,7 @@ class Context:
         """Run the batch and empty it; see `Decoder.decode`."""
         self._batch.n_tokens = self._count
         count, self._count = self._count, 0
+        self._decoded = count
         handle = self.handle
         begin = perf_counter_ns()
         status = llama_cpp.llama_decode(handle, self._batch)
@@ -266,6 +242,17 @@ class Context:
         llama_cpp.llama_memory_seq_cp(self._memory, source, seq, 0, length)
         self.native_ns += perf_counter_ns() - begin
 
+    def want_features(self, layers: Sequence[int]) -> None:
+        """See `Decoder.want_features`. The next decode builds its graph anew."""
+        features.enable(self._address, layers, self.model.architecture, self.model.layers)
+        self._layers = tuple(layers)
+
+    def features(self, layer: int) -> NDArray[np.float32]:
+        """See `Decoder.features`; shape (tokens of the last batch, hidden size)."""
+        if layer not in self._layers:
+            raise ValueError(f"the inputs of layer {layer} are not kept")
+        return features.read(self._address, layer, self._decoded, self.model.hidden_size)
+
     @property
     def can_cut(self) -> bool:
         return self.rollback_means == "cut"
@@ -326,6 +313,40 @@ class Context:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
+    """A new llama_context. Raises LoadError when llama.cpp cannot make it, with its reason."""
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = n_ctx * options.n_seq
+    params.n_batch = min(options.n_batch, max(n_ctx, 32))
+    params.n_ubatch = min(options.n_ubatch, params.n_batch)
+    params.n_seq_max = options.n_seq
+    params.n_rs_seq = options.snapshots
+    params.n_threads = options.threads
+    params.n_threads_batch = options.threads_batch or options.threads
+    params.type_k = KV_TYPES[options.type_k]
+    params.type_v = KV_TYPES[options.type_v]
+    params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
+    params.no_perf = True
+    # A window's cache forgets positions that a rollback would need again.
+    params.swa_full = True
+    params.kv_unified = True
+    library.forget_log()
+    with library.holding_interrupts() as pressed:
+        handle = llama_cpp.llama_init_from_model(model.handle, params)
+        if pressed() and handle:
+            llama_cpp.llama_free(handle)
+    if not handle:
+        if (short := library.out_of_memory(f"a context of {n_ctx} tokens")) is not None:
+            raise short
+        raise LoadError(
+            f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "
+            f"{library.log_errors() or 'no reason given'}",
+            hint="a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0) "
+            "need less memory",
+        )
+    return handle
 
 
 @dataclass(slots=True)

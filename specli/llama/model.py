@@ -94,6 +94,20 @@ class Model:
         return llama_cpp.llama_model_size(self.handle)
 
     @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states between layers."""
+        return llama_cpp.llama_model_n_embd(self.handle)
+
+    @property
+    def architecture(self) -> str:
+        """`general.architecture`; empty where the file has none."""
+        buffer = ctypes.create_string_buffer(128)
+        found = llama_cpp.llama_model_meta_val_str(
+            self.handle, b"general.architecture", buffer, len(buffer)
+        )
+        return buffer.value.decode("utf-8", "replace") if found >= 0 else ""
+
+    @property
     def parameters(self) -> int:
         return llama_cpp.llama_model_n_params(self.handle)
 

@@ -12,8 +12,9 @@ from time import perf_counter
 from filelock import FileLock, Timeout
 
 import specli
-from specli.engine.policy.acceptance import Calibration
-from specli.engine.policy.cost import POINTS, CostModel, Curve, measure, undisturbed
+from specli.engine.measure import POINTS, measure, undisturbed
+from specli.engine.policy.acceptance import Acceptance
+from specli.engine.policy.cost import CostModel, Curve
 from specli.errors import SpecliError, UsageError
 from specli.events import MODEL
 from specli.gguf.check import check_file
@@ -289,12 +290,12 @@ def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:
 
 def _remember(workshop: Workshop, trial: Trial, record: Path) -> None:
     """Let runs of the pair begin with what the search has learned of it."""
-    calibration = Calibration()
+    calibration = Acceptance()
     for one in trial.echoes:
         for agrees, confidence in zip(one.agrees, one.confidences, strict=True):
-            calibration.observe(MODEL, confidence, agrees)
+            calibration.learning(MODEL).judge(confidence, agrees)
     if undisturbed(workshop.target_curve):
-        costs = CostModel(workshop.target_curve, workshop.cost(trial.variant))
+        costs = CostModel(workshop.target_curve, {MODEL: workshop.cost(trial.variant)})
         save(record, costs, calibration)
 
 

@@ -11,11 +11,11 @@ from typing import Self
 
 from specli.drafters.protocol import Drafter
 from specli.drafters.registry import Materials, build
+from specli.engine.engine import Engine
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel
-from specli.engine.engine import Engine
-from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.fixed import FixedPolicy
+from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.llama.context import Context
 from specli.llama.grammar import Grammar

@@ -26,7 +26,7 @@ from specli.ui.doctor import doctor_view
 from tests.cli.conftest import Specli
 from tests.doctor.made import cores, machine
 
-COSTS = CostModel(Curve([1, 4], [10.0, 16.0]), Curve([1, 2], [1.0, 1.5]))
+COSTS = CostModel(Curve([1, 4], [10.0, 16.0]), {"draft": Curve([1, 2], [1.0, 1.5])})
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None
     setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
-    save(record, COSTS, Calibration())
+    save(record, COSTS, Acceptance())
     done = specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf")
     line = json.loads(done.out)["pair"]["roofline"]
     assert line["target_ms"] == {"1": 10.0, "4": 16.0}
@@ -70,8 +70,8 @@ def test_costs_measured_on_a_busy_machine_give_no_verdict(
     setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
-    disturbed = CostModel(Curve([1, 4], [1047.9, 4800.0]), Curve([1, 2], [900.0, 950.0]))
-    save(record, disturbed, Calibration())
+    disturbed = CostModel(Curve([1, 4], [1047.9, 4800.0]), {"draft": Curve([1, 2], [900.0, 950.0])})
+    save(record, disturbed, Acceptance())
     busy = machine(of_cores=cores(physical=2, logical=2, allowed=2, threads=2, load=3.74))
     monkeypatch.setattr("specli.doctor.report.read_machine", lambda: busy)
     done = specli("doctor", "-m", "target.gguf", "-md", "draft.gguf")

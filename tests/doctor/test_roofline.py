@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specli.doctor.roofline import PAST, Limits, ceiling, limits, roofline
-from specli.engine.policy.cost import POINTS, CostModel, Curve
+from specli.engine.measure import POINTS
+from specli.engine.policy.cost import CostModel, Curve
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from tests import tiny_gguf as tiny

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from specli.drafters.protocol import Drafter, Proposal, Request, StopRule
-from specli.events import Source
+from specli.drafters.protocol import Accepted, Drafter, Proposal, Request
+from specli.drafters.rule import Rule
 from specli.llama.decoder import Logits, common_prefix
 
 
@@ -23,30 +23,6 @@ class NoChooser:
 
 
 @dataclass(slots=True)
-class Threshold:
-    """Stops at the first token with a confidence below `least`."""
-
-    limit: int
-    least: float = 0.0
-    judges: bool = True
-
-    def keeps(self, confidences: Sequence[float]) -> bool:
-        return confidences[-1] >= self.least
-
-    def wants_more(self, confidences: Sequence[float]) -> bool:
-        return True
-
-    def of(self, source: Source) -> StopRule:
-        return self
-
-    def worth(self, proposal: Proposal) -> float:
-        return 1.0 if proposal else 0.0
-
-    def hope(self, source: Source, unseen: int) -> float:
-        return 0.0
-
-
-@dataclass(slots=True)
 class Replayed:
     """What came of a replay. `rounds` counts those without a proposal too."""
 
@@ -58,9 +34,14 @@ class Replayed:
 
 
 def request(
-    tokens: Sequence[int], seq: int = 0, limit: int = 16, rule: StopRule | None = None
+    tokens: Sequence[int], seq: int = 0, limit: int = 16, rule: Rule | None = None
 ) -> Request:
-    return Request(seq, list(tokens), rule or Threshold(limit), NoChooser())
+    return Request(seq, list(tokens), rule or Rule(limit), NoChooser())
+
+
+def grown(tokens: Sequence[int], emitted: int, seq: int = 0) -> Accepted:
+    """A sequence that has got its last `emitted` tokens from the target alone."""
+    return Accepted(seq, list(tokens), emitted, Proposal(), 0, 0)
 
 
 def replay(
@@ -70,14 +51,14 @@ def replay(
     *,
     seq: int = 0,
     limit: int = 16,
-    rule: StopRule | None = None,
+    rule: Rule | None = None,
 ) -> Replayed:
     """Emit `answer` after `prompt` in rounds, keeping what `drafter` proposes rightly."""
     result = Replayed()
     tokens = list(prompt)
     drafter.begin(seq, prompt)
     while (place := len(tokens) - len(prompt)) < len(answer):
-        ask = Request(seq, tokens, rule or Threshold(limit), NoChooser())
+        ask = Request(seq, tokens, rule or Rule(limit), NoChooser())
         proposal = drafter.propose([ask])[0]
         accepted = common_prefix(proposal.tokens, answer[place:])
         result.rounds += 1
@@ -89,6 +70,7 @@ def replay(
         ]
         emitted = answer[place : place + accepted + 1]
         tokens.extend(emitted)
-        drafter.observe(seq, tokens, len(emitted), accepted)
+        judged = min(accepted + 1, len(proposal))
+        drafter.accept([Accepted(seq, tokens, len(emitted), proposal, judged, accepted)])
     drafter.end(seq)
     return result

@@ -33,7 +33,8 @@ def generated(
     """The text of each request, and how many proposed tokens were accepted."""
     # One token of context and few tokens: the text soon runs in circles, as small models' does.
     target = FakeDecoder(hashed(seed, vocab=6, window=1), vocab=6)
-    engine = Engine(target, FakeVocab(), drafter, FixedPolicy(draft_max=6), slots=slots)
+    drafters = [] if drafter is None else [drafter]
+    engine = Engine(target, FakeVocab(), drafters, FixedPolicy(draft_max=6), slots=slots)
     texts: dict[int, list[int]] = {engine.submit(request): [] for request in requests}
     accepted = 0
     for event in engine.run():

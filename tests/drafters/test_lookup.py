@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from specli.drafters import lookup
 from specli.drafters.lookup import Counts, LookupDrafter, load, merge, save
 from specli.errors import UsageError
-from tests.drafters.replay import replay, request
+from tests.drafters.replay import grown, replay, request
 
 TEXTS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
@@ -50,7 +50,7 @@ def test_the_first_token_is_what_a_count_of_the_whole_text_finds_however_it_arri
     ends = [*sorted(cut for cut in cuts if cut < len(text)), len(text)]
     drafter.begin(0, text[: ends[0]])
     for before, end in itertools.pairwise(ends):
-        drafter.observe(0, text[:end], end - before, 0)
+        drafter.accept([grown(text[:end], end - before)])
     draft = drafter.propose([request(text, limit=3)])[0]
     expected = first_token_by_search(text)
     assert draft.tokens[0] in expected if draft else not expected

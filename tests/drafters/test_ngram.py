@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.ngram import LONGEST_MATCH, NgramDrafter, confidence
-from tests.drafters.replay import Threshold, replay, request
+from specli.drafters.rule import Rule
+from tests.drafters.replay import grown, replay, request
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=80)
 ANY_LENGTH = 1000
@@ -42,7 +43,7 @@ def test_drafts_what_a_search_of_the_whole_text_finds_however_the_text_arrives(
     ends = [*sorted(cut for cut in cuts if cut < len(text)), len(text)]
     drafter.begin(0, text[: ends[0]])
     for before, end in itertools.pairwise(ends):
-        drafter.observe(0, text[:end], end - before, 0)
+        drafter.accept([grown(text[:end], end - before)])
     proposal = drafter.propose([request(text, limit=ANY_LENGTH)])[0]
     assert proposal.tokens == searched(text, size_n, size_m)
     assert proposal.sources == ["ngram"] * len(proposal)
@@ -80,7 +81,7 @@ def test_the_proposal_ends_where_the_rule_finds_a_token_too_doubtful() -> None:
     drafter = NgramDrafter(2, 5)
     tokens = [9, 1, 2, 3, 4, 5, 6, 7, 1, 2]
     drafter.begin(0, tokens)
-    rule = Threshold(5, confidence(2) + 0.001)
+    rule = Rule(5, confidence(2) + 0.001)
     assert drafter.propose([request(tokens, rule=rule)])[0].tokens == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.prediction import PredictionDrafter
-from tests.drafters.replay import Replayed, replay, request
+from tests.drafters.replay import Replayed, grown, replay, request
 
 PROMPT = [900, 901]
 TEXT = list(range(100, 300))
@@ -20,7 +20,7 @@ NEW = list(range(500, 520))
 def drafted_after(prediction: list[int], answer: list[int], limit: int = 3) -> list[int]:
     drafter = PredictionDrafter(prediction)
     drafter.begin(0, PROMPT)
-    drafter.observe(0, [*PROMPT, *answer], len(answer), 0)
+    drafter.accept([grown([*PROMPT, *answer], len(answer))])
     return drafter.propose([request([*PROMPT, *answer], limit=limit)])[0].tokens
 
 
@@ -99,7 +99,7 @@ def test_confidence_falls_with_disagreement_and_recovers_with_agreement() -> Non
     def confidence(answer: list[int]) -> float:
         drafter = PredictionDrafter(TEXT)
         drafter.begin(0, PROMPT)
-        drafter.observe(0, [*PROMPT, *answer], len(answer), 0)
+        drafter.accept([grown([*PROMPT, *answer], len(answer))])
         draft = drafter.propose([request([*PROMPT, *answer], limit=1)])[0]
         return draft.confidences[0] if draft else 0.0
 
@@ -125,7 +125,7 @@ def test_any_prediction_and_answer_in_any_pieces_give_the_same_draft_from_the_pr
     drafter.begin(0, PROMPT)
     ends = [0, *sorted(cut for cut in cuts if cut < len(answer)), len(answer)]
     for before, end in itertools.pairwise(ends):
-        drafter.observe(0, [*PROMPT, *answer[:end]], end - before, 0)
+        drafter.accept([grown([*PROMPT, *answer[:end]], end - before)])
     draft = drafter.propose([request([*PROMPT, *answer], limit=limit)])[0]
     assert draft.tokens == drafted_after(prediction, answer, limit)
     assert len(draft) <= limit
@@ -138,7 +138,7 @@ def test_sequences_follow_the_prediction_independently() -> None:
     drafter = PredictionDrafter(TEXT)
     for seq in (0, 1):
         drafter.begin(seq, PROMPT)
-    drafter.observe(0, [*PROMPT, *TEXT[:50]], 50, 0)
+    drafter.accept([grown([*PROMPT, *TEXT[:50]], 50)])
     first, second = drafter.propose([request(PROMPT, 0, 1), request(PROMPT, 1, 1)])
     assert first.tokens == [TEXT[50]]
     assert second.tokens == [TEXT[0]]

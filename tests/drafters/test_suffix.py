@@ -20,7 +20,7 @@ from specli.drafters.suffix import (
     MOST_PLACES,
     SuffixDrafter,
 )
-from tests.drafters.replay import replay, request
+from tests.drafters.replay import grown, replay, request
 
 TEXTS = st.lists(st.integers(0, 3), min_size=1, max_size=60)
 
@@ -67,7 +67,7 @@ def test_it_does_not_matter_in_which_pieces_the_text_arrives(
     ends = [*sorted(cut for cut in cuts if cut < len(text)), len(text)]
     drafter.begin(0, text[: ends[0]])
     for before, end in itertools.pairwise(ends):
-        drafter.observe(0, text[:end], end - before, 0)
+        drafter.accept([grown(text[:end], end - before)])
     assert drafter.propose([request(text, limit=6)])[0] == proposed(text)
 
 
@@ -112,7 +112,7 @@ def test_sequences_that_are_alive_do_not_see_each_other() -> None:
 def test_an_answer_is_remembered_for_other_sequences_and_a_prompt_is_not() -> None:
     drafter = SuffixDrafter()
     drafter.begin(0, [40, 41, 42])
-    drafter.observe(0, [40, 41, 42, 50, 51, 52], 3, 0)
+    drafter.accept([grown([40, 41, 42, 50, 51, 52], 3)])
     drafter.end(0)
     for prompt, expected in (([9, 50, 51], [52]), ([9, 40, 41], [])):
         drafter.begin(1, prompt)
@@ -124,7 +124,7 @@ def test_a_draft_does_not_run_from_one_answer_into_the_next() -> None:
     drafter = SuffixDrafter()
     for answer in ([50, 51], [60, 61]):
         drafter.begin(0, [9])
-        drafter.observe(0, [9, *answer], 2, 0)
+        drafter.accept([grown([9, *answer], 2)])
         drafter.end(0)
     drafter.begin(0, [8, 50])
     assert drafter.propose([request([8, 50])])[0].tokens == [51]
@@ -136,7 +136,7 @@ def test_memory_of_other_answers_is_bounded_and_keeps_the_newest(answers: int) -
     for first in range(answers):
         answer = [1000 * first + place for place in range(20)]
         drafter.begin(0, [9])
-        drafter.observe(0, [9, *answer], 20, 0)
+        drafter.accept([grown([9, *answer], 20)])
         drafter.end(0)
         assert drafter.remembered <= 100
     newest = 1000 * (answers - 1)
@@ -148,7 +148,7 @@ def test_memory_of_other_answers_is_bounded_and_keeps_the_newest(answers: int) -
 def test_an_answer_longer_than_the_memory_is_cut_and_the_drafter_goes_on() -> None:
     drafter = SuffixDrafter(shared_tokens=20)
     drafter.begin(0, [9])
-    drafter.observe(0, [9, *range(100, 200)], 100, 0)
+    drafter.accept([grown([9, *range(100, 200)], 100)])
     drafter.end(0)
     assert 0 < drafter.remembered <= 20
     drafter.begin(0, [100, 101])

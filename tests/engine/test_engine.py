@@ -9,30 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specli.drafters.cascade import Cascade
 from specli.drafters.draft_model import DraftModel
-from specli.drafters.protocol import Drafter, Proposal, Request
+from specli.drafters.protocol import Accepted, Drafter, Proposal, Request
+from specli.drafters.without_model import WithoutModel
 from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import PromptTooLongError, UsageError
-from specli.events import Event, Prefilled, Round, Stats
+from specli.events import Event, Finished, Prefilled, Round, Stats
 from specli.sampling.params import SamplingParams
-from tests.fakes import FakeDecoder, FakeVocab, Script, hashed, mostly, scripted
+from tests.fakes import FakeClock, FakeDecoder, FakeVocab, Script, hashed, mostly, scripted
 
 PROMPT = [1, 2, 3]
 ANSWER = [5, 6, 7, 8, 9, 10, 11, 12]
 
 
-class Canned:
+class Canned(WithoutModel):
     """A drafter that always proposes the tokens it was given for a position."""
 
     name = "canned"
-    native_ns = 0
 
     def __init__(self, by_length: dict[int, list[int]]) -> None:
         self.by_length = by_length
-        self.observed: list[tuple[int, int]] = []
+        self.results: list[tuple[int, int, int]] = []
+        """(emitted, judged, accepted) of every round."""
         self.ended: list[int] = []
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None: ...
@@ -44,8 +44,8 @@ class Canned:
             proposals.append(Proposal(tokens, ["canned"] * len(tokens), [0.9] * len(tokens)))
         return proposals
 
-    def observe(self, seq: int, tokens: list[int], emitted: int, accepted: int) -> None:
-        self.observed.append((emitted, accepted))
+    def accept(self, results: Sequence[Accepted]) -> None:
+        self.results += [(one.emitted, one.judged, one.accepted) for one in results]
 
     def end(self, seq: int) -> None:
         self.ended.append(seq)
@@ -53,29 +53,29 @@ class Canned:
 
 def engine_of(
     target: FakeDecoder,
-    drafter: Drafter | None = None,
+    *drafters: Drafter,
     draft_max: int = 4,
-    *,
     slots: int = 1,
     prefill_chunk: int = 512,
 ) -> Engine:
-    # The session does the same: a cascade, also of one.
-    cascade = None
-    if isinstance(drafter, DraftModel):
-        cascade = Cascade([], drafter)
-    elif drafter is not None:
-        cascade = drafter if isinstance(drafter, Cascade) else Cascade([drafter])
     policy = FixedPolicy(draft_max=draft_max)
-    return Engine(target, FakeVocab(), cascade, policy, slots=slots, prefill_chunk=prefill_chunk)
+    return Engine(target, FakeVocab(), drafters, policy, slots=slots, prefill_chunk=prefill_chunk)
 
 
 def finished(engine: Engine, *requests: GenerationRequest) -> dict[int, list[Round]]:
+    """The rounds of each request."""
     ids = [engine.submit(request) for request in requests]
     rounds: dict[int, list[Round]] = {seq: [] for seq in ids}
     for event in engine.run():
         if isinstance(event, Round):
             rounds[event.seq].append(event)
     return rounds
+
+
+def endings(engine: Engine, *requests: GenerationRequest) -> list[Finished]:
+    for request in requests:
+        engine.submit(request)
+    return [event for event in engine.run() if isinstance(event, Finished)]
 
 
 def tokens_of(rounds: list[Round]) -> list[int]:
@@ -91,8 +91,16 @@ def test_without_a_drafter_every_round_emits_one_token_of_the_target() -> None:
     rounds = finished(engine_of(target), GenerationRequest(PROMPT))[0]
     assert tokens_of(rounds) == [*ANSWER, 0]
     assert {len(round_.tokens) for round_ in rounds} == {1}
-    assert rounds[-1].finish == "stop"
     assert text_of(rounds) == "efghijkl"
+
+
+def test_the_last_event_of_a_request_says_why_it_ended() -> None:
+    engine = engine_of(FakeDecoder(scripted(ANSWER, len(PROMPT))))
+    requests = [GenerationRequest(PROMPT), GenerationRequest(PROMPT, max_tokens=2)]
+    assert [(one.seq, one.reason) for one in endings(engine, *requests)] == [
+        (0, "stop"),
+        (1, "length"),
+    ]
 
 
 @pytest.mark.parametrize("wrong_at", range(5))
@@ -106,7 +114,7 @@ def test_a_proposal_is_kept_up_to_its_first_wrong_token(wrong_at: int) -> None:
     assert first.tokens == ANSWER[: wrong_at + 1]
     assert first.accepted == wrong_at
     assert first.sources == ["canned"] * wrong_at + ["target"]
-    assert drafter.observed[0] == (wrong_at + 1, wrong_at)
+    assert drafter.results[0] == (wrong_at + 1, min(wrong_at + 1, 4), wrong_at)
 
 
 def test_the_cache_holds_exactly_what_was_accepted_after_a_rejection() -> None:
@@ -127,6 +135,26 @@ def test_tokens_after_the_end_inside_a_proposal_are_neither_emitted_nor_counted(
     assert text_of(rounds) == "ef"
 
 
+@pytest.mark.parametrize(
+    ("proposal", "stops", "expected"),
+    [
+        # The end token was accepted: nobody judged what follows it.
+        ([5, 6, 0, 7], (), (3, 3, 3)),
+        # The stop string is complete with the second token.
+        ([5, 6, 7, 8], ("ef",), (2, 2, 2)),
+        # A wrong token was judged, those after it were not.
+        ([5, 9, 0, 7], (), (2, 2, 1)),
+    ],
+)
+def test_a_drafter_hears_how_many_of_its_tokens_were_judged(
+    proposal: list[int], stops: tuple[str, ...], expected: tuple[int, int, int]
+) -> None:
+    drafter = Canned({len(PROMPT): proposal})
+    target = FakeDecoder(scripted([5, 6, 0, 7], len(PROMPT)))
+    finished(engine_of(target, drafter), GenerationRequest(PROMPT, stops=stops))
+    assert drafter.results[0] == expected
+
+
 def test_a_stop_string_inside_a_proposal_ends_there_and_is_never_shown() -> None:
     target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
     drafter = Canned({len(PROMPT): ANSWER[:4]})
@@ -134,7 +162,6 @@ def test_a_stop_string_inside_a_proposal_ends_there_and_is_never_shown() -> None
     rounds = finished(engine_of(target, drafter), request)[0]
     assert text_of(rounds) == "e"
     assert rounds[0].accepted == 3
-    assert rounds[0].finish == "stop"
 
 
 def test_max_tokens_is_exact_and_the_proposal_leaves_room_for_the_targets_token() -> None:
@@ -142,7 +169,6 @@ def test_max_tokens_is_exact_and_the_proposal_leaves_room_for_the_targets_token(
     drafter = Canned({n: ANSWER[n - len(PROMPT) :] for n in range(3, 12)})
     rounds = finished(engine_of(target, drafter), GenerationRequest(PROMPT, max_tokens=6))[0]
     assert tokens_of(rounds) == ANSWER[:6]
-    assert rounds[-1].finish == "length"
     assert [len(round_.proposal_sources) for round_ in rounds] == [5]
 
 
@@ -151,7 +177,6 @@ def test_generation_ends_with_length_when_the_context_is_full() -> None:
     request = GenerationRequest(PROMPT, ignore_end=True)
     rounds = finished(engine_of(target, DraftModel(FakeDecoder(hashed(1), n_ctx=10))), request)[0]
     assert len(PROMPT) + len(tokens_of(rounds)) == 10
-    assert rounds[-1].finish == "length"
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers() -> None:
@@ -277,7 +302,7 @@ def test_the_text_is_the_same_whoever_drafts(
     plain = tokens_of(finished(engine_of(FakeDecoder(script)), request)[0])
     drafting = FakeDecoder(mostly(script, hashed(seed + 1), agreement), keeps_state=keeps_state)
     target = FakeDecoder(script, keeps_state=keeps_state)
-    speculated = finished(engine_of(target, DraftModel(drafting), draft_max), request)[0]
+    speculated = finished(engine_of(target, DraftModel(drafting), draft_max=draft_max), request)[0]
     assert tokens_of(speculated) == plain
 
 
@@ -300,7 +325,9 @@ def test_several_sequences_at_once_each_get_the_text_they_get_alone(
     ]
     alone = [tokens_of(finished(engine_of(FakeDecoder(script)), r)[0]) for r in requests]
     draft = DraftModel(FakeDecoder(mostly(script, hashed(8), 0.8)))
-    engine = engine_of(FakeDecoder(script), draft, draft_max, slots=slots, prefill_chunk=chunk)
+    engine = engine_of(
+        FakeDecoder(script), draft, draft_max=draft_max, slots=slots, prefill_chunk=chunk
+    )
     together = finished(engine, *requests)
     assert [tokens_of(together[seq]) for seq in range(len(requests))] == alone
 
@@ -308,7 +335,7 @@ def test_several_sequences_at_once_each_get_the_text_they_get_alone(
 def test_what_prompts_begin_with_in_common_is_decoded_once() -> None:
     system = [9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 2]
     target, draft = FakeDecoder(hashed(7)), FakeDecoder(hashed(7))
-    engine = engine_of(target, DraftModel(draft), 0, slots=4)
+    engine = engine_of(target, DraftModel(draft), draft_max=0, slots=4)
     requests = [GenerationRequest([*system, 10, n, 11], max_tokens=1) for n in range(1, 5)]
     rounds = finished(engine, *requests)
     alone = [tokens_of(finished(engine_of(FakeDecoder(hashed(7))), r)[0]) for r in requests]
@@ -316,7 +343,7 @@ def test_what_prompts_begin_with_in_common_is_decoded_once() -> None:
     # The first prompt whole; of the others what differs; each one's last token in its round.
     own = 2
     assert target.decoded == len(system) + 1 + 4 * own
-    # Beside others a draft model that is not asked reads nothing.
+    # With other sequences live, a draft model that is not asked reads nothing.
     assert draft.decoded == len(system) + 2
 
 
@@ -341,7 +368,7 @@ def test_prompts_that_have_little_in_common_do_not_wait() -> None:
 def test_several_sequences_draft_in_lockstep_and_share_the_targets_batch() -> None:
     script = hashed(7)
     draft, target = FakeDecoder(script), FakeDecoder(script)
-    engine = engine_of(target, DraftModel(draft), 4, slots=3)
+    engine = engine_of(target, DraftModel(draft), draft_max=4, slots=3)
     for first in (1, 2, 3):
         engine.submit(GenerationRequest([first, 5], max_tokens=20, ignore_end=True))
     engine.step()
@@ -351,11 +378,11 @@ def test_several_sequences_draft_in_lockstep_and_share_the_targets_batch() -> No
     assert target.calls - target_calls == 1
 
 
-def test_the_cascade_asks_the_draft_model_only_where_the_first_drafter_is_silent() -> None:
+def test_with_fixed_lengths_a_draft_model_is_asked_only_where_no_free_drafter_proposes() -> None:
     script = scripted(ANSWER, len(PROMPT))
     first = Canned({len(PROMPT): ANSWER[:2]})
     draft = FakeDecoder(script)
-    engine = engine_of(FakeDecoder(script), Cascade([first], DraftModel(draft)), 3)
+    engine = engine_of(FakeDecoder(script), first, DraftModel(draft), draft_max=3)
     rounds = finished(engine, GenerationRequest(PROMPT))[0]
     assert rounds[0].proposal_sources == ["canned", "canned"]
     assert rounds[1].proposal_sources == ["draft"] * 3
@@ -365,7 +392,7 @@ def test_the_cascade_asks_the_draft_model_only_where_the_first_drafter_is_silent
 def test_a_limit_on_rollback_limits_the_proposal() -> None:
     script = hashed(2)
     target = FakeDecoder(script, keeps_state=True, max_rollback=2)
-    engine = engine_of(target, DraftModel(FakeDecoder(hashed(9))), 6)
+    engine = engine_of(target, DraftModel(FakeDecoder(hashed(9))), draft_max=6)
     rounds = finished(engine, GenerationRequest(PROMPT, max_tokens=12, ignore_end=True))[0]
     assert max(len(round_.proposal_sources) for round_ in rounds) == 2
 
@@ -399,7 +426,6 @@ def test_a_grammar_that_allows_nothing_more_stops_the_text() -> None:
     request = GenerationRequest(PROMPT, grammar=OnlyTwice())
     rounds = finished(engine_of(target, drafter), request)[0]
     assert tokens_of(rounds) == ANSWER[:2]
-    assert rounds[-1].finish == "stop"
 
 
 def test_events_of_a_step_name_their_sequence() -> None:
@@ -407,3 +433,71 @@ def test_events_of_a_step_name_their_sequence() -> None:
     ids = {engine.submit(GenerationRequest([n, 2], max_tokens=3)) for n in (1, 3)}
     events: list[Event] = list(engine.run())
     assert {event.seq for event in events} == ids
+
+
+def test_a_sequence_whose_logits_are_no_numbers_ends_alone() -> None:
+    requests = [GenerationRequest([n, 2], max_tokens=6, ignore_end=True) for n in (1, 3)]
+    target = FakeDecoder(hashed(1), nan_at={(0, 3)})
+    engine = engine_of(target, slots=2)
+    ends = {one.seq: one for one in endings(engine, *requests)}
+    assert ends[0].reason == "error"
+    assert ends[0].error is not None
+    assert "NaN" in ends[0].error.message
+    assert ends[1].reason == "length"
+    assert engine.idle
+
+
+def test_a_draft_model_that_computes_no_number_ends_its_sequence_and_is_named() -> None:
+    script = hashed(1)
+    draft = DraftModel(FakeDecoder(script, nan_at={(1, 4)}))
+    requests = [
+        GenerationRequest([n, 2], max_tokens=6, ignore_end=True, sampling=SamplingParams(0.8))
+        for n in (1, 3)
+    ]
+    ends = endings(engine_of(FakeDecoder(script), draft, slots=2), *requests)
+    broken = [one for one in ends if one.reason == "error"]
+    assert len(broken) == 1
+    assert broken[0].error is not None
+    assert "draft model" in broken[0].error.message
+    assert sorted(one.reason for one in ends) == ["error", "length"]
+
+
+def test_a_cancelled_request_ends_once_with_the_text_that_was_held_back() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    engine = engine_of(target)
+    seq = engine.submit(GenerationRequest(PROMPT, stops=("fz",)))
+    waiting = engine.submit(GenerationRequest(PROMPT))
+    for _step in range(3):
+        engine.step()
+    ended = engine.cancel(seq, "timeout")
+    assert ended is not None
+    assert (ended.reason, [piece.text for piece in ended.pieces]) == ("timeout", ["f"])
+    assert engine.cancel(seq) is None
+    ended = engine.cancel(waiting)
+    assert ended is not None
+    assert ended.reason == "cancelled"
+    assert engine.idle
+
+
+def test_all_time_of_a_step_is_charged_to_drafting_verifying_rolling_back_or_the_prompt() -> None:
+    clock = FakeClock()
+    script = hashed(1)
+    target = FakeDecoder(script, clock=clock, ms=lambda k: 10.0 + k, rollback_ms=50.0)
+    draft = FakeDecoder(hashed(9), clock=clock, ms=lambda _k: 3.0)
+    engine = Engine(target, FakeVocab(), [DraftModel(draft)], FixedPolicy(draft_max=4), clock=clock)
+    engine.submit(GenerationRequest(PROMPT, max_tokens=12, ignore_end=True))
+    stats = Stats()
+    for event in engine.run():
+        stats.add(event)
+    charged = stats.draft_ms + stats.verify_ms + stats.rollback_ms + stats.prompt_ms
+    assert stats.rollback_ms >= 50
+    assert charged == pytest.approx(1000 * clock.now)
+
+
+def test_copying_a_cached_prefix_is_no_drafting_time() -> None:
+    clock = FakeClock()
+    target = FakeDecoder(hashed(1), clock=clock, rollback_ms=80.0)
+    engine = Engine(target, FakeVocab(), [Canned({})], FixedPolicy(), clock=clock)
+    finished(engine, GenerationRequest([1, 2, 3, 4, 5], max_tokens=2))
+    rounds = finished(engine, GenerationRequest([1, 9, 3, 4, 5], max_tokens=2))[1]
+    assert sum(round_.draft_ms for round_ in rounds) == 0

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specli.drafters.cascade import Cascade
 from specli.drafters.draft_model import DraftModel
-from specli.engine.policy.cost import Curve
 from specli.engine.engine import Engine
+from specli.engine.policy.cost import Curve
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
@@ -38,8 +37,8 @@ def test_rounds_are_those_of_the_engine(
     heard = echo(FakeDecoder(draft), answer)
 
     vocab = FakeVocab(end=-1)
-    drafter = Cascade([], DraftModel(FakeDecoder(draft)))
-    engine = Engine(FakeDecoder(target), vocab, drafter, FixedPolicy(draft_max=draft_max))
+    drafters = [DraftModel(FakeDecoder(draft))]
+    engine = Engine(FakeDecoder(target), vocab, drafters, FixedPolicy(draft_max=draft_max))
     engine.submit(GenerationRequest(PROMPT, max_tokens=60))
     rounds = [event for event in engine.run() if isinstance(event, Round)]
     assert [token for one in rounds for token in one.tokens] == answer.tokens

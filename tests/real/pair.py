@@ -8,7 +8,6 @@ import pytest
 
 from specli.cli.compare import NEAR_TIE
 from specli.cli.follow import Generation
-from specli.drafters.cascade import Cascade
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Drafter
@@ -47,14 +46,14 @@ class Pair:
         if variant == "adaptive":
             return session.engine()
         assert session.draft is not None
-        cheap: list[Drafter] = []
+        drafters: list[Drafter] = []
         # Two tokens that repeat are enough: weak proposals are what a verification must survive.
         if variant in ("ngram", "both"):
-            cheap.append(NgramDrafter(size_n=2, size_m=8))
-        model = DraftModel(session.draft) if variant in ("draft", "both") else None
-        drafter = Cascade(cheap, model) if cheap or model is not None else None
+            drafters.append(NgramDrafter(size_n=2, size_m=8))
+        if variant in ("draft", "both"):
+            drafters.append(DraftModel(session.draft))
         policy: Policy = FixedPolicy(draft_max=DRAFT_MAX)
-        return Engine(session.target, session.target_model.vocab, drafter, policy)
+        return Engine(session.target, session.target_model.vocab, drafters, policy)
 
     def plain(self, text: str, sampling: SamplingParams) -> Generation:
         """What the target says alone, with the margins of its choices."""

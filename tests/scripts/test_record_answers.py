@@ -11,10 +11,10 @@ from record_answers import PAIRS, Prompt, read_prompts, record_draft, record_tar
 from recordings import FOLDER, RecordedText, load, save
 
 from specli.bench.prompts import shipped_prompts
-from specli.engine.policy import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
 from specli.session import Session, Setup
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
 from tests import tiny_gguf as tiny
 
 PROMPTS = [
@@ -85,7 +85,8 @@ def test_answers_and_choices_are_those_of_the_engine(
     texts = record_draft(draft, texts, sampling, threads=1)
     assert len(texts) == 4
     agreed: set[bool] = set()
-    setup = Setup(target, draft, n_ctx=128, policy=FixedPolicy(draft_max=1))
+    config = SpeculativeConfig((DraftModel(draft),), FixedLength(draft_max=1))
+    setup = Setup(target, n_ctx=128, speculative=config)
     with Session(setup, tmp_path) as session:
         for text, params in zip(texts, sampling, strict=True):
             engine = session.engine()

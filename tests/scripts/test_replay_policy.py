@@ -1,73 +1,54 @@
-"""Recorded answers of a tiny pair, replayed."""
+"""Recorded answers, replayed on a virtual clock."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
-import replay_policy
-from replay_policy import Recorded, Replayed, record, replayed, texts_of
+from recordings import RecordedText
+from replay_policy import MACHINES, PAIRS, changed, oracle, run, suffix_lengths, texts
 
-from specli.bench.prompts import BenchPrompt
-from specli.engine.policy.acceptance import Calibration
-from specli.engine.policy.cost import CostModel, Curve
-from tests import tiny_gguf as tiny
+from specli.engine.policy import acceptance, text
 
 COPY = list(range(10, 40))
-COSTS = CostModel(Curve([1, 2, 8], [10.0, 11.0, 14.0]), Curve([1, 2], [2.0, 3.0]))
 
 
-def recorded(agrees: bool) -> Recorded:
-    answer = [token + 100 for token in COPY]
-    return Recorded("made up", COPY, answer, [agrees] * len(answer), [0.9] * len(answer))
-
-
-def played(text: Recorded) -> Replayed:
-    return replayed(text, COSTS, Calibration())
+def recorded(agrees: bool, answer: list[int] | None = None) -> RecordedText:
+    answer = answer or [token + 100 for token in COPY] * 3
+    said = answer if agrees else [token + 1 for token in answer]
+    confidences = [0.9] * len(answer)
+    return RecordedText("made", "story", "report", 0.0, COPY, answer, said, confidences)
 
 
 def test_a_draft_that_is_always_right_is_followed_and_one_that_never_is_costs_little() -> None:
-    right, wrong = played(recorded(agrees=True)), played(recorded(agrees=False))
-    assert right.auto > 1.5
-    assert right.fixed > 1.5
-    assert 0.9 < wrong.auto <= 1.0
-    assert (wrong.fixed, wrong.setting) == (1.0, "none")
+    answers = [[1000 * n + token for token in range(90)] for n in (1, 2)]
+    (right,) = run([recorded(True, answers[0])], MACHINES["epyc"])
+    (wrong,) = run([recorded(False, answers[1])], MACHINES["epyc"])
+    assert right.plain / right.auto > 1.8
+    assert min(wrong.fixed.values()) == wrong.plain
+    assert wrong.plain / wrong.auto > 0.95
 
 
 def test_a_text_that_repeats_its_prompt_gains_without_a_draft_model() -> None:
-    copied = replace(recorded(agrees=False), answer=[*COPY, *COPY][5:35])
-    alone = replayed(copied, CostModel(COSTS.target), Calibration())
-    assert alone.auto > 1.2
-    assert alone.fixed == 1.0
+    (copied,) = run([recorded(False, [*COPY, *COPY][5:35])], MACHINES["xeon"])
+    assert copied.plain / copied.auto > 1.2
+    assert max(suffix_lengths(recorded(False, COPY))) > 10
 
 
-def test_the_first_tokens_of_a_long_answer_are_a_text_of_their_own() -> None:
-    long = replace(recorded(agrees=True), answer=list(range(100)))
-    assert [len(text.answer) for text in texts_of([recorded(agrees=True), long])] == [30, 100, 64]
+@pytest.mark.parametrize("pair", PAIRS)
+def test_nothing_is_faster_than_the_oracle(pair: str) -> None:
+    for one in texts(pair, "report")[:8]:
+        (result,) = run([one], MACHINES["epyc"])
+        assert oracle(one, MACHINES["epyc"]) <= result.auto * (1 + 1e-9)
 
 
-@pytest.mark.slow
-def test_what_is_recorded_of_a_pair_is_kept_and_replayed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name, noise in (("target", 0.0), ("draft", 0.1)):
-        tiny.write(tmp_path / f"{name}.gguf", tiny.llama_bytes(noise=noise))
-    prompts: Callable[[], list[BenchPrompt]] = lambda: [  # noqa: E731
-        BenchPrompt("hello", "question", (("user", "hello"),))
-    ]
-    monkeypatch.setattr(replay_policy, "shipped_prompts", prompts)
-    monkeypatch.setattr(replay_policy, "N_CTX", 128)
-    [found] = record(tmp_path / "target.gguf", tmp_path / "draft.gguf", 20)
-    assert len(found.answer) == len(found.agrees) == len(found.confidences) <= 20
-    assert any(found.agrees)
-    saved = tmp_path / "answers.json"
-    arguments = ["-m", str(tmp_path / "target.gguf"), "-md", str(tmp_path / "draft.gguf")]
-    monkeypatch.setattr("sys.argv", ["replay_policy", *arguments, "-n", "20", "--save", str(saved)])
-    replay_policy.main()
-    assert json.loads(saved.read_text())["recorded"][0]["answer"] == found.answer
-    monkeypatch.setattr("sys.argv", ["replay_policy", "--load", str(saved), "-v"])
-    replay_policy.main()
-    assert "1 texts" in capsys.readouterr().out
+def test_a_changed_constant_is_back_afterwards() -> None:
+    before = text.LOSS_START, acceptance.PRIOR
+    with changed("PRIOR", 2.0):
+        assert text.PRIOR == acceptance.PRIOR == 2 * before[1]
+    assert before == (text.LOSS_START, acceptance.PRIOR)
+
+
+def test_costs_that_are_wrong_by_a_third_lose_little() -> None:
+    some = texts("f32-q4_0", "report")[:20]
+    right = sum(one.auto for one in run(some, MACHINES["epyc"], only_auto=True))
+    wrong = sum(one.auto for one in run(some, MACHINES["epyc"], wrong=True, only_auto=True))
+    assert wrong < 1.1 * right

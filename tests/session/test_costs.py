@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from specli.engine.policy.acceptance import Calibration
+from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.session import Session, Setup
 from specli.session import costs as costs_module
 from specli.session.costs import costs_record
 from specli.session.records import load, save
 
-KNOWN = CostModel(Curve([1, 2, 4], [900.0, 950.0, 1000.0]), Curve([1, 2], [100.0, 110.0]))
+KNOWN = CostModel(
+    Curve([1, 2, 4], [900.0, 950.0, 1000.0]), {"draft": Curve([1, 2], [100.0, 110.0])}
+)
 
 
 def target_ms(session: Session) -> float:
@@ -27,7 +29,7 @@ def target_ms(session: Session) -> float:
 def test_costs_on_record_are_used_and_measured_again_when_asked(
     adaptive: Setup, records: Path, tmp_path: Path
 ) -> None:
-    save(costs_record(adaptive, tmp_path), KNOWN, Calibration())
+    save(costs_record(adaptive, tmp_path), KNOWN, Acceptance())
     with Session(adaptive, tmp_path) as session:
         assert target_ms(session) == 900.0
     with Session(replace(adaptive, recalibrate=True), tmp_path) as session:
@@ -36,8 +38,8 @@ def test_costs_on_record_are_used_and_measured_again_when_asked(
 
 def test_other_threads_have_costs_of_their_own(adaptive: Setup, tmp_path: Path) -> None:
     single = adaptive.with_threads(1, 2)
-    save(costs_record(adaptive, tmp_path), KNOWN, Calibration())
-    save(costs_record(single, tmp_path), CostModel(Curve([1, 2], [500.0, 600.0])), Calibration())
+    save(costs_record(adaptive, tmp_path), KNOWN, Acceptance())
+    save(costs_record(single, tmp_path), CostModel(Curve([1, 2], [500.0, 600.0])), Acceptance())
     found = []
     with Session(adaptive, tmp_path) as session:
         for target, draft in ((None, None), (1, 2), (None, None)):
@@ -64,7 +66,7 @@ def test_processes_that_save_at_once_all_succeed_and_leave_one_whole_record(tmp_
 
     def write(_number: int) -> None:
         for _ in range(10):
-            save(path, KNOWN, Calibration(), notices.append)
+            save(path, KNOWN, Acceptance(), notices.append)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
@@ -99,7 +101,7 @@ def test_a_record_that_is_damaged_is_measured_anew(
     adaptive: Setup, tmp_path: Path, damage: str
 ) -> None:
     path = costs_record(adaptive, tmp_path)
-    save(path, KNOWN, Calibration())
+    save(path, KNOWN, Acceptance())
     path.write_text(damage)
     with Session(adaptive, tmp_path) as session:
         assert target_ms(session) < 900.0

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from specli.engine.policy.acceptance import Calibration
+from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.errors import MemoryShortError
 from specli.llama import library
@@ -58,7 +58,11 @@ def test_the_number_of_sequences_is_chosen_by_costs_before_their_caches_are_made
     # Four tokens at once take as long as one, eight take four times as long.
     curve = Curve([1, 4, 8, 16], [10.0, 10.0, 40.0, 80.0])
     asked = replace(adaptive, slots=None)
-    save(costs_record(asked, tmp_path), CostModel(curve, Curve([1, 2], [1.0, 1.1])), Calibration())
+    save(
+        costs_record(asked, tmp_path),
+        CostModel(curve, {"draft": Curve([1, 2], [1.0, 1.1])}),
+        Acceptance(),
+    )
     opened: list[int] = []
     real = loading.open_context
 

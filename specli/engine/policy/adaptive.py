@@ -40,6 +40,8 @@ class AdaptivePolicy:
     asked: Counter[Source] = field(default_factory=Counter)
     """Rounds in which a costly drafter was asked."""
     texts: dict[int, Text] = field(default_factory=dict)
+    alone: float = TEXT_MEMORY
+    """Steps since a proposal was verified; at the start as if it were long ago."""
 
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, MOST_FREE))
@@ -58,6 +60,8 @@ class AdaptivePolicy:
         lengths, _worth = best_lengths(
             chances, [speed * ms for ms in verifying], speed * room, speed * sunk
         )
+        if self.alone >= TEXT_MEMORY and len(verifying) > 1 and not any(lengths):
+            lengths = _trial(chances)
         return [one.head(length) for one, length in zip(best, lengths, strict=True)]
 
     def _choice(self, turn: Turn) -> Choice | None:
@@ -67,10 +71,13 @@ class AdaptivePolicy:
         best, chosen = view.worth(view.best()), None
         for drafter in turn.costly:
             length = view.affordable(drafter)
-            if length:
-                worth, rule = view.asking(drafter, length)
-                if worth > best:
-                    best, chosen = worth, Choice(drafter.name, rule)
+            if not length:
+                continue
+            worth, rule = view.asking(drafter, length)
+            if worth > best:
+                best, chosen = worth, Choice(drafter.name, rule)
+            elif chosen is None and view.worth_a_look(drafter, length, best):
+                chosen = Choice(drafter.name, Rule(1))
         return chosen
 
     def _verifying(self, width: int, most: int, room: float) -> list[float]:
@@ -90,6 +97,7 @@ class AdaptivePolicy:
             return
         width = len(outcomes)
         proposed = sum(len(one.verified) for one in outcomes)
+        self.alone = 0 if proposed else self.alone + 1
         verify_ms = times.verify
         if times.with_prompts:
             # What the prompts took cannot be told apart.
@@ -204,8 +212,16 @@ class _View:
         curve = self._policy.cost.drafters[drafter.name]
         return drafting_ms(drafter.cost, curve, pending, length, self._turn.width)
 
-    def asking(self, drafter: Costly, length: int) -> tuple[float, Rule]:
-        """What asking for up to `length` tokens is worth, and the rule to draft by.
+    def worth_a_look(self, drafter: Costly, length: int, best: float) -> bool:
+        """Whether nothing has confirmed in this process what a drafter costs, and it would be
+        asked if it cost half: one token tells."""
+        if self._policy.cost.drafters[drafter.name].seen:
+            return False
+        return self.asking(drafter, length, 0.5)[0] > best
+
+    def asking(self, drafter: Costly, length: int, share: float = 1.0) -> tuple[float, Rule]:
+        """What asking for up to `length` tokens is worth, and the rule to draft by, if drafting
+        takes this share of what is believed.
 
         Catching up with the text is paid once and serves what follows, so its cost is spread over
         the tokens that the text remembers.
@@ -218,7 +234,8 @@ class _View:
         further = upper(mean, later.known)
         pending = min(drafter.pending, CAUGHT_UP)
         drafting = [
-            speed * self._drafting_ms(drafter, pending, count) for count in range(length + 1)
+            share * speed * self._drafting_ms(drafter, pending, count)
+            for count in range(length + 1)
         ]
         verifying = self._verifying(length, self.room)
         worth = asking_worth(
@@ -229,7 +246,7 @@ class _View:
             verifying,
             speed * self.room,
         )
-        behind = speed * self._drafting_ms(drafter, drafter.pending, 1) - drafting[1]
+        behind = share * speed * self._drafting_ms(drafter, drafter.pending, 1) - drafting[1]
         worth -= behind / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
         ahead = Lookahead(
             chance=lambda confidence: self.chance(name, confidence),
@@ -248,6 +265,17 @@ class _View:
         if asked is None:
             return 0.0
         return self._drafting_ms(asked, asked.pending, max(len(_drafted(self._turn)), 1))
+
+
+def _trial(chances: Sequence[Sequence[float]]) -> list[int]:
+    """One token of the likeliest proposal, if it is likely: costs that keep every proposal from
+    being verified may be wrong, or no longer right, and nothing else would tell."""
+    first = [found[0] if found else 0.0 for found in chances]
+    likeliest = max(range(len(first)), key=first.__getitem__)
+    return [int(n == likeliest and first[n] >= _LIKELY) for n in range(len(first))]
+
+
+_LIKELY = 0.5
 
 
 def _drafted(turn: Turn) -> Proposal:

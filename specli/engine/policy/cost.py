@@ -12,10 +12,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from time import perf_counter
 
 from specli.events import Source
-from specli.llama.decoder import Decoder
 
 _STEP = 0.1
 _FASTER_BATCH, _SLOWER_BATCH = 0.6, 0.2

@@ -1,20 +1,22 @@
-"""Costs as measured curves, and confidences as learned probabilities."""
+"""Costs as measured curves, corrected while generating and kept on disk."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specli.engine.policy.acceptance import Calibration
-from specli.engine.policy.cost import POINTS, CostModel, Curve, measure, undisturbed
+from specli.drafters.protocol import Proposal
+from specli.engine.measure import POINTS, measure, undisturbed
+from specli.engine.policy.acceptance import Acceptance
+from specli.engine.policy.cost import CostModel, Curve
 from specli.session.records import load, record_path, save
-from tests.fakes import FakeDecoder, hashed
+from tests.fakes import FakeClock, FakeDecoder, hashed
 
 MS = st.floats(0.1, 500, allow_nan=False)
 
@@ -56,47 +58,38 @@ def test_a_single_hiccup_late_in_a_run_moves_the_curve_little() -> None:
     assert curve(1) < 12
 
 
-def test_measuring_leaves_an_empty_sequence_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_leaves_an_empty_sequence_behind() -> None:
     decoder = FakeDecoder(hashed(1), n_ctx=400, n_batch=64)
     curve = measure(decoder, POINTS, 3, 1000.0)
     assert curve.sizes == list(POINTS)
     assert decoder.seen[0] == []
 
 
-class Clocked(FakeDecoder):
-    """A decoder on a clock of its own: `ms(k)` milliseconds for the n-th batch, of k tokens."""
-
-    def __init__(self, ms: Callable[[int, int], float], monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(hashed(1), n_ctx=400, n_batch=64)
-        self.now = 0.0
-        self._ms = ms
-        monkeypatch.setattr("specli.engine.policy.cost.perf_counter", lambda: self.now)
-
-    def decode(self) -> None:
-        self.now += self._ms(len(self._pending), self.calls) / 1000
-        super().decode()
+def measured(ms: Callable[[int, int], float], seconds: float) -> Curve:
+    """A curve of a decoder whose n-th batch, of k tokens, takes `ms(k, n)`."""
+    clock, calls = FakeClock(), count()
+    decoder = FakeDecoder(
+        hashed(1), n_ctx=400, n_batch=64, clock=clock, ms=lambda size: ms(size, next(calls))
+    )
+    return measure(decoder, POINTS, 3, seconds, clock)
 
 
-def test_powers_of_two_are_measured_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = Clocked(lambda size, _call: 10.0 + size, monkeypatch)
-    assert measure(decoder, POINTS, 3, 0.0).sizes == [1, 2, 4, 8, 16]
+def test_powers_of_two_are_measured_before_anything_else() -> None:
+    assert measured(lambda size, _call: 10.0 + size, 0.0).sizes == [1, 2, 4, 8, 16]
 
 
-def test_a_model_of_seconds_is_measured_at_few_points(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = Clocked(lambda size, _call: 4000.0 + size, monkeypatch)
-    assert measure(decoder, POINTS, 3, 1.0).sizes == [1, 2, 4]
+def test_a_model_of_seconds_is_measured_at_few_points() -> None:
+    assert measured(lambda size, _call: 4000.0 + size, 1.0).sizes == [1, 2, 4]
 
 
-def test_what_time_is_left_goes_to_the_points_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = Clocked(lambda size, _call: 10.0 + size, monkeypatch)
-    curve = measure(decoder, POINTS, 3, 10.0)
+def test_what_time_is_left_goes_to_the_points_between() -> None:
+    curve = measured(lambda size, _call: 10.0 + size, 10.0)
     assert curve.sizes == list(POINTS)
     assert curve.ms == pytest.approx([10.0 + size for size in POINTS])
 
 
-def test_a_hiccup_while_measuring_is_no_cost_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = Clocked(lambda size, call: 10.0 + size + 500 * (call == 3), monkeypatch)
-    curve = measure(decoder, POINTS, 3, 2.0)
+def test_a_hiccup_while_measuring_is_no_cost_of_the_model() -> None:
+    curve = measured(lambda size, call: 10.0 + size + 500 * (call == 3), 2.0)
     assert curve(2) == pytest.approx(12)
 
 
@@ -122,7 +115,7 @@ def test_other_work_slows_batches_of_all_sizes_and_not_a_single_token() -> None:
 
 def test_what_other_work_adds_to_batches_is_not_kept(tmp_path: Path) -> None:
     cost = CostModel(Curve([1, 2, 4], [10.0, 12.0, 16.0], batch=1.8))
-    save(tmp_path / "pair.json", cost, Calibration())
+    save(tmp_path / "pair.json", cost, Acceptance())
     known = load(tmp_path / "pair.json")
     assert known is not None
     assert known[0].target.ms == [10.0, 12.0, 16.0]
@@ -130,7 +123,7 @@ def test_what_other_work_adds_to_batches_is_not_kept(tmp_path: Path) -> None:
 
 def test_batches_that_are_cheaper_than_was_measured_are_kept_so(tmp_path: Path) -> None:
     cost = CostModel(Curve([1, 2, 4], [10.0, 40.0, 60.0], batch=0.5))
-    save(tmp_path / "pair.json", cost, Calibration())
+    save(tmp_path / "pair.json", cost, Acceptance())
     known = load(tmp_path / "pair.json")
     assert known is not None
     assert known[0].target.ms == [10.0, 20.0, 30.0]
@@ -156,51 +149,28 @@ def test_of_two_disturbed_measurements_the_faster_time_of_each_size_counts() -> 
     assert first.fastest(second).ms == [10.0, 31.0]
 
 
-def test_a_drafter_that_has_shown_nothing_is_believed() -> None:
-    assert Calibration().probability("draft", 0.9) == 0.9
-
-
-@given(rate=st.sampled_from([0.1, 0.5, 0.9]), confidence=st.floats(0.01, 0.99))
-def test_the_learned_probability_comes_to_the_real_rate(rate: float, confidence: float) -> None:
-    calibration = Calibration()
-    for n in range(300):
-        calibration.observe("draft", confidence, (n * rate) % 1 + rate >= 1)
-    assert calibration.probability("draft", confidence) == pytest.approx(rate, abs=0.08)
-
-
-def test_other_confidences_and_other_drafters_are_left_alone() -> None:
-    calibration = Calibration()
-    for _n in range(50):
-        calibration.observe("draft", 0.97, False)
-    assert calibration.probability("draft", 0.3) == 0.3
-    assert calibration.probability("suffix", 0.97) == 0.97
-
-
-def test_texts_change_and_the_past_is_forgotten() -> None:
-    calibration = Calibration()
-    for accepted in [True] * 500 + [False] * 500:
-        calibration.observe("draft", 0.5, accepted)
-    assert calibration.probability("draft", 0.5) < 0.15
-
-
 def record_of(folder: Path) -> Path:
     path = folder / "pair.json"
-    calibration = Calibration()
+    acceptance = Acceptance()
+    track = acceptance.learning("draft")
+    track.count(Proposal([1, 2], ["draft", "draft"], [0.9, 0.5]))
     for n in range(40):
-        calibration.observe("draft", 0.9, n % 4 > 0)
+        track.judge(0.9, n % 4 > 0)
     curve = Curve([1, 2, 4], [10.0, 12.0, 15.0])
-    save(path, CostModel(curve, Curve([1, 2], [2.0, 3.0])), calibration)
+    save(path, CostModel(curve, {"draft": Curve([1, 2], [2.0, 3.0])}), acceptance)
     return path
 
 
-def test_what_was_measured_comes_back_with_the_past_counting_less(tmp_path: Path) -> None:
+def test_costs_and_acceptance_come_back_as_they_were(tmp_path: Path) -> None:
     known = load(record_of(tmp_path))
     assert known is not None
-    cost, calibration = known
+    cost, acceptance = known
     assert cost.target(2) == 12.0
-    assert cost.draft is not None
-    assert cost.draft(1) == 2.0
-    assert 0 < calibration.seen("draft") < 30
+    assert cost.drafters["draft"](1) == 2.0
+    track = acceptance.track("draft")
+    assert track.seen == 40
+    assert track.chance(0.9, 0.9) == pytest.approx((30 + 8 * 0.9) / 48)
+    assert (sum(track.first), sum(track.further)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -211,6 +181,8 @@ def test_what_was_measured_comes_back_with_the_past_counting_less(tmp_path: Path
         lambda r: json.dumps({**r, "target": {"sizes": [1], "ms": [2.0]}}),
         lambda r: json.dumps({**r, "target": {"sizes": [2, 1], "ms": [2.0, 3.0]}}),
         lambda r: json.dumps({**r, "target": {"sizes": [1, 2], "ms": [-2.0, 3.0]}}),
+        lambda r: json.dumps({**r, "drafters": {"draft": {"sizes": [1], "ms": [2.0]}}}),
+        lambda r: json.dumps({**r, "acceptance": {"draft": {"first": [1.0]}}}),
         lambda r: json.dumps({**r, "surplus": 1}),
     ],
 )

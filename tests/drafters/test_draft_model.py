@@ -6,7 +6,7 @@ import pytest
 
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.protocol import Request
-from specli.engine.policy import FixedRule
+from specli.drafters.rule import Rule
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 from tests.fakes import FakeDecoder, hashed
@@ -19,9 +19,7 @@ def test_probabilities_are_computed_only_for_a_rule_that_looks_at_them(temperatu
         drafter = DraftModel(FakeDecoder(hashed(1)))
         chooser = Chooser(SamplingParams(temperature=temperature, seed=5), [1, 2, 3])
         drafter.begin(0, [1, 2, 3])
-        (proposal,) = drafter.propose(
-            [Request(0, [1, 2, 3], FixedRule(6, 6, p_min).of(drafter.name), chooser)]
-        )
+        (proposal,) = drafter.propose([Request(0, [1, 2, 3], Rule(6, p_min), chooser)])
         proposals.append(proposal)
     unweighed, weighed = proposals
     assert unweighed.tokens == weighed.tokens
