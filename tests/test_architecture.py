@@ -34,14 +34,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": GROUND | {"hub"},
     "measured": NATIVE | {"drafters", "engine", "hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
-    "making": NATIVE | {"engine", "hub", "measured", "pairs", "session"},
+    "drafts": NATIVE | {"engine", "hub", "measured", "pairs", "session"},
     "batch": NATIVE | {"engine"},
-    "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
+    "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "measured", "session"},
     "cli": NATIVE
     | PAIR
-    | {"drafters", "engine", "measured", "session", "making", "ui", "bench", "batch", "doctor"},
+    | {"drafters", "engine", "measured", "session", "drafts", "ui", "bench", "batch", "doctor"},
 }
 """What each folder and file of the package may import."""
 

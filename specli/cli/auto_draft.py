@@ -7,9 +7,9 @@ from pathlib import Path
 
 from specli.cli.pair_check import free_room, gains
 from specli.cli.pair_find import local_candidates
+from specli.drafts.make import find_made_draft
 from specli.errors import UsageError
 from specli.hub.remote import read_model_header
-from specli.making.make import find_made_draft
 from specli.pairs.check import Setup, examine
 from specli.pairs.search import find_drafts
 

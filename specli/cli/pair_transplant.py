@@ -15,9 +15,9 @@ def transplant_draft(target: str, donor: str, output: Path | None, *, as_json: b
     """Write the draft, then tell what the two vocabularies share and how to use it."""
     from rich.console import Console
 
+    from specli.drafts.make import made_draft_path
+    from specli.drafts.transplant import transplant
     from specli.hub.references import fetch
-    from specli.making.make import made_draft_path
-    from specli.making.transplant import transplant
     from specli.pairs.quantities import short_bytes
     from specli.ui.progress import reporting
 
