@@ -22,7 +22,7 @@ from specli.engine.sequence import GenerationRequest
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
-from specli.pairs.placement import Load, Run, device_need
+from specli.pairs.placement import CacheShape, ModelPlacement, device_need
 from specli.session import Placement, Session, Setup
 
 PLAIN, AUTO = "plain", "--draft auto"
@@ -119,7 +119,7 @@ def placements(layers: int) -> list[Where]:
 
 
 def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result:
-    """Load the pair there and let every contender generate, in turns."""
+    """ModelPlacement the pair there and let every contender generate, in turns."""
     threads = plan.threads
     setup = Setup(
         target=pair.target,
@@ -234,8 +234,8 @@ def _estimate(pair: Pair, where: Where, plan: Plan) -> int:
         if placement == CPU:
             continue
         facts = read_facts(check_file(path))
-        load = Load(role, "", facts, gpu_layers=placement.gpu_layers)
-        total += device_need(load, load.asked, Run(plan.n_ctx)).total
+        load = ModelPlacement(role, "", facts, gpu_layers=placement.gpu_layers)
+        total += device_need(load, load.asked, CacheShape(plan.n_ctx)).total
     return total
 
 

@@ -47,8 +47,11 @@ from specli.llama.grammar import Grammar
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.measured import load, record_path, save
-from specli.pairs.placement import Load, Run, advice_after_failure, require_placement
-from specli.pairs.sizing import CacheTypes, Device, Room, require_memory
+from specli.pairs.placement import CacheShape as Run
+from specli.pairs.placement import ModelPlacement as Load
+from specli.pairs.placement import advice_after_failure, require_placement
+from specli.pairs.sizing import CacheTypes, Device, require_memory
+from specli.pairs.sizing import FreeMemory as Room
 from specli.pairs.vocabulary import require_compatible
 
 DEFAULT_CONTEXT = 4096

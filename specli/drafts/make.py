@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import psutil
 from filelock import FileLock, Timeout
 
 import specli
@@ -25,7 +24,6 @@ from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
 from specli.hub.cache import cache_dir, explained_write, file_sha256, locked, writing
 from specli.hub.split import parts_of
-from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
 from specli.llama.metadata import rewrite
@@ -33,7 +31,8 @@ from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
 from specli.measured import save
-from specli.pairs.sizing import Device, Room, require_memory
+from specli.pairs.memory import free_memory
+from specli.pairs.sizing import require_memory
 from specli.session import Setup, costs_record, physical_cores
 
 PAYS = 1.05
@@ -215,11 +214,7 @@ def _evaluator(
     """Load the target, time it and record its answers."""
     report("timing the target")
     n_ctx = min(N_CTX, facts.context_length)
-    room = Room(
-        psutil.virtual_memory().available,
-        tuple(Device(d.name, d.free) for d in library.devices() if d.is_gpu),
-    )
-    require_memory(facts, facts, n_ctx, room, None, len(PROMPTS))
+    require_memory(facts, facts, n_ctx, free_memory(), None, len(PROMPTS))
     repacked = probe(target, cache_dir() / "probes").repacked
     model = stack.enter_context(Model(target, ModelOptions(repacked=repacked)))
     model.require_text_generation()
