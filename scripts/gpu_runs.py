@@ -119,7 +119,7 @@ def placements(layers: int) -> list[Where]:
 
 
 def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result:
-    """ModelPlacement the pair there and let every contender generate, in turns."""
+    """Load the pair there and let every contender generate, in turns."""
     threads = plan.threads
     setup = Setup(
         target=pair.target,

@@ -486,6 +486,8 @@ def _telling_what_fits(loads: Sequence[Load], run: Run) -> Iterator[None]:
 
 def _load(path: Path, placement: Placement, records: Path, notice: Callable[[str], None]) -> Model:
     found = probe(path, records)
+    if found.note is not None:
+        notice(found.note)
     if not found.repacked:
         notice(
             f"llama.cpp's repacked weights crash on this machine with {path.name}; "
