@@ -50,7 +50,8 @@ from specli.measured import load, record_path, save
 from specli.pairs.placement import CacheShape as Run
 from specli.pairs.placement import ModelPlacement as Load
 from specli.pairs.placement import advice_after_failure, require_placement
-from specli.pairs.sizing import CacheTypes, Device, require_memory
+from specli.pairs.sizing import CacheTypes, require_memory
+from specli.pairs.sizing import DeviceMemory as Device
 from specli.pairs.sizing import FreeMemory as Room
 from specli.pairs.vocabulary import require_compatible
 

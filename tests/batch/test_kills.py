@@ -1,4 +1,4 @@
-"""A batch that is killed at random moments and resumed ends with the output of an undisturbed run."""
+"""A batch killed at random moments and resumed ends with the output of an undisturbed run."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from specli.gguf.facts import read_facts
 from specli.gguf.header import read_header
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model
-from specli.pairs.check import Setup, check_pair, examine
+from specli.pairs.check import CheckOptions, check_pair, examine
 from tests import tiny_gguf as tiny
 
 Q8_0 = MakeOptions(60, "Q8_0")
@@ -64,7 +64,7 @@ def test_a_made_draft_has_smaller_weights_and_says_where_it_comes_from(
     assert after.text("specli.made_from.file") == "target.gguf"
     assert after.text("specli.version") == specli.__version__
     assert leftovers(tmp_path) == ["draft.gguf"]
-    assert check_pair(examine(before), examine(after), Setup()).compatible
+    assert check_pair(examine(before), examine(after), CheckOptions()).compatible
     with Model(output) as model, Context(model, ContextOptions(n_ctx=64, threads=1)) as context:
         row = context.add(0, [5, 6, 7], 0, 1)
         context.decode()
