@@ -216,7 +216,7 @@ class _Batch:
         _close(answer.request)
         self._order.put(answer.ticket, answer.prompt.id, None)
         self._totals.finish_reasons["error"] += 1
-        self._fail(Failure(answer.prompt.location, error.message))
+        self._fail(Failure(answer.prompt.place, error.message))
 
     def _finish(self, seq: int, finish: str) -> None:
         answer = self._live.pop(seq)

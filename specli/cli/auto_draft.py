@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from specli.cli.pair_check import gains
 from specli.cli.pair_find import local_candidates
+from specli.drafts.make import find_made_draft
 from specli.errors import UsageError
 from specli.hub.remote import read_model_header
-from specli.making.make import find_made_draft
-from specli.pairs.check import Setup, examine
+from specli.pairs.check import CheckOptions, examine
 from specli.pairs.memory import free_memory
 from specli.pairs.search import find_drafts
 
@@ -27,13 +26,13 @@ def automatic_draft(target: Path) -> Path:
         return made
     model = examine(read_model_header(str(target)))
     here = local_candidates()
-    findings = find_drafts(model, here, read_model_header, Setup(free=free_memory()))
+    findings = find_drafts(model, here, read_model_header, CheckOptions(free=free_memory()))
     for found in findings.drafts:
-        if gains(found.report):
+        if found.report.may_pay:
             return here[found.candidate]
-    slow = "fast enough to gain" if findings.drafts else "that fits"
+    unfit = "small enough to pay" if findings.drafts else "that fits"
     raise UsageError(
-        f"no draft {slow} is here for {target}",
+        f"no draft {unfit} is here for {target}",
         hint=f"make one: {shlex.join(['specli', 'pair', 'make', str(target)])}; "
         f"or look for one: {shlex.join(['specli', 'pair', 'find', str(target)])}",
     )

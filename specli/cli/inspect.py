@@ -1,4 +1,4 @@
-"""`specli inspect`: what a model file says about itself."""
+"""`specli inspect`: the facts in the header of a model file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from specli.cli import flags
 
 if TYPE_CHECKING:
-    from specli.pairs.check import Model
+    from specli.pairs.check import ExaminedModel
 
 
 def inspect(
@@ -29,7 +29,7 @@ def inspect(
         _show(examined, ctx_size)
 
 
-def _json(model: Model, context: int | None) -> dict[str, object]:
+def _json(model: ExaminedModel, context: int | None) -> dict[str, object]:
     from dataclasses import asdict
 
     from specli.pairs.sizing import chosen_context, memory_need
@@ -56,7 +56,7 @@ def _json(model: Model, context: int | None) -> dict[str, object]:
     }
 
 
-def _show(model: Model, context: int | None) -> None:
+def _show(model: ExaminedModel, context: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -69,7 +69,7 @@ def _show(model: Model, context: int | None) -> None:
     Console(highlight=False).print(table)
 
 
-def _rows(model: Model, context: int | None) -> list[tuple[str, str]]:
+def _rows(model: ExaminedModel, context: int | None) -> list[tuple[str, str]]:
     from specli.gguf.tokenizer import shown
     from specli.pairs.quantities import short_bytes, short_count
     from specli.pairs.sizing import chosen_context, memory_need

@@ -1,4 +1,4 @@
-"""`specli pair check`: whether a draft fits a target, told from their headers."""
+"""`specli pair check`: whether a draft fits a target, by their headers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from specli.errors import SpecliError
-    from specli.pairs.check import PairReport, Setup
+    from specli.pairs.check import CheckOptions, PairCheck
     from specli.pairs.sizing import MemoryNeed
 
 INCOMPATIBLE = 3
-WORTHWHILE = 1.05
-"""Best speed-up below which nothing is promised."""
+RANKED_BY = (
+    "Cost: bytes that a draft token reads, as a share of a target token's. How often a draft is "
+    "right cannot be read from its header: measure it with specli bench."
+)
 
 
 def check(
@@ -34,7 +36,7 @@ def check(
     cache_type_v_draft: flags.CacheTypeVDraft = None,
     as_json: flags.Json = False,
 ) -> None:
-    """Tell from the headers whether drafts fit a target, what is wrong, and what to expect.
+    """Check from the headers whether drafts fit a target, and what is wrong.
 
     Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
     """
@@ -55,13 +57,13 @@ def check(
         raise typer.Exit(INCOMPATIBLE)
 
 
-def _setup(options: RunOptions) -> Setup:
-    from specli.pairs.check import Setup
+def _setup(options: RunOptions) -> CheckOptions:
+    from specli.pairs.check import CheckOptions
     from specli.pairs.memory import free_memory
     from specli.pairs.sizing import CacheTypes
 
     draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
-    return Setup(
+    return CheckOptions(
         context=options.ctx_size,
         types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
         draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
@@ -70,15 +72,15 @@ def _setup(options: RunOptions) -> Setup:
 
 
 def _examined(
-    target: str, drafts: list[str], setup: Setup
-) -> tuple[list[PairReport], list[SpecliError]]:
+    target: str, drafts: list[str], setup: CheckOptions
+) -> tuple[list[PairCheck], list[SpecliError]]:
     """Reports, best first, and why some drafts could not be read; one must be readable."""
     from specli.errors import SpecliError
     from specli.hub.remote import read_model_header
     from specli.pairs.check import check_pair, examine, rank
 
     target_model = examine(read_model_header(target))
-    reports: list[PairReport] = []
+    reports: list[PairCheck] = []
     unreadable: list[SpecliError] = []
     for draft in drafts:
         try:
@@ -90,12 +92,12 @@ def _examined(
     return rank(reports), unreadable
 
 
-def _show(reports: list[PairReport], unreadable: list[SpecliError]) -> None:
+def _show(reports: list[PairCheck], unreadable: list[SpecliError]) -> None:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
     for error in unreadable:
-        console.print(f"left out: {error}", style="red", soft_wrap=True)
+        console.print(f"skipped: {error}", style="red", soft_wrap=True)
     if len(reports) == 1:
         console.print(_rules_table(reports[0]))
     else:
@@ -104,13 +106,13 @@ def _show(reports: list[PairReport], unreadable: list[SpecliError]) -> None:
     best = reports[0]
     console.print(_conclusion(best), soft_wrap=True)
     if best.compatible:
-        console.print(f"Assumed: {best.speedup.assumptions}.", style="dim")
+        console.print(RANKED_BY, style="dim")
 
 
 _MARKS = {"pass": ("pass", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
 
 
-def _rules_table(report: PairReport) -> Table:
+def _rules_table(report: PairCheck) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -119,53 +121,51 @@ def _rules_table(report: PairReport) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for rule in report.rules:
-        told = Text(rule.detail)
+        detail = Text(rule.detail)
         if rule.hint and rule.verdict != "pass":
-            told.append(f"\n→ {rule.hint}", style="dim")
-        table.add_row(Text(*_MARKS[rule.verdict]), Text(rule.rule), told)
+            detail.append(f"\n→ {rule.hint}", style="dim")
+        table.add_row(Text(*_MARKS[rule.verdict]), Text(rule.rule), detail)
     return table
 
 
-def ranking_table(rows: list[tuple[str, PairReport]]) -> Table:
-    """Drafts by name, each with its speed-up and what is worst about it."""
+def ranking_table(rows: list[tuple[str, PairCheck]]) -> Table:
+    """Drafts by name, each with its cost and its worst finding."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 1))
     table.add_column("", no_wrap=True)
-    table.add_column("speed-up", no_wrap=True)
+    table.add_column("cost", no_wrap=True)
     table.add_column("draft", overflow="fold")
     for name, report in rows:
-        speedup = speedup_range(report) if report.compatible else ""
+        cost = cost_share(report) if report.compatible else ""
         notes = [rule for rule in report.rules if rule.verdict == report.verdict != "pass"]
-        told = notes[0].rule + ": " + notes[0].detail if notes else "all rules pass"
+        summary = notes[0].rule + ": " + notes[0].detail if notes else "all rules pass"
         if len(notes) > 1:
-            told += f" (and {len(notes) - 1} more)"
+            summary += f" (and {len(notes) - 1} more)"
         mark = Text(*_MARKS[report.verdict])
-        table.add_row(mark, speedup, Text.assemble(name, "\n", (told, "dim")))
+        table.add_row(mark, cost, Text.assemble(name, "\n", (summary, "dim")))
     return table
 
 
-def _conclusion(best: PairReport) -> str:
+def _conclusion(best: PairCheck) -> str:
     target, draft = best.target.header.name, best.draft.header.name
     if not best.compatible:
         return f"Incompatible: {draft} cannot draft for {target}."
-    return f"Compatible: expect {speedup_range(best)} with {draft} drafting for {target}."
+    if not best.may_pay:
+        return f"Compatible, but {draft} is not small enough to make {target} faster."
+    return (
+        f"Compatible: {draft} can draft for {target}, at {cost_share(best)} of its cost per token."
+    )
 
 
-def gains(report: PairReport) -> bool:
-    """Whether the pair may be faster than its target alone."""
-    return report.speedup.high >= WORTHWHILE
-
-
-def speedup_range(report: PairReport) -> str:
-    """The speed-up to expect, as people read it."""
-    low, high = report.speedup.low, report.speedup.high
-    return f"{low:.1f}× to {high:.1f}×" if gains(report) else "no gain"
+def cost_share(report: PairCheck) -> str:
+    """The cost of a draft token as a share of a target token's."""
+    return f"1/{report.cost_ratio:.1f}"
 
 
 def _json(
-    target: str, reports: list[PairReport], unreadable: list[SpecliError]
+    target: str, reports: list[PairCheck], unreadable: list[SpecliError]
 ) -> dict[str, object]:
     return {
         "target": target,
@@ -175,7 +175,7 @@ def _json(
     }
 
 
-def report_json(report: PairReport) -> dict[str, object]:
+def report_json(report: PairCheck) -> dict[str, object]:
     """A report as `--json` prints it."""
     from dataclasses import asdict
 
@@ -185,7 +185,7 @@ def report_json(report: PairReport) -> dict[str, object]:
         "verdict": report.verdict,
         "rules": [asdict(rule) for rule in report.rules],
         "context": report.context,
-        "speedup": asdict(report.speedup),
+        "cost_ratio": round(report.cost_ratio, 3),
         "memory": {
             name: _memory_json(need)
             for name, need in zip(("target", "draft"), report.memory, strict=True)

@@ -13,16 +13,16 @@ import typer
 from specli.cli import flags
 from specli.cli.pair_check import (
     INCOMPATIBLE,
-    gains,
+    RANKED_BY,
+    cost_share,
     ranking_table,
     report_json,
-    speedup_range,
 )
 
 if TYPE_CHECKING:
     from specli.hub.local import LocalModel
-    from specli.pairs.check import Model
-    from specli.pairs.search import Candidate, Findings, Found
+    from specli.pairs.check import ExaminedModel
+    from specli.pairs.search import Candidate, Findings, FoundDraft
 
 CATALOGUE = "catalogue"
 PROMPT = "Why is the sky blue?"
@@ -38,31 +38,31 @@ def find(
     ] = None,
     as_json: flags.Json = False,
 ) -> None:
-    """Look for drafts that fit a target, on this machine and in the catalogue, best first.
+    """Look for drafts that fit a target, on this machine and in the catalogue, smallest first.
 
     Of models that are not here only the headers are fetched. Exit code 0 when a draft fits, 3
     when none does, 1 when the target cannot be read.
     """
     from specli.hub.remote import read_model_header
-    from specli.pairs.check import Setup, examine
+    from specli.pairs.check import CheckOptions, examine
     from specli.pairs.memory import free_memory
     from specli.pairs.search import find_drafts
 
     model = examine(read_model_header(target))
     candidates = list(_candidates(target, model, folders or []))
-    findings = find_drafts(model, candidates, read_model_header, Setup(free=free_memory()))
+    findings = find_drafts(model, candidates, read_model_header, CheckOptions(free=free_memory()))
     best = findings.drafts[0] if findings.drafts else None
     command = shlex.join(_command(target, best)) if best else None
     if as_json:
-        told = _json(target, findings, command)
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        report = _json(target, findings, command)
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
         _show(target, model, findings, command)
     if best is None:
         raise typer.Exit(INCOMPATIBLE)
 
 
-def _candidates(target: str, model: Model, folders: Sequence[Path]) -> Iterator[Candidate]:
+def _candidates(target: str, model: ExaminedModel, folders: Sequence[Path]) -> Iterator[Candidate]:
     from specli.pairs.search import Candidate
 
     here = local_candidates(folders)
@@ -90,7 +90,7 @@ def _typed(model: LocalModel) -> str:
     return model.name if lasting else str(model.path)
 
 
-def _catalogue(target: str, model: Model) -> list[str]:
+def _catalogue(target: str, model: ExaminedModel) -> list[str]:
     """The drafts of the profiles whose target is of the model's family, each once."""
     from specli.errors import UsageError
     from specli.pairs.search import of_one_family
@@ -112,32 +112,32 @@ def _catalogue(target: str, model: Model) -> list[str]:
     return list(drafts)
 
 
-def _command(target: str, best: Found) -> list[str]:
-    draft = ["-md", best.candidate.reference] if gains(best.report) else []
+def _command(target: str, best: FoundDraft) -> list[str]:
+    draft = ["-md", best.candidate.reference] if best.report.may_pay else []
     return ["specli", "run", "-m", target, *draft, PROMPT]
 
 
-def _show(target: str, model: Model, findings: Findings, command: str | None) -> None:
+def _show(target: str, model: ExaminedModel, findings: Findings, command: str | None) -> None:
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)
     for error in findings.unreadable:
-        console.print(f"left out: {error}", style="red", soft_wrap=True)
+        console.print(f"skipped: {error}", style="red", soft_wrap=True)
     if findings.drafts:
         rows = [(_title(found), found.report) for found in findings.drafts]
         console.print(ranking_table(rows))
-    passed = _passed_over(findings)
-    if passed:
-        console.print(passed, style="dim", soft_wrap=True)
+    skipped = _skipped(findings)
+    if skipped:
+        console.print(skipped, style="dim", soft_wrap=True)
     for line in _conclusion(target, model, findings):
         console.print(line, soft_wrap=True)
     if findings.drafts:
-        console.print(f"Assumed: {findings.drafts[0].report.speedup.assumptions}.", style="dim")
+        console.print(RANKED_BY, style="dim")
     if command:
         console.print(command, style="bold", soft_wrap=True)
 
 
-def _title(found: Found) -> str:
+def _title(found: FoundDraft) -> str:
     from specli.pairs.quantities import short_bytes
 
     size = short_bytes(found.report.draft.header.file_size)
@@ -146,16 +146,16 @@ def _title(found: Found) -> str:
     return f"{found.candidate.name}\n{size}, {where}"
 
 
-def _passed_over(findings: Findings) -> str:
+def _skipped(findings: Findings) -> str:
     notes = []
     if findings.other_vocabulary:
         notes.append(f"{findings.other_vocabulary} of another vocabulary")
     if findings.not_smaller:
         notes.append(f"{findings.not_smaller} not smaller than the target")
-    return f"passed over: {', '.join(notes)}" if notes else ""
+    return f"skipped: {', '.join(notes)}" if notes else ""
 
 
-def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
+def _conclusion(target: str, model: ExaminedModel, findings: Findings) -> list[str]:
     if not findings.drafts:
         name = model.facts.name or model.facts.architecture
         where = "that could be read" if findings.unreadable else "here or in the catalogue"
@@ -167,9 +167,9 @@ def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
             + shlex.join(["specli", "run", "-m", target, PROMPT]),
         ]
     best = findings.drafts[0]
-    if not gains(best.report):
-        return ["What fits is not fast enough to gain: draft from the text itself instead."]
-    return [f"Best: expect {speedup_range(best.report)} with {best.candidate.name}."]
+    if not best.report.may_pay:
+        return ["No draft that fits is small enough to pay: draft from the text itself instead."]
+    return [f"Smallest: {best.candidate.name}, at {cost_share(best.report)} of the target's cost."]
 
 
 def _json(target: str, findings: Findings, command: str | None) -> dict[str, object]:

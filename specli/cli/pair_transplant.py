@@ -12,12 +12,12 @@ PROMPT = "Why is the sky blue?"
 
 
 def transplant_draft(target: str, donor: str, output: Path | None, *, as_json: bool) -> None:
-    """Write the draft, then tell what the two vocabularies share and how to use it."""
+    """Write the draft, then print what the two vocabularies share and how to use it."""
     from rich.console import Console
 
+    from specli.drafts.make import made_draft_path
+    from specli.drafts.transplant import transplant
     from specli.hub.references import fetch
-    from specli.making.make import made_draft_path
-    from specli.making.transplant import transplant
     from specli.pairs.quantities import short_bytes
     from specli.ui.progress import reporting
 
@@ -27,7 +27,7 @@ def transplant_draft(target: str, donor: str, output: Path | None, *, as_json: b
         done = transplant(path, donor_path, made, report)
     shared = done.overlap
     if as_json:
-        told = {
+        result = {
             "target": target,
             "from": donor,
             "draft": str(done.path),
@@ -38,7 +38,7 @@ def transplant_draft(target: str, donor: str, output: Path | None, *, as_json: b
             "sample_tokens": shared.used,
             "sample_tokens_shared": shared.used_matched,
         }
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
         return
     console = Console(markup=False, highlight=False)
     console.print(f"Shared: {shared}.", soft_wrap=True)

@@ -27,6 +27,7 @@ def round_of(
         accepted=accepted,
         draft_ms=10.0,
         verify_ms=30.0,
+        rollback_ms=0.0,
         native_ms=39.0,
         at=at,
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from specli.events import TARGET, Event, Piece, Stats
+from specli.events import TARGET, Event, Finished, Piece, Stats
 from specli.ui.live import LiveView
 from specli.ui.status import sparkline, status_rows
 from specli.ui.text import rows_of
@@ -121,7 +121,7 @@ def test_text_that_an_interrupt_sets_free_is_kept() -> None:
     screen = Screen(60, 10)
     with suppress(KeyboardInterrupt), LiveView(console_on(screen), NEVER) as view:
         show(view, Stats(), prompt_read(), round_of(("so far", TARGET)))
-        view.held([Piece(", and held", TARGET)])
+        view.event(Finished(0, "cancelled", [Piece(", and held", TARGET)]), Stats())
         raise KeyboardInterrupt
     assert screen.lines == ["so far, and held"]
 
