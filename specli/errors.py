@@ -8,6 +8,7 @@
     ├── PromptTooLongError      1  the prompt does not fit into the context
     ├── DecodeError             1  llama.cpp failed while computing
     ├── FetchError              1  a download failed
+    ├── ClosedError             1  an LLM is used after it was closed, or closed while used
     ├── PairIncompatibleError   3  target and draft do not share a vocabulary
     ├── CheckFailedError        4  speculation changed the text by more than a near tie
     └── BatchFailedError        5  some prompts of a batch have no answer
@@ -55,6 +56,10 @@ class DecodeError(SpecliError):
 
 class FetchError(SpecliError):
     pass
+
+
+class ClosedError(SpecliError):
+    """A request to an LLM that is closed, or that was closed before the request was finished."""
 
 
 class PairIncompatibleError(SpecliError):

@@ -20,11 +20,12 @@ GROUND = {"errors", "events"}
 NATIVE = GROUND | {"gguf", "llama", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": set(),
+    "__init__": {"api", "errors", "events", "speculative"},
     "__main__": {"cli"},
     "errors": set(),
     "speculative": {"errors"},
     "events": set(),
+    "generation": GROUND,
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
     "sampling": GROUND | {"gguf", "llama"},
@@ -39,9 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
+    "api": NATIVE | PAIR | {"engine", "generation", "session", "speculative"},
     "cli": NATIVE
     | PAIR
-    | {"drafters", "engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor"},
+    | {"drafters", "engine", "generation", "session", "speculative"}
+    | {"drafts", "ui", "bench", "batch", "doctor"},
 }
 """What each folder and file of the package may import."""
 

@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from specli.engine.sequence import GenerationRequest
-from specli.errors import SpecliError
-from specli.events import Event, Finished, Piece, Prefilled, Round, Stats
+from specli.events import Event, Prefilled, Stats
+from specli.generation import Generation as Generation
 from specli.session import Session
 from specli.ui.text import harmless
-
-
-@dataclass(slots=True)
-class Generation:
-    """A text and how it came to be."""
-
-    stats: Stats = field(default_factory=Stats)
-    pieces: list[Piece] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    margins: list[float] = field(default_factory=list)
-    finish: str = "cancelled"
-    error: SpecliError | None = None
-
-    def add(self, event: Event) -> None:
-        self.stats.add(event)
-        if isinstance(event, Round):
-            self.pieces += event.pieces
-            self.tokens += event.tokens
-            self.margins += event.margins or []
-        elif isinstance(event, Finished):
-            self.pieces += event.pieces
-            self.finish = event.reason
-            self.error = event.error
-
-    @property
-    def text(self) -> str:
-        return "".join(piece.text for piece in self.pieces)
 
 
 class View(Protocol):

@@ -35,7 +35,11 @@ def prompt_text(model: Model, messages: list[Message]) -> str:
 
 def prompt_tokens(model: Model, messages: list[Message]) -> list[int]:
     """Tokens of `prompt_text`, and of BOS where the model wants it. Raises as `prompt_text`."""
-    text = prompt_text(model, messages)
+    return tokens_of(model, prompt_text(model, messages))
+
+
+def tokens_of(model: Model, text: str) -> list[int]:
+    """Tokens of what `prompt_text` wrote, and of BOS where the model wants it."""
     bos = model.vocab.name(model.vocab.bos) if model.vocab.bos >= 0 else ""
     # Many templates write BOS themselves; adding it twice changes the model's answers.
     has_bos = bool(bos) and text.startswith(bos)

@@ -1,0 +1,1 @@
+"""The public Python API: requests of a host program in, finished texts out."""

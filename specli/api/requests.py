@@ -1,0 +1,151 @@
+"""Prompts and conversations as callers give them, and what the engine is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from specli.api.sampling import SamplingParams
+from specli.engine.sequence import GenerationRequest
+from specli.errors import UsageError
+from specli.llama.chat import Message, prompt_text, tokens_of
+from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.model import Model
+
+Prompt = str | Sequence[int]
+"""Text that is tokenised without a chat template, or token ids."""
+
+ChatMessage = Mapping[str, str]
+"""`{"role": …, "content": …}`"""
+
+Conversation = Sequence[ChatMessage]
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation, for which the model's template writes the prompt."""
+
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt and how to go on with it."""
+
+    prompt: str | list[int] | Chat
+    params: SamplingParams
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenised:
+    """A prompt in tokens, and the text that they were made from."""
+
+    text: str | None
+    tokens: list[int]
+
+
+def prompts_of(prompts: Prompt | Sequence[Prompt]) -> list[str | list[int]]:
+    """One prompt or several as a list. Raises UsageError for anything else."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if prompts and _are_ids(prompts):
+        return [list(prompts)]
+    return [_prompt(one) for one in prompts]
+
+
+def _prompt(one: object) -> str | list[int]:
+    if isinstance(one, str):
+        return one
+    if isinstance(one, Sequence) and _are_ids(one):
+        return list(one)
+    raise UsageError(
+        f"a prompt is a text or a list of token ids, not {one!r:.80}",
+        hint="chat() takes conversations",
+    )
+
+
+def _are_ids(value: Sequence[object]) -> TypeGuard[Sequence[int]]:
+    return all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+
+
+def chats_of(messages: Conversation | Sequence[Conversation]) -> list[Chat]:
+    """One conversation or several as a list. Raises UsageError as `_chat`."""
+    one = bool(messages) and isinstance(messages[0], Mapping)
+    return [_chat(each) for each in ([messages] if one else messages)]
+
+
+def prompt_or_chat(prompt: Prompt | Conversation) -> str | list[int] | Chat:
+    """One prompt, or one conversation. Raises UsageError for anything else."""
+    if not isinstance(prompt, str) and prompt and isinstance(prompt[0], Mapping):
+        return _chat(prompt)
+    return _prompt(prompt)
+
+
+def _chat(conversation: Sequence[object] | Mapping[str, str]) -> Chat:
+    """Raises UsageError for a conversation that is empty or not text."""
+    if not conversation:
+        raise UsageError("the conversation is empty", hint="give at least one message")
+    found = []
+    for one in conversation:
+        given = one if isinstance(one, Mapping) else {}
+        role, content = given.get("role"), given.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise UsageError(
+                f"a message has a role and a content, both texts, unlike {one!r:.80}",
+                hint='write {"role": "user", "content": "…"}',
+            )
+        found.append(Message(role, content))
+    return Chat(found)
+
+
+def tokenised(model: Model, request: Request) -> Tokenised:
+    """The prompt of a request in tokens.
+
+    Raises UsageError for token ids that the model does not have, in the prompt and in
+    `logit_bias`, and for messages that the chat template refuses.
+    """
+    _require_known(request.params.logit_bias, "logit_bias", model)
+    prompt = request.prompt
+    if isinstance(prompt, str):
+        return Tokenised(prompt, model.vocab.tokenize(prompt, add_special=True))
+    if isinstance(prompt, Chat):
+        text = prompt_text(model, prompt.messages)
+        return Tokenised(text, tokens_of(model, text))
+    _require_known(prompt, "the prompt", model)
+    return Tokenised(None, prompt)
+
+
+def _require_known(ids: Sequence[int] | Mapping[int, float], where: str, model: Model) -> None:
+    for token in ids:
+        if not 0 <= token < model.vocab.size:
+            raise UsageError(
+                f"{where} names token {token}, but {model.path.name} has {model.vocab.size}",
+                hint=f"ids go from 0 to {model.vocab.size - 1}",
+            )
+
+
+def grammar_of(model: Model, params: SamplingParams) -> Grammar | None:
+    """The grammar that the text follows, at its start; the caller closes it.
+
+    Raises UsageError for a grammar or a schema that cannot be used.
+    """
+    schema = params.schema_text
+    gbnf = params.grammar if schema is None else gbnf_of_schema(schema)
+    return None if gbnf is None else Grammar(model.vocab, gbnf)
+
+
+def generation_request(
+    request: Request, tokens: list[int], grammar: Grammar | None = None
+) -> GenerationRequest:
+    """What the engine is asked for."""
+    params = request.params
+    return GenerationRequest(
+        prompt=tokens,
+        max_tokens=params.max_tokens,
+        sampling=params.choice(request.seed),
+        stops=params.stops,
+        ignore_end=params.ignore_eos,
+        grammar=grammar,
+    )

@@ -1,0 +1,138 @@
+"""Requests of several callers on one engine. Only the engine's thread calls this."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from time import perf_counter
+
+from specli.api.requests import (
+    Request,
+    Tokenised,
+    generation_request,
+    grammar_of,
+    tokenised,
+)
+from specli.errors import PromptTooLongError
+from specli.events import Event, Finished
+from specli.llama.grammar import Grammar
+from specli.session import Session
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """Requests of one caller.
+
+    `events` receives (index of the request, event), or the error that ends the whole call.
+    `prompts` is filled before the first event.
+    """
+
+    requests: list[Request]
+    prompts: list[Tokenised] = field(default_factory=list)
+    events: SimpleQueue[tuple[int, Event] | BaseException] = field(default_factory=SimpleQueue)
+    since: float = field(default_factory=perf_counter)
+
+
+@dataclass(slots=True)
+class _Live:
+    call: Call
+    index: int
+    grammar: Grammar | None
+
+
+class Scheduler:
+    """Gives the requests to the engine in the order of their calls, as slots become free."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._engine = session.engine()
+        self._waiting: deque[tuple[Call, int]] = deque()
+        self._live: dict[int, _Live] = {}
+
+    @property
+    def idle(self) -> bool:
+        return not self._live and not self._waiting
+
+    def add(self, call: Call) -> None:
+        """Queue the requests of a call; where one of them is wrong, none is begun."""
+        try:
+            for request in call.requests:
+                prompt = tokenised(self._session.target_model, request)
+                self._check(request, prompt)
+                call.prompts.append(prompt)
+        except Exception as error:
+            call.events.put(error)
+            return
+        self._waiting.extend((call, index) for index in range(len(call.requests)))
+
+    def _check(self, request: Request, prompt: Tokenised) -> None:
+        try:
+            self._engine.check(generation_request(request, prompt.tokens))
+        except PromptTooLongError as error:
+            raise PromptTooLongError(
+                error.message,
+                hint=f"a larger max_model_len, such as {2 * len(prompt.tokens)}",
+            ) from None
+
+    def step(self) -> None:
+        """Begin what has a slot, and advance every sequence by one round.
+
+        A failure of the round as a whole ends all calls; what comes later has a new engine.
+        """
+        self._begin()
+        try:
+            events = self._engine.step()
+        except Exception as error:
+            self.end_all(error)
+            # What the cache holds is not known any more: a new engine reuses nothing of it.
+            self._engine = self._session.engine()
+            return
+        for event in events:
+            self._deliver(event)
+
+    def _begin(self) -> None:
+        while self._waiting and len(self._live) < self._session.slots:
+            call, index = self._waiting.popleft()
+            request, tokens = call.requests[index], call.prompts[index].tokens
+            try:
+                grammar = grammar_of(self._session.target_model, request.params)
+                seq = self._engine.submit(generation_request(request, tokens, grammar))
+            except Exception as error:
+                self._fail(call, error)
+                continue
+            self._live[seq] = _Live(call, index, grammar)
+
+    def _deliver(self, event: Event) -> None:
+        live = self._live.get(event.seq)
+        if live is None:
+            # An error earlier in this step has ended the call.
+            return
+        if isinstance(event, Finished):
+            self._forget(event.seq)
+            if event.error is not None:
+                self._fail(live.call, event.error)
+                return
+        live.call.events.put((live.index, event))
+
+    def cancel(self, call: Call) -> None:
+        """End the requests of a call that still run or wait."""
+        self._waiting = deque(item for item in self._waiting if item[0] is not call)
+        for seq in [seq for seq, live in self._live.items() if live.call is call]:
+            self._engine.cancel(seq)
+            self._forget(seq)
+
+    def _fail(self, call: Call, error: BaseException) -> None:
+        self.cancel(call)
+        call.events.put(error)
+
+    def end_all(self, error: BaseException) -> None:
+        """End every call with `error`."""
+        live = [live.call for live in self._live.values()]
+        for call in dict.fromkeys([*live, *(call for call, _index in self._waiting)]):
+            self._fail(call, error)
+
+    def _forget(self, seq: int) -> None:
+        grammar = self._live.pop(seq).grammar
+        if grammar is not None:
+            grammar.close()
