@@ -34,11 +34,11 @@ from specli.bench.space import (
     Setting,
 )
 from specli.bench.tuner import space_of, tune
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup
+from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of
 from specli.cli.tuning import Questions, machine_choices, prompts_of
 from specli.engine.policy import FixedPolicy
 from specli.hub.cache import cache_dir
+from specli.options import Options
 from specli.session import NgramSettings, physical_cores
 
 NGRAMS = ((2, 4), (3, 8), (12, 48))
@@ -112,9 +112,9 @@ def main() -> None:
     parser.add_argument("-m", "--model")
     parser.add_argument("-md", "--model-draft")
     given = parser.parse_args()
-    options = RunOptions(model=given.model, model_draft=given.model_draft)
-    setup = prepared_setup(options, chosen_profile(options, None))
-    ask = Questions(prompts_of(given.prompts), options.sampling())
+    options = Options(model=given.model, model_draft=given.model_draft)
+    setup = prepared_setup(options, chosen_profile(options))
+    ask = Questions(prompts_of(given.prompts), sampling_of(options))
     settings = grid(given)
     print(f"{len(settings)} settings and plain decoding", file=sys.stderr)
     space = space_of(draft=setup.draft is not None, choices=machine_choices(setup, lossy=False))

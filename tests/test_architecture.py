@@ -17,12 +17,14 @@ ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "events"}
+ASKED = GROUND | {"options"}
 NATIVE = GROUND | {"gguf", "llama", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
+    "options": {"errors"},
     "events": set(),
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
@@ -31,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": NATIVE | {"drafters"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
-    "profiles": GROUND | {"hub"},
+    "profiles": ASKED | {"hub"},
     "measured": NATIVE | {"drafters", "engine", "hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
     "making": NATIVE | {"engine", "hub", "measured", "pairs", "session"},
@@ -40,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "measured", "session"},
     "cli": NATIVE
+    | ASKED
     | PAIR
     | {"drafters", "engine", "measured", "session", "making", "ui", "bench", "batch", "doctor"},
 }

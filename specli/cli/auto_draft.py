@@ -13,8 +13,6 @@ from specli.making.make import find_made_draft
 from specli.pairs.check import Setup, examine
 from specli.pairs.search import find_drafts
 
-AUTO = "auto"
-
 
 def automatic_draft(target: Path) -> Path:
     """A draft on this machine: made by `pair make`, else the best of those found or pulled.

@@ -24,14 +24,23 @@ from specli.batch.requests import Defaults
 from specli.batch.run import Limits, Work, answer_all, validate
 from specli.batch.template import Template
 from specli.batch.totals import Totals
-from specli.cli.failures import say
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens
+from specli.cli.output import Sink
+from specli.cli.output import print_stderr as say
+from specli.cli.prepare import (
+    FLAGS,
+    Constraint,
+    chosen_profile,
+    constraint_of,
+    prepared_setup,
+    require_known_tokens,
+    sampling_of,
+)
 from specli.engine.parallel import best_parallel
 from specli.errors import BatchFailedError, SpecliError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.grammar import gbnf_of_schema
+from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup, fitting_slots
 from specli.ui.batch import BatchView, summary
@@ -39,12 +48,9 @@ from specli.ui.batch import BatchView, summary
 STANDARD = "-"
 
 MOST_PARALLEL = 256
+"""Sequences of one context, by llama.cpp's own limit."""
 MOST_AUTOMATIC = 16
 """Prompts at once that --parallel auto goes up to."""
-"""Sequences of one context, by llama.cpp's own limit."""
-
-FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
-"""Sampling parameters whose flags have other names."""
 
 LONGEST_SETTING = 200
 """Characters of a setting that records repeat; a longer one is named by its hash."""
@@ -63,19 +69,8 @@ class Task:
     in_order: bool = True
     restart: bool = False
     strict: bool = False
-    timeout: float | None = None
     max_failures: int | None = None
     report: Path | None = None
-    raw: bool = False
-    stops: tuple[str, ...] = ()
-    ignore_end: bool = False
-    grammar: str | None = None
-    json_schema: str | None = None
-    profile: str | None = None
-    draft: bool = True
-    recalibrate: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 @dataclass(slots=True)
@@ -88,59 +83,55 @@ class _Signals:
         return self.number is not None
 
 
-def run_batch(options: RunOptions, task: Task) -> int:
+def run_batch(options: Options, task: Task) -> int:
     """Answer the prompts of the input. Returns the exit code.
 
     Raises BatchFailedError where some have no answer, and the other errors of specli.errors.
     """
-    library.show_log(task.verbose)
+    library.show_log(options.verbose)
     reading = Reading(task.form, None if task.template is None else Template(task.template))
     reading = replace(reading, column=task.column)
     slots = parse_parallel(task.parallel)
-    _require_sense(options, task)
-    profile = chosen_profile(options, task.profile)
+    profile = chosen_profile(options)
     if profile is not None:
-        options = options.over(profile)
+        options = options.over(profile.defaults.given())
+    _require_sense(options, task)
+    constraint = constraint_of(options)
+    notice = Sink.of(options).note
     signals = _Signals()
     with ExitStack() as stack:
         file = _input(stack, task)
-        setup = prepared_setup(
-            options,
-            profile,
-            draft=task.draft,
-            recalibrate=task.recalibrate,
-            quiet=task.quiet,
-        )
+        setup = prepared_setup(options, profile, quiet=options.quiet)
         setup = replace(setup, slots=slots or fitting_slots(setup, MOST_AUTOMATIC))
         known = Ids()
         output = _output(stack, task, known)
-        sampling = _with_seed(options, output).sampling()
-        settings = settings_of(setup, options, sampling, task)
+        sampling = sampling_of(_with_seed(options, output))
+        settings = settings_of(setup, options, sampling, constraint, task)
         if isinstance(output, Journal):
             output.require_settings(settings)
         session = stack.enter_context(
-            Session(_with_predictions(setup), cache_dir() / "probes", _notice(task))
+            Session(_with_predictions(setup), cache_dir() / "probes", notice)
         )
         require_known_tokens(sampling, session.target_model)
         work = Work(
-            source=_source(file, reading, task, signals),
-            defaults=_defaults(options, sampling, task),
+            source=_source(file, reading, task, signals, notice),
+            defaults=_defaults(options, sampling, constraint),
             settings=settings,
             output=output,
             known=known,
             in_order=task.in_order,
-            limits=Limits(task.timeout, task.max_failures),
+            limits=Limits(options.timeout, task.max_failures),
         )
         if task.strict:
             _require_valid(work, session)
             if file is not None:
                 file.seek(0)
-            work = replace(work, source=_source(file, reading, task, signals))
+            work = replace(work, source=_source(file, reading, task, signals, notice))
         if slots is None:
             slots = best_parallel(session.costs.target, session.setup.slots)
             if sys.stderr.isatty():
-                _notice(task)(f"{slots} prompts at once, by what batches cost here (--parallel)")
-        return _answer(work, session, slots, task, signals)
+                notice(f"{slots} prompts at once, by what batches cost here (--parallel)")
+        return _answer(work, session, slots, task, signals, quiet=bool(options.quiet))
 
 
 def parse_parallel(value: str) -> int | None:
@@ -158,9 +149,9 @@ def parse_parallel(value: str) -> int | None:
     )
 
 
-def _require_sense(options: RunOptions, task: Task) -> None:
+def _require_sense(options: Options, task: Task) -> None:
     """Raises UsageError for what would be noticed too late, or never."""
-    if task.raw and options.system:
+    if options.raw and options.system:
         raise UsageError("--raw leaves --system out", hint="give one of them")
     if task.column is not None and task.form not in (None, "csv"):
         raise UsageError(
@@ -199,9 +190,15 @@ def _input(stack: ExitStack, task: Task) -> IO[bytes] | None:
     return file
 
 
-def _source(file: IO[bytes] | None, reading: Reading, task: Task, signals: _Signals) -> Source:
+def _source(
+    file: IO[bytes] | None,
+    reading: Reading,
+    task: Task,
+    signals: _Signals,
+    notice: Callable[[str], None],
+) -> Source:
     path = None if task.source == STANDARD else Path(task.source)
-    return Source(path, file, reading, called_off=signals.stopped, notice=_notice(task))
+    return Source(path, file, reading, called_off=signals.stopped, notice=notice)
 
 
 def _output(stack: ExitStack, task: Task, known: Ids) -> Output:
@@ -215,12 +212,12 @@ def _output(stack: ExitStack, task: Task, known: Ids) -> Output:
     return stack.enter_context(Journal(path, known, restart=task.restart))
 
 
-def _with_seed(options: RunOptions, output: Output) -> RunOptions:
+def _with_seed(options: Options, output: Output) -> Options:
     """The seed that was drawn for the records there are, where none is asked for."""
     drawn = options.seed is None or options.seed < 0
     if drawn and isinstance(output, Journal) and output.settings is not None:
         seed = output.settings.get("seed")
-        return replace(options, seed=seed) if isinstance(seed, int) else options
+        return options.but(seed=seed) if isinstance(seed, int) else options
     return options
 
 
@@ -230,7 +227,7 @@ def _with_predictions(setup: Setup) -> Setup:
 
 
 def settings_of(
-    setup: Setup, options: RunOptions, sampling: SamplingParams, task: Task
+    setup: Setup, options: Options, sampling: SamplingParams, constraint: Constraint, task: Task
 ) -> dict[str, object]:
     """Everything that decides what answers say, as far as it is set, by the flags' names.
 
@@ -246,17 +243,17 @@ def settings_of(
     every = {
         "model": setup.target.name,
         "model_bytes": setup.target.stat().st_size,
-        "ctx_size": options.ctx_size,
+        "ctx_size": options.number("ctx_size"),
         "cache_type_k": options.cache_type_k,
         "cache_type_v": options.cache_type_v,
         "system": options.system,
         "template": task.template,
-        "raw": task.raw,
+        "raw": options.raw,
         "predict": options.predict,
-        "stop": list(task.stops),
-        "ignore_eos": task.ignore_end,
-        "grammar": task.grammar,
-        "json_schema": task.json_schema,
+        "stop": list(options.stop or ()),
+        "ignore_eos": options.ignore_eos,
+        "grammar": constraint[0],
+        "json_schema": constraint[1],
         **sampled,
         "seed": sampling.seed,
     }
@@ -273,22 +270,18 @@ def _brief(value: object) -> object:
     return value
 
 
-def _defaults(options: RunOptions, sampling: SamplingParams, task: Task) -> Defaults:
+def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
     predict = -1 if options.predict is None else options.predict
-    gbnf = task.grammar if task.json_schema is None else gbnf_of_schema(task.json_schema)
+    grammar, schema = constraint
     return Defaults(
         sampling=sampling,
         max_tokens=None if predict < 0 else predict,
         system=options.system,
-        raw=task.raw,
-        stops=task.stops,
-        ignore_end=task.ignore_end,
-        gbnf=gbnf,
+        raw=bool(options.raw),
+        stops=options.stop or (),
+        ignore_end=bool(options.ignore_eos),
+        gbnf=grammar if schema is None else gbnf_of_schema(schema),
     )
-
-
-def _notice(task: Task) -> Callable[[str], None]:
-    return (lambda _text: None) if task.quiet else (lambda text: say(f"note: {text}"))
 
 
 def _require_valid(work: Work, session: Session) -> None:
@@ -302,10 +295,12 @@ def _require_valid(work: Work, session: Session) -> None:
         )
 
 
-def _answer(work: Work, session: Session, slots: int, task: Task, signals: _Signals) -> int:
+def _answer(
+    work: Work, session: Session, slots: int, task: Task, signals: _Signals, *, quiet: bool
+) -> int:
     """Generate under the view; returns the exit code. Raises BatchFailedError for failures."""
     totals = Totals(expected=work.source.total())
-    view = BatchView(Console(stderr=True), totals, bar=not task.quiet)
+    view = BatchView(Console(stderr=True), totals, bar=not quiet)
     # What is loaded by now lives to the end: the collector need not look at it between rounds.
     gc.collect()
     gc.freeze()
@@ -321,12 +316,12 @@ def _answer(work: Work, session: Session, slots: int, task: Task, signals: _Sign
                 signals.stopped,
             )
     except BatchFailedError:
-        _sum_up(totals, task)
+        _sum_up(totals, quiet=quiet)
         raise
     finally:
         if task.report is not None:
             _write_report(task.report, totals, work, task, signals)
-    _sum_up(totals, task)
+    _sum_up(totals, quiet=quiet)
     if signals.number is not None:
         say(_how_to_go_on(signals.number, task))
         return 128 + signals.number
@@ -335,8 +330,8 @@ def _answer(work: Work, session: Session, slots: int, task: Task, signals: _Sign
     return 0
 
 
-def _sum_up(totals: Totals, task: Task) -> None:
-    if not task.quiet:
+def _sum_up(totals: Totals, *, quiet: bool) -> None:
+    if not quiet:
         say(summary(totals))
 
 

@@ -11,8 +11,6 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from rich.console import Console
-
 import specli
 from specli.bench.compare import changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
@@ -32,13 +30,14 @@ from specli.bench.runner import Bench, Contender, interleaved
 from specli.bench.runs_csv import write_csv
 from specli.bench.settings import contenders
 from specli.bench.statistics import summarised
-from specli.cli.drafting import choose_drafting
-from specli.cli.failures import INTERRUPTED, say
-from specli.cli.options import DRAFT_MAX, RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup, settings
+from specli.cli.drafting import DRAFT_MAX, choose_drafting
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console
+from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of, settings
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
+from specli.options import AUTO, Options
 from specli.session import Session, Setup
 from specli.ui.bench import changes_view, report_view
 from specli.ui.bench_progress import watching
@@ -48,23 +47,20 @@ from specli.ui.bench_progress import watching
 class BenchTask:
     """What `specli bench` was asked for beside the options.
 
-    `lengths` and `cuts` are swept, None being `auto`; with neither, the settings are those of
+    `lengths` and `cuts` are swept; with neither, the settings are those of
     `specli run`.
     """
 
     runs: int
     predict: int
-    profile: str | None = None
     prompts: Path | None = None
     categories: tuple[str, ...] = ()
-    lengths: tuple[int | None, ...] = ()
+    lengths: tuple[int | str, ...] = ()
     cuts: tuple[float, ...] = ()
     cache_prompt: bool = False
-    json_file: Path | None = None
+    output: Path | None = None
     csv_file: Path | None = None
     html_file: Path | None = None
-    quiet: bool = False
-    verbose: bool = False
 
 
 @dataclass(slots=True)
@@ -75,31 +71,28 @@ class _Measured:
     interrupted: bool = False
 
 
-def run_bench(options: RunOptions, task: BenchTask) -> int:
+def run_bench(options: Options, task: BenchTask) -> int:
     """Measure a pair, print the report and keep it where asked. Returns the exit code.
 
     Raises the errors of specli.errors.
     """
-    library.show_log(task.verbose)
+    library.show_log(options.verbose)
     prompts = _checked_prompts(task)
-    profile = chosen_profile(options, task.profile)
+    sink = Sink.of(options)
+    profile = chosen_profile(options)
     if profile is not None:
-        options = options.over(profile)
-    sampling = options.sampling()
-    setup = prepared_setup(options, profile, quiet=task.quiet)
+        options = options.over(profile.defaults.given())
+    sampling = sampling_of(options)
+    setup = prepared_setup(options, profile, quiet=options.quiet)
     rivals = contenders(setup, variants(setup, options, task))
-
-    def notice(text: str) -> None:
-        if not task.quiet:
-            say(f"note: {text}")
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
-    with Session(replace(setup, policy=None), cache_dir() / "probes", notice) as session:
+    with Session(replace(setup, policy=None), cache_dir() / "probes", sink.note) as session:
         bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
-        measured = _measure(bench, rivals, prompts, task)
+        measured = _measure(bench, rivals, prompts, task, quiet=sink.quiet)
     if not measured.runs:
         raise KeyboardInterrupt
     report = Report(
@@ -123,17 +116,17 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         cache_prompt=task.cache_prompt,
     )
     try:
-        _keep(report, task)
+        _keep(report, task, sink)
     finally:
         # A disk that is full must not cost the figures as well.
-        console = Console(highlight=False)
-        console.print(report_view(report, console.width))
+        sink.document(to_json(report))
+        sink.show(report_view(report, console().width))
     return INTERRUPTED if measured.interrupted else 0
 
 
 def _checked_prompts(task: BenchTask) -> list[BenchPrompt]:
     """The prompts to measure on. Raises UsageError for all that can be wrong before that."""
-    for path in (task.json_file, task.csv_file, task.html_file):
+    for path in (task.output, task.csv_file, task.html_file):
         require_writable(path)
     if task.html_file is not None:
         require_charts()
@@ -151,7 +144,7 @@ def require_writable(path: Path | None) -> None:
         raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
 
 
-def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
+def variants(setup: Setup, options: Options, task: BenchTask) -> list[Setup]:
     """The set-ups to compare with plain decoding: what `specli run` would make of each sweep.
 
     Raises UsageError for a sweep of draft lengths without a draft model.
@@ -163,14 +156,12 @@ def variants(setup: Setup, options: RunOptions, task: BenchTask) -> list[Setup]:
             "draft lengths and cut-offs are a draft model's, and there is none",
             hint="name one with -md, or take one that is here with -md auto",
         )
-    lengths: tuple[int | None, ...] = task.lengths or (options.draft_max or DRAFT_MAX,)
+    fixed = DRAFT_MAX if options.draft_max in (None, AUTO) else options.draft_max
+    lengths: tuple[int | str, ...] = task.lengths or (fixed,)
     cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
     found = []
     for length, cut in product(lengths, cuts):
-        swept = replace(options, draft_max=length, draft_p_min=cut)
-        if length is None:
-            # Costs decide on the cut-off too.
-            swept = replace(swept, draft_min=None, draft_p_min=None)
+        swept = options.but(draft_max=length, draft_p_min=cut)
         drafting = choose_drafting(swept)
         found.append(
             replace(
@@ -193,13 +184,18 @@ def _prompt_facts(bench: Bench, prompt: BenchPrompt) -> PromptFacts:
 
 
 def _measure(
-    bench: Bench, rivals: Sequence[Contender], prompts: Sequence[BenchPrompt], task: BenchTask
+    bench: Bench,
+    rivals: Sequence[Contender],
+    prompts: Sequence[BenchPrompt],
+    task: BenchTask,
+    *,
+    quiet: bool,
 ) -> _Measured:
     """All runs, or those until Ctrl-C, compared with plain decoding."""
     measured = _Measured([])
     total = task.runs * len(rivals) * len(prompts)
     try:
-        with watching(total, quiet=task.quiet) as watch:
+        with watching(total, quiet=quiet) as watch:
             watch("warming up", 0)
             for rival in rivals:
                 bench.warm_up(rival, prompts[0])
@@ -216,17 +212,17 @@ def _measure(
     return measured
 
 
-def _keep(report: Report, task: BenchTask) -> None:
-    if task.json_file is not None:
-        write_text(task.json_file, lambda file: file.write(to_json(report)))
+def _keep(report: Report, task: BenchTask, sink: Sink) -> None:
+    if task.output is not None:
+        write_text(task.output, lambda file: file.write(to_json(report)))
     if task.csv_file is not None:
         write_text(task.csv_file, lambda file: write_csv(report, file))
     if task.html_file is not None:
         html = page(report, shlex.join(["specli", *sys.argv[1:]]))
         write_text(task.html_file, lambda file: file.write(html))
-    for path in (task.json_file, task.csv_file, task.html_file):
-        if path is not None and not task.quiet:
-            say(f"wrote {path}")
+    for path in (task.output, task.csv_file, task.html_file):
+        if path is not None:
+            sink.remark(f"wrote {path}")
 
 
 def run_compare(first: Path, second: Path, *, force: bool) -> None:
@@ -243,12 +239,12 @@ def run_compare(first: Path, second: Path, *, force: bool) -> None:
             f"these benches are not of the same machine and models: {said}",
             hint="--force compares them all the same",
         )
+    sink = Sink()
     for difference in found:
-        say(f"note: different {difference.sentence}")
+        sink.note(f"different {difference.sentence}")
     shared = changes(one, other)
     if not shared:
         raise UsageError(
             "the two benches have no setting in common", hint="measure the same settings in both"
         )
-    console = Console(highlight=False)
-    console.print(changes_view(shared))
+    sink.show(changes_view(shared))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from specli.cli import flags
-from specli.cli.options import RunOptions
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.options import AUTO, Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,62 +15,63 @@ if TYPE_CHECKING:
     from specli.session import Setup
 
 
-def doctor(
-    profile: flags.Profile = None,
-    model: flags.Model = None,
-    model_draft: flags.ModelDraft = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Show what this machine can do: build, cores, memory, its speed, and the speed-up to hope for.
+@takes("profile", "model", "model_draft", "json")
+def doctor(*, options: Options) -> None:
+    """Show what this machine can do: build, cores, memory, its speed, and the speed-up to expect.
 
     Memory and arithmetic are measured, for about two seconds. Nothing is downloaded.
     """
     import specli
     from specli.doctor.report import examine
-
-    report = examine(specli.__version__, _setup(RunOptions(model, model_draft), profile))
-    if as_json:
-        typer.echo(json.dumps(report.as_dict(), default=str, ensure_ascii=False, indent=2))
-        return
-    from rich.console import Console
-
     from specli.ui.doctor import doctor_view
 
-    Console(highlight=False).print(doctor_view(report))
+    report = examine(specli.__version__, _setup(options))
+    sink = Sink.of(options)
+    sink.data(report.as_dict())
+    sink.show(doctor_view(report))
 
 
-def _setup(options: RunOptions, profile_name: str | None) -> Setup | None:
+def _setup(options: Options) -> Setup | None:
     """The pair as `specli run` would set it up; None where only the embedded one is meant and is
     not here yet.
 
     Raises UsageError, and ModelFileError for a model that was named and is not here.
     """
-    from specli.cli.prepare import chosen_profile
+    from specli.cli.prepare import chosen_profile, draft_placement, target_placement
     from specli.session import Setup
 
-    profile = chosen_profile(options, profile_name)
+    named = options.given().keys() & {"profile", "model", "model_draft"}
+    profile = chosen_profile(options)
     target: str | Recipe | None = options.model
     draft: str | Recipe | None = options.model_draft
     if profile is not None:
-        options = options.over(profile)
+        options = options.over(profile.defaults.given())
         if target is None:
             draft = draft or profile.draft_model
         target = target or profile.target_model
     if target is None:
         return None
-    required = profile_name is not None or options.given().keys() & {"model", "model_draft"}
-    target_file = _present(target, required=bool(required))
-    draft_file = None if draft is None else _present(draft, required=bool(required))
+    target_file = _present(target, required=bool(named))
+    draft_file = None if draft is None else _draft_file(draft, target_file, required=bool(named))
     if target_file is None or (draft is not None and draft_file is None):
         return None
     return Setup(
         target=target_file,
         draft=draft_file,
-        n_ctx=options.ctx_size,
+        n_ctx=options.number("ctx_size"),
         flash_attention=options.flash_attn or "auto",
-        target_placement=options.target_placement(),
-        draft_placement=options.draft_placement(),
+        target_placement=target_placement(options),
+        draft_placement=draft_placement(options),
     )
+
+
+def _draft_file(draft: str | Recipe, target: Path | None, *, required: bool) -> Path | None:
+    """The draft's file; `auto` is the best one on this machine."""
+    from specli.cli.auto_draft import automatic_draft
+
+    if draft == AUTO:
+        return None if target is None else automatic_draft(target)
+    return _present(draft, required=required)
 
 
 def _present(model: str | Recipe, *, required: bool) -> Path | None:

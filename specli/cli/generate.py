@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 
 from specli.cli.compare import Comparison, compare_with_plain
-from specli.cli.failures import INTERRUPTED, say
+from specli.cli.failures import INTERRUPTED
 from specli.cli.follow import Generation, PlainText, Silent, follow
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup, require_known_tokens, settings
+from specli.cli.output import Sink
+from specli.cli.output import print_stderr as say
+from specli.cli.prepare import (
+    Constraint,
+    chosen_profile,
+    constraint_of,
+    prepared_setup,
+    require_known_tokens,
+    sampling_of,
+    settings,
+)
 from specli.engine.adaptive import AdaptivePolicy
 from specli.engine.explain import Explanation, explain
 from specli.engine.sequence import GenerationRequest
@@ -19,68 +27,45 @@ from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What `specli run` was asked for beside the options."""
-
-    prompt: str
-    raw: bool = False
-    stops: tuple[str, ...] = ()
-    ignore_end: bool = False
-    grammar: str | None = None
-    json_schema: str | None = None
-    profile: str | None = None
-    draft: bool = True
-    recalibrate: bool = False
-    as_json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    explain: bool = False
-    check: bool = False
-
-
-def generate(options: RunOptions, task: Task) -> int:
+def generate(options: Options, prompt: str) -> int:
     """Run one prompt and print what was asked for. Returns the exit code.
 
     Raises the errors of specli.errors.
     """
-    library.show_log(task.verbose)
-    profile = chosen_profile(options, task.profile)
+    library.show_log(options.verbose)
+    profile = chosen_profile(options)
     if profile is not None:
-        options = options.over(profile)
-    sampling = options.sampling()
-    setup = prepared_setup(
-        options, profile, draft=task.draft, recalibrate=task.recalibrate, quiet=task.quiet
-    )
-
-    def notice(text: str) -> None:
-        if not task.quiet:
-            say(f"note: {text}")
+        options = options.over(profile.defaults.given())
+    constraint = constraint_of(options)
+    sampling = sampling_of(options)
+    setup = prepared_setup(options, profile, quiet=options.quiet)
+    notice = Sink.of(options).note
 
     with Session(setup, cache_dir() / "probes", notice) as session:
         for name, means in session.rollback_means():
             notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
-        request = _request(session, options, task, sampling)
-        generation, interrupted = _show(session, request, task)
+        request = _request(session, options, prompt, sampling, constraint)
+        generation, interrupted = _show(session, request, options)
         told = None
         if isinstance(session.policy, AdaptivePolicy):
             told = explain(session.policy, generation.stats)
         checked = None
-        if task.check and not interrupted:
+        if options.check and not interrupted:
             # A grammar has moved on with the first text: the second needs its own.
-            again = _request(session, options, task, sampling)
+            again = _request(session, options, prompt, sampling, constraint)
             checked = compare_with_plain(session, again, generation)
-    if task.as_json:
-        report = _report(generation, setup, sampling, told, explained=task.explain)
+    if options.json:
+        report = _report(generation, setup, sampling, told, explained=options.explain)
         if checked is not None:
             report["check"] = checked.as_dict()
         print(json.dumps(report, ensure_ascii=False))  # noqa: T201
-    elif not task.quiet:
-        _say_more(told, checked, task)
+    elif not options.quiet:
+        _say_more(told, checked, options)
     if checked is not None and not checked.passed:
         raise CheckFailedError(
             checked.sentence, hint="this is a fault: please report the models and the command"
@@ -88,14 +73,14 @@ def generate(options: RunOptions, task: Task) -> int:
     return INTERRUPTED if interrupted else 0
 
 
-def _say_more(told: Explanation | None, checked: Comparison | None, task: Task) -> None:
+def _say_more(told: Explanation | None, checked: Comparison | None, options: Options) -> None:
     """Behind the summary: the explanation where asked for, estimate and advice, the check."""
     from rich.console import Console
 
     from specli.ui.explain import estimate, explanation
 
     if told is not None:
-        if task.explain:
+        if options.explain:
             Console(stderr=not sys.stdout.isatty()).print(explanation(told))
         for line in (estimate(told), told.advice):
             if line:
@@ -105,43 +90,49 @@ def _say_more(told: Explanation | None, checked: Comparison | None, task: Task) 
 
 
 def _request(
-    session: Session, options: RunOptions, task: Task, sampling: SamplingParams
+    session: Session,
+    options: Options,
+    text: str,
+    sampling: SamplingParams,
+    constraint: Constraint,
 ) -> GenerationRequest:
     model = session.target_model
     require_known_tokens(sampling, model)
-    if task.raw:
-        prompt = model.vocab.tokenize(task.prompt, add_special=True)
+    if options.raw:
+        prompt = model.vocab.tokenize(text, add_special=True)
     else:
         messages = [Message("system", options.system)] if options.system else []
-        prompt = prompt_tokens(model, [*messages, Message("user", task.prompt)])
+        prompt = prompt_tokens(model, [*messages, Message("user", text)])
     predict = -1 if options.predict is None else options.predict
     return GenerationRequest(
         prompt=prompt,
         max_tokens=None if predict < 0 else predict,
         sampling=sampling,
-        stops=task.stops,
-        ignore_end=task.ignore_end,
-        grammar=_grammar(session, task),
+        stops=options.stop or (),
+        ignore_end=bool(options.ignore_eos),
+        grammar=_grammar(session, constraint),
     )
 
 
-def _grammar(session: Session, task: Task) -> Grammar | None:
-    gbnf = task.grammar
-    if task.json_schema is not None:
-        gbnf = gbnf_of_schema(task.json_schema)
+def _grammar(session: Session, constraint: Constraint) -> Grammar | None:
+    gbnf, schema = constraint
+    if schema is not None:
+        gbnf = gbnf_of_schema(schema)
     return None if gbnf is None else session.grammar(gbnf)
 
 
-def _show(session: Session, request: GenerationRequest, task: Task) -> tuple[Generation, bool]:
+def _show(
+    session: Session, request: GenerationRequest, options: Options
+) -> tuple[Generation, bool]:
     """Generate under the view that fits where the output goes; (generation, interrupted)."""
-    if task.as_json:
+    if options.json:
         return follow(session, request, Silent())
-    if not sys.stdout.isatty() or task.quiet:
+    if not sys.stdout.isatty() or options.quiet:
         generation, interrupted = follow(session, request, PlainText())
         if generation.text and not generation.text.endswith("\n"):
             sys.stdout.write("\n")
             sys.stdout.flush()
-        if not task.quiet:
+        if not options.quiet:
             from specli.ui.summary import summary_line
 
             say(summary_line(generation.stats))

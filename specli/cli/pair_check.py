@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
-from specli.cli.options import RunOptions
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.options import Options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,50 +18,39 @@ if TYPE_CHECKING:
     from specli.pairs.sizing import MemoryNeed, Room
 
 INCOMPATIBLE = 3
+CACHES = ("cache_type_k", "cache_type_v", "cache_type_k_draft", "cache_type_v_draft")
 WORTHWHILE = 1.05
 """Best speed-up below which nothing is promised."""
 
 
+@takes("ctx_size", *CACHES, "json")
 def check(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
     drafts: Annotated[
         list[str], typer.Argument(metavar="DRAFT...", help="Draft models; several are ranked.")
     ],
-    ctx_size: flags.ContextSize = None,
-    cache_type_k: flags.CacheTypeK = None,
-    cache_type_v: flags.CacheTypeV = None,
-    cache_type_k_draft: flags.CacheTypeKDraft = None,
-    cache_type_v_draft: flags.CacheTypeVDraft = None,
-    as_json: flags.Json = False,
+    *,
+    options: Options,
 ) -> None:
-    """Tell from the headers whether drafts fit a target, what is wrong, and what to expect.
+    """Check from the headers whether drafts fit a target, what is wrong, and what to expect.
 
     Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
     """
-    # Built for its own checks: it refuses a cache type that does not exist.
-    options = RunOptions(
-        ctx_size=ctx_size,
-        cache_type_k=cache_type_k,
-        cache_type_v=cache_type_v,
-        cache_type_k_draft=cache_type_k_draft,
-        cache_type_v_draft=cache_type_v_draft,
-    )
     reports, unreadable = _examined(target, drafts, _setup(options))
-    if as_json:
-        typer.echo(json.dumps(_json(target, reports, unreadable), ensure_ascii=False, indent=2))
-    else:
-        _show(reports, unreadable)
+    sink = Sink.of(options)
+    sink.data(_json(target, reports, unreadable))
+    _show(reports, unreadable, sink)
     if not any(report.compatible for report in reports):
         raise typer.Exit(INCOMPATIBLE)
 
 
-def _setup(options: RunOptions) -> Setup:
+def _setup(options: Options) -> Setup:
     from specli.pairs.check import Setup
     from specli.pairs.sizing import CacheTypes
 
     draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
     return Setup(
-        context=options.ctx_size,
+        context=options.number("ctx_size"),
         types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
         draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
         room=free_room(),
@@ -100,21 +89,18 @@ def free_room() -> Room:
     return Room(psutil.virtual_memory().available, tuple(devices))
 
 
-def _show(reports: list[PairReport], unreadable: list[SpecliError]) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
+def _show(reports: list[PairReport], unreadable: list[SpecliError], sink: Sink) -> None:
     for error in unreadable:
-        console.print(f"left out: {error}", style="red", soft_wrap=True)
+        sink.show(f"skipped: {error}", style="red")
     if len(reports) == 1:
-        console.print(_rules_table(reports[0]))
+        sink.show(_rules_table(reports[0]))
     else:
         rows = [(report.draft.header.name, report) for report in reports]
-        console.print(ranking_table(rows))
+        sink.show(ranking_table(rows))
     best = reports[0]
-    console.print(_conclusion(best), soft_wrap=True)
+    sink.show(_conclusion(best))
     if best.compatible:
-        console.print(f"Assumed: {best.speedup.assumptions}.", style="dim")
+        sink.show(f"Assumed: {best.speedup.assumptions}.", style="dim")
 
 
 _MARKS = {"pass": ("pass", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}

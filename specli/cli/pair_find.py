@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
+from specli.cli.output import Sink
 from specli.cli.pair_check import (
     INCOMPATIBLE,
     free_room,
@@ -19,6 +18,8 @@ from specli.cli.pair_check import (
     report_json,
     speedup_range,
 )
+from specli.cli.parameters import takes
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.hub.local import LocalModel
@@ -29,6 +30,7 @@ CATALOGUE = "catalogue"
 PROMPT = "Why is the sky blue?"
 
 
+@takes("json")
 def find(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
     folders: Annotated[
@@ -37,7 +39,8 @@ def find(
             "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
         ),
     ] = None,
-    as_json: flags.Json = False,
+    *,
+    options: Options,
 ) -> None:
     """Look for drafts that fit a target, on this machine and in the catalogue, best first.
 
@@ -53,11 +56,9 @@ def find(
     findings = find_drafts(model, candidates, read_model_header, Setup(room=free_room()))
     best = findings.drafts[0] if findings.drafts else None
     command = shlex.join(_command(target, best)) if best else None
-    if as_json:
-        told = _json(target, findings, command)
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
-    else:
-        _show(target, model, findings, command)
+    sink = Sink.of(options)
+    sink.data(_json(target, findings, command))
+    _show(target, model, findings, command, sink)
     if best is None:
         raise typer.Exit(INCOMPATIBLE)
 
@@ -117,24 +118,21 @@ def _command(target: str, best: Found) -> list[str]:
     return ["specli", "run", "-m", target, *draft, PROMPT]
 
 
-def _show(target: str, model: Model, findings: Findings, command: str | None) -> None:
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
+def _show(target: str, model: Model, findings: Findings, command: str | None, sink: Sink) -> None:
     for error in findings.unreadable:
-        console.print(f"left out: {error}", style="red", soft_wrap=True)
+        sink.show(f"skipped: {error}", style="red")
     if findings.drafts:
         rows = [(_title(found), found.report) for found in findings.drafts]
-        console.print(ranking_table(rows))
+        sink.show(ranking_table(rows))
     passed = _passed_over(findings)
     if passed:
-        console.print(passed, style="dim", soft_wrap=True)
+        sink.show(passed, style="dim")
     for line in _conclusion(target, model, findings):
-        console.print(line, soft_wrap=True)
+        sink.show(line)
     if findings.drafts:
-        console.print(f"Assumed: {findings.drafts[0].report.speedup.assumptions}.", style="dim")
+        sink.show(f"Assumed: {findings.drafts[0].report.speedup.assumptions}.", style="dim")
     if command:
-        console.print(command, style="bold", soft_wrap=True)
+        sink.show(command, style="bold")
 
 
 def _title(found: Found) -> str:
@@ -149,10 +147,10 @@ def _title(found: Found) -> str:
 def _passed_over(findings: Findings) -> str:
     notes = []
     if findings.other_vocabulary:
-        notes.append(f"{findings.other_vocabulary} of another vocabulary")
+        notes.append(f"{findings.other_vocabulary}: another vocabulary")
     if findings.not_smaller:
-        notes.append(f"{findings.not_smaller} not smaller than the target")
-    return f"passed over: {', '.join(notes)}" if notes else ""
+        notes.append(f"{findings.not_smaller}: not smaller than the target")
+    return f"skipped {'; '.join(notes)}" if notes else ""
 
 
 def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
 from specli.errors import UsageError
+from specli.options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from specli.making.make import Found, Wishes
 
-NOTHING_PAYS = 3
 PROMPT = "Why is the sky blue?"
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+BUDGET = 300.0
+"""Seconds."""
 
 
+@takes("json", replace(OPTIONS["budget"], default="5m"))
 def make(
     target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
     output: Annotated[
@@ -33,9 +35,6 @@ def make(
             help="Write the draft here. Default: specli's cache, for --draft-model auto.",
         ),
     ] = None,
-    budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME", help="Time for the search: 90s, 5m, 1h.")
-    ] = "5m",
     type_name: Annotated[
         str | None,
         typer.Option("--type", metavar="TYPE", help="Weights of this type only, such as Q4_0."),
@@ -58,13 +57,13 @@ def make(
             help="Give this small model of another family the target's vocabulary instead.",
         ),
     ] = None,
-    as_json: flags.Json = False,
+    *,
+    options: Options,
 ) -> None:
     """Make a draft from the target: smaller weights, fewer blocks, the same vocabulary.
 
     Candidates are judged by the tokens per second that the pair will reach on this machine. The
-    draft is written when it pays, or when type and blocks are both given. Exit code 0 when it
-    was written, 3 when no draft pays.
+    draft is written when it pays, or when type and blocks are both given.
 
     With --from nothing is searched for: tokens that both vocabularies have keep their weights.
     Exit code 3 when they share too few.
@@ -77,36 +76,23 @@ def make(
                 "--from takes the weights as they are: not with --type or --keep/--drop-layers",
                 hint="make the other draft first, then give it the target's vocabulary",
             )
-        transplant_draft(target, donor, output, as_json=as_json)
+        transplant_draft(target, donor, output, Sink.of(options))
         return
-    from specli.cli.failures import say
     from specli.hub.references import fetch
     from specli.making.make import make_draft
     from specli.ui.make import searching
     from specli.ui.progress import reporting
 
-    seconds = parse_budget(budget)
-    with reporting(quiet=as_json) as report:
+    sink = Sink.of(options)
+    with reporting(quiet=sink.json) as report:
         path = fetch(target, report)
-    wishes = _wishes(path, seconds, type_name, keep_layers, drop_layers)
-    with searching(quiet=as_json) as tell:
+    wishes = _wishes(path, options.budget or BUDGET, type_name, keep_layers, drop_layers)
+    with searching(quiet=sink.json) as tell:
         found = make_draft(path, wishes, output, tell)
-    if found.blocks.refusal and not as_json:
-        say(f"note: no block was left out: {found.blocks.refusal}")
-    if as_json:
-        typer.echo(json.dumps(_json(target, found), ensure_ascii=False, indent=2))
-    else:
-        _show(target, found, cached=output is None)
-    if found.path is None:
-        raise typer.Exit(NOTHING_PAYS)
-
-
-def parse_budget(text: str) -> float:
-    """Seconds of a time such as 90s, 5m or 1.5h. Raises UsageError."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if found is None or float(found[1]) == 0:
-        raise UsageError(f"--budget takes a time, not {text!r}", hint="such as --budget 5m")
-    return float(found[1]) * _UNITS[found[2]]
+    if found.blocks.refusal and not sink.json:
+        sink.note(f"no block was left out: {found.blocks.refusal}")
+    sink.data(_json(target, found))
+    _show(target, found, sink, cached=output is None)
 
 
 def _wishes(
@@ -133,44 +119,38 @@ def _wishes(
     return Wishes(seconds, type_name, dropped)
 
 
-def _show(target: str, found: Found, *, cached: bool) -> None:
-    from rich.console import Console
-
+def _show(target: str, found: Found, sink: Sink, *, cached: bool) -> None:
     from specli.making.make import PAYS
     from specli.pairs.quantities import short_bytes
     from specli.ui.make import SHOWN, speed, trials_table
 
-    console = Console(markup=False, highlight=False)
-    console.print(trials_table(found))
+    sink.show(trials_table(found))
     others = len(found.trials) - SHOWN
     counted = f"{others} others were slower. " if others > 0 else ""
-    console.print(
+    sink.show(
         f"{counted}Target {found.plain_ms:.1f} ms a token; {found.tokens} tokens of its own "
         f"answers; {found.seconds:.0f} s.",
         style="dim",
-        soft_wrap=True,
     )
     best = found.best
     if best.speedup < PAYS:
-        console.print(
+        sink.show(
             f"No draft made from this target pays: best candidate {speed(best.speedup)} "
             f"({best.variant}). Use n-gram or suffix drafting, which cost nothing:",
-            soft_wrap=True,
         )
         command = ["specli", "run", "-m", target, "--no-draft", PROMPT]
-        console.print(shlex.join(command), style="bold", soft_wrap=True)
+        sink.show(shlex.join(command), style="bold")
     else:
-        console.print(
+        sink.show(
             f"Best: {best.variant}, {short_bytes(best.size)}, {speed(best.speedup)} expected with "
             f"{best.expected.agreement:.0%} of its tokens right.",
-            soft_wrap=True,
         )
     if found.path is not None:
         because = "" if best.speedup >= PAYS else ", as type and blocks were given"
-        console.print(f"Written{because}: {found.path}", soft_wrap=True)
+        sink.show(f"Written{because}: {found.path}")
         draft = "auto" if cached else str(found.path)
         command = ["specli", "run", "-m", target, "--draft-model", draft, PROMPT]
-        console.print(shlex.join(command), style="bold", soft_wrap=True)
+        sink.show(shlex.join(command), style="bold")
 
 
 def _json(target: str, found: Found) -> dict[str, object]:

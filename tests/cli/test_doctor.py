@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 import specli as package
-from specli.cli.options import RunOptions
 from specli.cli.prepare import prepared_setup
 from specli.doctor import measure
 from specli.doctor.problems import Problem
@@ -20,6 +19,7 @@ from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel, Curve
 from specli.hub.cache import cache_dir
 from specli.measured import save
+from specli.options import Options
 from specli.session import costs_record
 from specli.ui.doctor import doctor_view
 from tests.cli.conftest import Specli
@@ -51,7 +51,7 @@ def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
 
 
 def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None:
-    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None, quiet=True)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
     save(record, COSTS, Calibration())
@@ -96,6 +96,17 @@ def test_a_named_model_that_is_not_here_or_broken_is_an_error(
     assert done.out == ""
 
 
+def test_the_best_draft_of_this_machine_is_taken_with_auto(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch, sealed: Path
+) -> None:
+    monkeypatch.setattr(
+        "specli.cli.auto_draft.find_made_draft", lambda _target: sealed / "draft.gguf"
+    )
+    done = specli("doctor", "-m", "target.gguf", "-md", "auto", "--json")
+    assert done.code == 0, done.err
+    assert "draft.gguf" in done.out
+
+
 def test_a_pair_that_cannot_work_is_refused(specli: Specli) -> None:
     done = specli("doctor", "-m", "target.gguf", "-md", "foreign.gguf")
     assert done.code == 3
@@ -110,7 +121,7 @@ def shown(report: Report, width: int) -> str:
 
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
-    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None, quiet=True)
     busy = cores(allowed=2, quota=1.5, threads=2, load=8)
     report = replace(
         examine("1.2.3", setup),

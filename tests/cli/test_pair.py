@@ -98,7 +98,7 @@ def test_several_drafts_are_ranked_and_broken_ones_left_out(target: Path, tmp_pa
     assert "broken.gguf" in told["unreadable"][0]
     shown = run(target, *drafts)
     assert shown.exit_code == 0
-    assert "left out:" in shown.stdout
+    assert "skipped:" in shown.stdout
     assert "right.gguf drafting for" in shown.stdout
 
 

@@ -66,7 +66,7 @@ def test_drafts_of_a_folder_are_ranked_and_the_best_ones_command_is_last(here: P
     lines = result.stdout.splitlines()
     ranked = [line.split()[-1] for line in lines if line.startswith((" pass", " warn"))]
     assert ranked == ["small", "middle"]
-    assert "passed over: 1 of another vocabulary, 1 not smaller than the target" in lines
+    assert "skipped 1: another vocabulary; 1: not smaller than the target" in lines
     assert shlex.split(lines[-1]) == [
         *("specli", "run", "-m", "target.gguf"),
         *("-md", str(drafts / "small.gguf"), "Why is the sky blue?"),
@@ -150,7 +150,7 @@ def test_a_catalogue_out_of_reach_is_told_and_what_is_here_still_ranked(
     tiny.write(here / "small.gguf", model())
     result = find("target.gguf", "--dir", ".")
     assert result.exit_code == 0
-    assert result.stdout.startswith(f"left out: the Hub answered 503 for hf:{REPO}/{FILE}")
+    assert result.stdout.startswith(f"skipped: the Hub answered 503 for hf:{REPO}/{FILE}")
     assert "-md small.gguf" in result.stdout.splitlines()[-1]
 
 
@@ -186,7 +186,7 @@ def test_rows_keep_to_the_width_of_the_terminal(
     tiny.write(here / f"{name}.gguf", model())
     result = find("target.gguf", "--dir", ".")
     assert "\x1b" not in result.stdout
-    table = result.stdout.partition("passed over")[0].splitlines()
+    table = result.stdout.partition("skipped")[0].splitlines()
     assert max(map(len, table)) <= columns
     # However it is folded, every letter of the name is there.
     assert name in "".join(line[21:].strip() for line in table)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,19 @@ def test_quiet_leaves_only_the_text(specli: Specli) -> None:
     quiet = specli("run", "--quiet", *PAIR, "hello")
     assert quiet.err == ""
     assert quiet.out == specli("run", *PAIR, "hello").out
+
+
+def test_draft_auto_overrides_the_length_of_a_profile(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\ndescription: One\ntarget: target.gguf\ndraft: draft.gguf\n"
+        "defaults: {draft_max: 4, draft_p_min: 0.5, gpu_layers: 0}\n"
+    )
+    profile = ["--profile", str(path), "-n", "4"]
+    assert as_json(specli, *profile)["settings"]["draft"] == 4
+    told = as_json(specli, *profile, "--draft", "auto", "-ngl", "auto")
+    assert told["settings"]["draft"] == "auto"
+    assert told["settings"]["draft_p_min"] is None
 
 
 def test_every_name_of_a_flag_gives_the_same_text_and_counts(specli: Specli) -> None:
