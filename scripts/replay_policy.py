@@ -37,8 +37,8 @@ from specli.engine.cost import CostModel
 from specli.engine.policy import FixedPolicy
 from specli.llama.chat import Message, prompt_tokens
 from specli.making.answers import Answer, echo, record_answers
-from specli.measured import AGED
 from specli.session import Session, Setup
+from specli.session.records import AGED
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 16)
 CUTS = (0.0, 0.5, 0.75)

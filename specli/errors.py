@@ -2,7 +2,6 @@
 
     SpecliError                 1  something went wrong at run time
     ├── UsageError              2  a flag, a profile or a combination of them is wrong
-    │   └── SettingError        2  one setting has a value that it does not take
     ├── ModelFileError          1  a model file is missing, broken or of an unknown kind
     ├── LoadError               1  llama.cpp refused a model or a context
     ├── MemoryShortError        1  the pair does not fit into memory
@@ -13,7 +12,9 @@
     ├── CheckFailedError        4  speculation changed the text by more than a near tie
     └── BatchFailedError        5  some prompts of a batch have no answer
 
-A message is one sentence: what happened, and where. `hint` says what to type or change next.
+A message is one sentence: what happened, and where. `hint` says what to type or change next. Where
+either names a setting, it does so by the long name in backticks: `temp`, `draft_max`. What shows an
+error to a person writes the flag instead.
 """
 
 from __future__ import annotations
@@ -32,15 +33,6 @@ class SpecliError(Exception):
 
 class UsageError(SpecliError):
     exit_code = 2
-
-
-class SettingError(UsageError):
-    """A setting, by its long name, has a wrong value; what shows it adds how the user spells it."""
-
-    def __init__(self, setting: str, problem: str, *, hint: str | None = None) -> None:
-        super().__init__(f"{setting} {problem}", hint=hint)
-        self.setting = setting
-        self.problem = problem
 
 
 class ModelFileError(SpecliError):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from specli.errors import UsageError
+from specli.speculative import AUTO as AUTO
+from specli.speculative import NGRAM_DRAFT, NGRAM_SIZE
 
-AUTO = "auto"
-"""A value of its own: it overrides what a profile sets."""
 ALL = "all"
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
@@ -122,9 +122,10 @@ _DRAFTING = (
     _switch("ngram", "--ngram", "Draft from repetitions in prompt and answer.", group=DRAFTING),
     _integer("ngram_size", "--ngram-size", "Tokens that must match before n-grams are drafted.",
              aliases="--ngram-speculation-length --spec-ngram-simple-size-n", least=1, most=64,
-             default="3", group=DRAFTING),
+             default=str(NGRAM_SIZE), group=DRAFTING),
     _integer("ngram_draft", "--ngram-draft", "Maximum n-gram draft tokens per round.",
-             aliases="--spec-ngram-simple-size-m", least=1, most=512, default="8", group=DRAFTING),
+             aliases="--spec-ngram-simple-size-m", least=1, most=512, default=str(NGRAM_DRAFT),
+             group=DRAFTING),
     _file("lookup_cache", "-lcd --lookup-cache", "N-gram counts to draft from and to add to, in "
           "llama.cpp's format; created if missing.", aliases="--lookup-cache-dynamic",
           group=DRAFTING),

@@ -24,27 +24,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "options": {"errors"},
+    "options": {"errors", "speculative"},
+    "speculative": {"errors"},
     "events": set(),
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
     "sampling": GROUND | {"gguf", "llama"},
-    "drafters": NATIVE,
-    "engine": NATIVE | {"drafters"},
+    "drafters": NATIVE | {"speculative"},
+    "engine": NATIVE | {"drafters", "speculative"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
     "profiles": ASKED | {"hub"},
-    "measured": NATIVE | {"drafters", "engine", "hub"},
-    "session": NATIVE | {"drafters", "engine", "hub", "measured", "pairs"},
-    "making": NATIVE | {"engine", "hub", "measured", "pairs", "session"},
+    "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
+    "making": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
     "batch": NATIVE | {"engine"},
     "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
-    "doctor": NATIVE | PAIR | {"drafters", "engine", "measured", "session"},
-    "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "measured", "session"},
+    "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
+    "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
     "cli": NATIVE
     | ASKED
     | PAIR
-    | {"drafters", "engine", "measured", "session", "making", "ui", "bench", "batch", "doctor"},
+    | {"drafters", "engine", "session", "speculative", "making", "ui", "bench", "batch", "doctor"},
 }
 """What each folder and file of the package may import."""
 

@@ -36,8 +36,7 @@ def machine_facts() -> MachineFacts:
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
     """Target and, where there is one, draft. Raises ModelFileError."""
-    roles = (("target", setup.target), ("draft", setup.draft))
-    return tuple(_model_facts(role, path) for role, path in roles if path is not None)
+    return tuple(map(_model_facts, ("target", "draft"), setup.files))
 
 
 def _model_facts(role: str, path: Path) -> ModelFacts:

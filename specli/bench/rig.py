@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,8 @@ from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import MemoryShortError, PromptTooLongError, SpecliError
 from specli.events import Stats
-from specli.session import Placement, Session, Setup
+from specli.session import Session, Setup
+from specli.speculative import Placement
 
 WARM_UP_TOKENS = 16
 _WARM_UPS = 4
@@ -55,7 +55,7 @@ class Rig:
     tokens: int = WARM_UP_TOKENS
     loads: int = 0
     _sessions: dict[Setup, Session] = field(default_factory=dict)
-    _used: set[tuple[Placement, Placement]] = field(default_factory=set)
+    _used: set[tuple[Placement, ...]] = field(default_factory=set)
     _load_seconds: float = 0.0
     _step_seconds: float = 0.0
 
@@ -84,8 +84,9 @@ class Rig:
     def measure(self, setting: Setting, number: int, deadline: float) -> float | Failed | None:
         """Tokens per second of `setting` on the prompt of pass `number`; see `halving.Measure`."""
         setup = setting.over(self.base)
-        loaded = self._loaded(setup)
-        new = setup.target_placement, setup.draft_placement
+        with_draft = self._with_draft(setup)
+        loaded = self._loaded(with_draft)
+        new = with_draft.placements
         if new not in self._used and perf_counter() + _RELOAD * self._load_seconds > deadline:
             return None
         try:
@@ -93,8 +94,8 @@ class Rig:
             if session is None:
                 session = self._session(loaded)
                 self._draft_a_little(session, 0, deadline)
-            session.use_threads(setup.target_placement.threads, setup.draft_placement.threads)
-            engine = session.arranged(setup).engine
+            session.use_threads(*_threads(with_draft))
+            engine = session.engine_for(setup.speculative)
             stats = self._run(engine, self.ask(session, number, self.tokens), deadline)
         except PromptTooLongError:
             raise
@@ -107,14 +108,17 @@ class Rig:
             return None
         return stats.predicted_per_second or Failed("it wrote nothing")
 
+    def _with_draft(self, setup: Setup) -> Setup:
+        """A set-up with the base's draft model where its own setting has none: it stays loaded."""
+        return setup if setup.draft else replace(setup, speculative=self.base.speculative)
+
     def _loaded(self, setup: Setup) -> Setup:
         """What a session for `setup` is opened with: drafting and threads change on a live one."""
-        target, draft = self.base.target_placement, self.base.draft_placement
-        return replace(
-            self.base,
-            target_placement=replace(setup.target_placement, threads=target.threads),
-            draft_placement=replace(setup.draft_placement, threads=draft.threads),
-        )
+        config = self.base.speculative
+        if setup.draft is not None:
+            config = config.with_model(setup.draft)
+        opened = replace(self.base, speculative=config, target_placement=setup.target_placement)
+        return opened.with_threads(*_threads(self.base))
 
     def _session(self, setup: Setup) -> Session:
         """Open a session, and close the others where memory does not hold all of them."""
@@ -139,9 +143,6 @@ class Rig:
     def _run(self, engine: Engine, request: GenerationRequest, deadline: float) -> Stats | None:
         """Generate; None where one more step might end after the deadline."""
         stats = Stats()
-        # What is loaded by now lives to the end: the collector need not look at it in between.
-        gc.collect()
-        gc.freeze()
         engine.submit(request)
         with closing(engine.run()) as events:
             before = perf_counter()
@@ -170,3 +171,8 @@ class Rig:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _threads(setup: Setup) -> tuple[int | None, int | None]:
+    draft = setup.draft
+    return setup.target_placement.threads, None if draft is None else draft.placement.threads

@@ -6,9 +6,8 @@ setting on one prompt over a loaded session.
 
 from __future__ import annotations
 
-import gc
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
@@ -16,23 +15,36 @@ import psutil
 
 from specli.bench.difference import Comparison, compared
 from specli.bench.prompts import BenchPrompt
-from specli.bench.report import Run
+from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round, Stats
 from specli.llama.chat import Message, prompt_tokens
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup
+from specli.session import Session
+from specli.speculative import SpeculativeConfig
 
 WARM_UP_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A setting by its name, and the variant of the session's set-up that `arranged` takes."""
+    """A way to draft with the models of a session, by its name."""
 
     name: str
-    setup: Setup
+    speculative: SpeculativeConfig
+
+
+PLAIN = Contender(PLAIN_NAME, SpeculativeConfig())
+"""The target alone."""
+
+
+def contenders(configs: Iterable[SpeculativeConfig]) -> list[Contender]:
+    """Plain decoding, then every configuration that drafts, each name once."""
+    found = {PLAIN.name: PLAIN}
+    for config in configs:
+        found.setdefault(str(config), Contender(str(config), config))
+    return list(found.values())
 
 
 Measure = Callable[[Contender, BenchPrompt, int, int], Run]
@@ -91,7 +103,7 @@ class Bench:
     """Answers by prompt and digest."""
     _found: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
     """Comparisons by prompt and both digests."""
-    _kept: dict[int, list[int]] = field(default_factory=dict)
+    _cached_prefixes: dict[int, list[int]] = field(default_factory=dict)
     """What the target's cache holds, by slot, where it may be used."""
 
     def __call__(
@@ -101,7 +113,7 @@ class Bench:
 
         Raises PromptTooLongError and DecodeError.
         """
-        answer = self._answered(contender.setup, prompt, self.predict)
+        answer = self._answered(contender.speculative, prompt, self.predict)
         run = _run(contender.name, prompt.id, number, order, answer)
         self._tokens.setdefault((prompt.id, run.output), answer.tokens)
         return run
@@ -133,7 +145,7 @@ class Bench:
         if key not in self._found:
             margins: list[float] = []
             if run.output != reference:
-                replayed = self._answered(plain.setup, prompt, self.predict, margins=True)
+                replayed = self._answered(plain.speculative, prompt, self.predict, margins=True)
                 margins = replayed.margins
             self._found[key] = compared(
                 self._tokens[prompt.id, run.output],
@@ -153,15 +165,15 @@ class Bench:
 
     def warm_up(self, contender: Contender, prompt: BenchPrompt) -> None:
         """A short run that counts nowhere: the first use of memory and kernels is slow."""
-        self._answered(contender.setup, prompt, min(self.predict, WARM_UP_TOKENS))
+        self._answered(contender.speculative, prompt, min(self.predict, WARM_UP_TOKENS))
 
     def _answered(
-        self, setup: Setup, prompt: BenchPrompt, predict: int, *, margins: bool = False
+        self, config: SpeculativeConfig, prompt: BenchPrompt, predict: int, *, margins: bool = False
     ) -> _Answer:
         """Ask every turn of the prompt; `margins` keeps those of the choices."""
-        engine = self.session.arranged(setup, self._kept).engine
+        engine = self.session.engine_for(config, self._cached_prefixes)
         # Of a run that is interrupted nobody knows what it leaves.
-        self._kept = {}
+        self._cached_prefixes = {}
         answer = _Answer()
         messages = self._messages(prompt)
         for place, question in enumerate([None, *prompt.further]):
@@ -171,15 +183,12 @@ class Bench:
             text = self._generated(engine, request, answer, is_first=place == 0)
             messages.append(Message("assistant", text))
         if self.cache_prompt:
-            self._kept = engine.kept
+            self._cached_prefixes = engine.kept
         return answer
 
     def _generated(
         self, engine: Engine, request: GenerationRequest, answer: _Answer, *, is_first: bool
     ) -> str:
-        # What is loaded by now lives to the end: the collector need not look at it in between.
-        gc.collect()
-        gc.freeze()
         stats, pieces = Stats(), []
         began = self.clock()
         engine.submit(request)

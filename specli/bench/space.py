@@ -5,62 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from specli.engine.policy import FixedPolicy
-from specli.session import NgramSettings, Placement, Setup
-
-
-@dataclass(frozen=True, slots=True)
-class Drafting:
-    """Who drafts and how far: `policy` None lets costs decide round by round."""
-
-    draft: bool
-    suffix: bool = False
-    ngram: NgramSettings | None = None
-    policy: FixedPolicy | None = None
-
-    @property
-    def drafts(self) -> bool:
-        return self.draft or self.suffix or self.ngram is not None
-
-    def defaults(self) -> dict[str, object]:
-        """What a profile says for it, beside naming a draft or none."""
-        if not self.drafts:
-            return {"draft_max": 0}
-        said: dict[str, object] = {}
-        if self.policy is not None and self.draft:
-            said["draft_max"] = self.policy.draft_max
-            if self.policy.draft_min:
-                said["draft_min"] = self.policy.draft_min
-            if self.policy.p_min:
-                said["draft_p_min"] = self.policy.p_min
-        if self.ngram is not None:
-            said["ngram_size"] = self.ngram.size
-            said["ngram_draft"] = self.ngram.draft_max
-        elif self.policy is None and not self.suffix:
-            said["ngram"] = False
-        return said
-
-    def __str__(self) -> str:
-        if not self.drafts:
-            return "plain"
-        parts = []
-        if self.draft and self.policy is not None:
-            parts.append(f"draft {self.policy.draft_max}")
-            if self.policy.p_min:
-                parts[0] += f" p-min {self.policy.p_min:g}"
-        elif self.draft:
-            parts.append("auto" if self.suffix else "auto, draft model alone")
-        elif self.suffix:
-            parts.append("auto, suffix alone")
-        if self.ngram is not None:
-            parts.append(f"n-gram {self.ngram.size}/{self.ngram.draft_max}")
-        return " + ".join(parts)
-
-
-PLAIN = Drafting(draft=False, policy=FixedPolicy(draft_max=0))
-SUFFIX = Drafting(draft=False, suffix=True)
-AUTO = Drafting(draft=True, suffix=True)
-MODEL_AUTO = Drafting(draft=True)
+from specli.session import Setup
+from specli.speculative import (
+    DRAFT_MAX,
+    DraftModel,
+    FixedLength,
+    NgramSimple,
+    Placement,
+    SpeculativeConfig,
+    Suffix,
+    flat_settings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,45 +74,47 @@ _MACHINE_FLAGS = {
 class Setting:
     """One way to run a pair."""
 
-    drafting: Drafting
+    speculative: SpeculativeConfig
     machine: Machine = field(default_factory=Machine)
+
+    @property
+    def drafts(self) -> bool:
+        return bool(self.speculative.drafters)
 
     @property
     def changes(self) -> int:
         """How far it is from the default, which costs decide on the machine as it is given."""
         flags = sum(getattr(self.machine, name) is not None for name in _MACHINE_FLAGS)
-        return flags + len(self.drafting.defaults())
+        return flags + len(flat_settings(self.speculative))
 
     def over(self, base: Setup) -> Setup:
         """The set-up that `specli run` would make of a profile with this setting."""
-        machine, drafting = self.machine, self.drafting
-        draft = base.draft_placement
-        return replace(
-            base,
-            draft=base.draft if drafting.draft else None,
-            suffix=drafting.suffix,
-            ngram=drafting.ngram,
-            policy=drafting.policy,
-            target_placement=_placed(
-                base.target_placement, machine.threads, machine.cache_type, machine.gpu_layers
-            ),
-            draft_placement=_placed(
-                draft,
-                machine.threads_draft or draft.threads or machine.threads,
+        machine, config, draft = self.machine, self.speculative, self.speculative.draft_model
+        if draft is not None:
+            placement = _placed(
+                draft.placement,
+                machine.threads_draft or draft.placement.threads or machine.threads,
                 machine.cache_type_draft,
                 machine.gpu_layers_draft,
+            )
+            config = config.with_model(replace(draft, placement=placement))
+        return replace(
+            base,
+            speculative=config,
+            target_placement=_placed(
+                base.target_placement, machine.threads, machine.cache_type, machine.gpu_layers
             ),
         )
 
     def defaults(self) -> dict[str, object]:
         """What a profile says for it, beside naming a draft or none."""
-        return {**self.drafting.defaults(), **self.machine.defaults()}
+        return {**flat_settings(self.speculative), **self.machine.defaults()}
 
     def __str__(self) -> str:
-        return f"{self.drafting} {self.machine}".strip()
+        return f"{self.speculative} {self.machine}".strip()
 
 
-PLAIN_SETTING = Setting(PLAIN)
+PLAIN_SETTING = Setting(SpeculativeConfig())
 
 
 def _placed(
@@ -179,34 +136,37 @@ between is found by steps from the best."""
 _NGRAMS = ((3, 8), (2, 4), (12, 48))
 
 
-def drafting_settings(*, draft: bool) -> list[Drafting]:
-    """Ways to draft beside the default, likelier ones first."""
+def default_config(draft: DraftModel | None) -> SpeculativeConfig:
+    """What `specli run` does without further flags."""
+    return SpeculativeConfig((Suffix(),) if draft is None else (draft, Suffix()))
+
+
+def configs_to_try(draft: DraftModel | None) -> list[SpeculativeConfig]:
+    """Ways to draft other than the default, likelier ones first."""
     ngrams = [
-        Drafting(draft=False, ngram=NgramSettings(*sizes), policy=FixedPolicy())
-        for sizes in _NGRAMS
+        SpeculativeConfig((NgramSimple(*sizes),), FixedLength(DRAFT_MAX)) for sizes in _NGRAMS
     ]
-    if not draft:
+    if draft is None:
         return ngrams
-    fixed = [_fixed(length, p_min) for length, p_min in _LENGTHS]
-    return [*fixed[:2], SUFFIX, *fixed[2:4], MODEL_AUTO, ngrams[0], *fixed[4:], *ngrams[1:]]
+    fixed = [
+        SpeculativeConfig((draft,), FixedLength(length, p_min=p_min)) for length, p_min in _LENGTHS
+    ]
+    suffix, model = default_config(None), SpeculativeConfig((draft,))
+    return [*fixed[:2], suffix, *fixed[2:4], model, ngrams[0], *fixed[4:], *ngrams[1:]]
 
 
-def _fixed(draft_max: int, p_min: float) -> Drafting:
-    return Drafting(draft=True, policy=FixedPolicy(draft_max=draft_max, p_min=p_min))
-
-
-def neighbours(drafting: Drafting) -> list[Drafting]:
-    """Settings one step beside a fixed draft length; none where costs decide."""
-    policy = drafting.policy
-    if policy is None or not drafting.draft:
+def neighbours(config: SpeculativeConfig) -> list[SpeculativeConfig]:
+    """Settings one step from a fixed draft length; none where costs decide."""
+    policy = config.policy
+    if not isinstance(policy, FixedLength) or config.draft_model is None:
         return []
     step = 1 if policy.draft_max <= 4 else 2 if policy.draft_max <= 8 else 4
     lengths = [n for n in (policy.draft_max - step, policy.draft_max + step) if n > 0]
     cuts = [round(p, 2) for p in (policy.p_min - 0.2, policy.p_min + 0.2) if 0 <= p < 1]
-    found = [replace(drafting, policy=replace(policy, draft_max=n)) for n in lengths]
-    found += [replace(drafting, policy=replace(policy, p_min=p)) for p in cuts]
-    if drafting.ngram is None:
-        found.append(replace(drafting, ngram=NgramSettings(*_NGRAMS[0])))
+    found = [replace(config, policy=replace(policy, draft_max=n)) for n in lengths]
+    found += [replace(config, policy=replace(policy, p_min=p)) for p in cuts]
+    if config.ngram is None:
+        found.append(config.with_drafters((*config.drafters, NgramSimple(*_NGRAMS[0]))))
     return found
 
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from specli.bench.halving import SLOWER_HALF, Race, Verdict, decide, interval, narrow, settle
 from specli.bench.rig import Rig
 from specli.bench.space import (
-    AUTO,
-    PLAIN,
     PLAIN_SETTING,
-    SUFFIX,
     Choices,
-    Drafting,
     Setting,
-    drafting_settings,
+    configs_to_try,
+    default_config,
     neighbours,
     together,
 )
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
 
 DRAFTING_SHARE, MACHINE_SHARE = 0.4, 0.55
 DETAILS_SHARES = (0.68, 0.78)
@@ -36,17 +34,19 @@ class Space:
     """What to search: the default, other ways to draft, and changes of the machine."""
 
     default: Setting
-    drafting: tuple[Drafting, ...]
+    configs: tuple[SpeculativeConfig, ...]
     choices: Choices
 
 
-def space_of(*, draft: bool, choices: Choices, own: Drafting | None = None) -> Space:
+def space_of(
+    draft: DraftModel | None, choices: Choices, own: SpeculativeConfig | None = None
+) -> Space:
     """The settings for a pair, or for a target alone; `own` is what a profile had so far."""
-    default = AUTO if draft else SUFFIX
-    ways = drafting_settings(draft=draft)
-    if own is not None and own not in (default, PLAIN):
-        ways = [own, *(way for way in ways if way != own)]
-    return Space(Setting(default), tuple(ways), choices)
+    default = default_config(draft)
+    configs = configs_to_try(draft)
+    if own is not None and own.drafters and own != default:
+        configs = [own, *(config for config in configs if config != own)]
+    return Space(Setting(default), tuple(configs), choices)
 
 
 def affordable(space: Space, seconds: float, prompt: float, token: float) -> tuple[Space, int]:
@@ -58,10 +58,10 @@ def affordable(space: Space, seconds: float, prompt: float, token: float) -> tup
     share = DRAFTING_SHARE * seconds
     beside = 2
     most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - beside)
-    ways = space.drafting[:most]
-    each = share / (_PASSES * (len(ways) + beside))
+    configs = space.configs[:most]
+    each = share / (_PASSES * (len(configs) + beside))
     tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
-    return Space(space.default, ways, space.choices), tokens
+    return Space(space.default, configs, space.choices), tokens
 
 
 def search(race: Race[Setting], space: Space) -> int:
@@ -72,7 +72,7 @@ def search(race: Race[Setting], space: Space) -> int:
     began = race.clock()
     total = race.deadline - began
     default = space.default
-    ways = [Setting(way) for way in space.drafting]
+    ways = [Setting(config) for config in space.configs]
     best = narrow(race, ways, [default], began + DRAFTING_SHARE * total, 3, "drafting")
     if race.over:
         return 0
@@ -93,12 +93,12 @@ def search(race: Race[Setting], space: Space) -> int:
         before, leader = leader, race.ranked([leader, *fine])[0]
         if leader == before:
             break
-        steps = [Setting(way, leader.machine) for way in neighbours(leader.drafting)]
+        steps = [Setting(step, leader.machine) for step in neighbours(leader.speculative)]
         settings = [s for s in steps if s not in race.speeds]
     order = race.ranked([s for s in rivals if s != default and s not in race.drops])
     for setting in order[2:]:
         race.drop(setting, SLOWER_HALF)
-    plains = [s for s in race.speeds if s not in race.drops and not s.drafting.drafts]
+    plains = [s for s in race.speeds if s not in race.drops and not s.drafts]
     finalists = [default, *order[:2], *(s for s in plains if s != race.plain)]
     return settle(race, finalists, _MOST_FINAL_PASSES, "final")
 
@@ -107,27 +107,27 @@ def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Settin
     """What to use by everything that has been measured since the pass `since`."""
     left = [s for s in race.speeds if s not in race.drops]
     by_changes = sorted(left, key=lambda setting: setting.changes)
-    plains = [s for s in by_changes if not s.drafting.drafts and s != race.plain]
-    drafting = [s for s in by_changes if s.drafting.drafts and s != space.default]
+    plains = [s for s in by_changes if not s.drafts and s != race.plain]
+    drafting = [s for s in by_changes if s.drafts and s != space.default]
     return decide(race, [race.plain, *plains], [space.default, *drafting], since)
 
 
 def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
     """The leader on changed machines where it is faster for it, fastest first."""
-    changes = space.choices.single(draft=leader.drafting.draft)
-    settings = [Setting(leader.drafting, change) for change in changes]
+    changes = space.choices.single(draft=leader.speculative.draft_model is not None)
+    settings = [Setting(leader.speculative, change) for change in changes]
     if interval(race.gains(leader, race.plain)).low <= 0:
         # Drafting is not surely faster, so what plain decoding can do matters as much.
-        settings += [Setting(PLAIN, c) for c in space.choices.single(draft=False)]
+        settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
     first = race.passes
     kept = [space.default] if leader == space.default else [space.default, leader]
     survivors = narrow(race, settings, kept, until, 3, "machine")
     better = []
     for setting in survivors:
-        unchanged = leader if setting.drafting.drafts else race.plain
+        unchanged = leader if setting.drafts else race.plain
         if race.ranked([setting, unchanged], first)[0] == unchanged:
             race.drop(setting, f"no faster than {unchanged}")
-        elif setting.drafting.drafts:
+        elif setting.drafts:
             better.append(setting)
     return better
 
@@ -141,11 +141,11 @@ def _details(
 ) -> list[Setting]:
     """What is still in the race on the better machine, and steps beside the best length."""
     machine = together([setting.machine for setting in better])
-    ways = [leader.drafting, *(s.drafting for s in best), default.drafting]
+    configs = [leader.speculative, *(s.speculative for s in best), default.speculative]
     # Costs decide for some leaders: steps lead from a length that was set.
-    fixed = [way for way in ways if way.draft and way.policy is not None]
-    ways += [step for way in fixed[:1] for step in neighbours(way)]
-    fitting = [Setting(w, machine if w.draft else machine.without_draft()) for w in ways]
+    fixed = [c for c in configs if c.draft_model and isinstance(c.policy, FixedLength)]
+    configs += [step for config in fixed[:1] for step in neighbours(config)]
+    fitting = [Setting(c, machine if c.draft_model else machine.without_draft()) for c in configs]
     found = list(dict.fromkeys([*better, *fitting]))
     for setting in best:
         if setting != leader and setting not in found:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from specli.cli.pair_check import free_room, gains
+from specli.cli.pair_check import gains
 from specli.cli.pair_find import local_candidates
 from specli.errors import UsageError
 from specli.hub.remote import read_model_header
 from specli.making.make import find_made_draft
 from specli.pairs.check import Setup, examine
+from specli.pairs.memory import free_memory
 from specli.pairs.search import find_drafts
 
 
@@ -24,7 +25,7 @@ def automatic_draft(target: Path) -> Path:
         return made
     model = examine(read_model_header(str(target)))
     here = local_candidates()
-    findings = find_drafts(model, here, read_model_header, Setup(room=free_room()))
+    findings = find_drafts(model, here, read_model_header, Setup(free=free_memory()))
     for found in findings.drafts:
         if gains(found.report):
             return here[found.candidate]

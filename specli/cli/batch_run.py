@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shlex
 import shutil
@@ -24,6 +23,7 @@ from specli.batch.requests import Defaults
 from specli.batch.run import Limits, Work, answer_all, validate
 from specli.batch.template import Template
 from specli.batch.totals import Totals
+from specli.cli.collector import freeze_loaded
 from specli.cli.output import Sink
 from specli.cli.output import print_stderr as say
 from specli.cli.prepare import (
@@ -35,22 +35,20 @@ from specli.cli.prepare import (
     require_known_tokens,
     sampling_of,
 )
-from specli.engine.parallel import best_parallel
 from specli.errors import BatchFailedError, SpecliError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.grammar import gbnf_of_schema
 from specli.options import Options
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup, fitting_slots
+from specli.session import Session, Setup
+from specli.speculative import Prediction
 from specli.ui.batch import BatchView, summary
 
 STANDARD = "-"
 
 MOST_PARALLEL = 256
 """Sequences of one context, by llama.cpp's own limit."""
-MOST_AUTOMATIC = 16
-"""Prompts at once that --parallel auto goes up to."""
 
 LONGEST_SETTING = 200
 """Characters of a setting that records repeat; a longer one is named by its hash."""
@@ -101,8 +99,7 @@ def run_batch(options: Options, task: Task) -> int:
     signals = _Signals()
     with ExitStack() as stack:
         file = _input(stack, task)
-        setup = prepared_setup(options, profile, quiet=options.quiet)
-        setup = replace(setup, slots=slots or fitting_slots(setup, MOST_AUTOMATIC))
+        setup = prepared_setup(options, profile, quiet=options.quiet, slots=slots)
         known = Ids()
         output = _output(stack, task, known)
         sampling = sampling_of(_with_seed(options, output))
@@ -127,11 +124,9 @@ def run_batch(options: Options, task: Task) -> int:
             if file is not None:
                 file.seek(0)
             work = replace(work, source=_source(file, reading, task, signals, notice))
-        if slots is None:
-            slots = best_parallel(session.costs.target, session.setup.slots)
-            if sys.stderr.isatty():
-                notice(f"{slots} prompts at once, by what batches cost here (--parallel)")
-        return _answer(work, session, slots, task, signals, quiet=bool(options.quiet))
+        if slots is None and sys.stderr.isatty():
+            notice(f"{session.slots} prompts at once, by what batches cost here (--parallel)")
+        return _answer(work, session, task, signals, quiet=bool(options.quiet))
 
 
 def parse_parallel(value: str) -> int | None:
@@ -223,7 +218,11 @@ def _with_seed(options: Options, output: Output) -> Options:
 
 def _with_predictions(setup: Setup) -> Setup:
     """Lines may carry predictions, which are drafted from wherever anything is."""
-    return replace(setup, prediction="") if setup.drafts and setup.prediction is None else setup
+    config = setup.speculative
+    if not config.drafters or config.has(Prediction.kind):
+        return setup
+    predicting = config.with_drafters((*config.drafters, Prediction("")))
+    return replace(setup, speculative=predicting)
 
 
 def settings_of(
@@ -295,22 +294,18 @@ def _require_valid(work: Work, session: Session) -> None:
         )
 
 
-def _answer(
-    work: Work, session: Session, slots: int, task: Task, signals: _Signals, *, quiet: bool
-) -> int:
+def _answer(work: Work, session: Session, task: Task, signals: _Signals, *, quiet: bool) -> int:
     """Generate under the view; returns the exit code. Raises BatchFailedError for failures."""
     totals = Totals(expected=work.source.total())
     view = BatchView(Console(stderr=True), totals, bar=not quiet)
-    # What is loaded by now lives to the end: the collector need not look at it between rounds.
-    gc.collect()
-    gc.freeze()
+    freeze_loaded()
     try:
         with view, _catching(signals):
             answer_all(
                 work,
                 session.engine(),
                 session.target_model,
-                slots,
+                session.slots,
                 totals,
                 view,
                 signals.stopped,

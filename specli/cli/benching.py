@@ -26,11 +26,10 @@ from specli.bench.report import (
     to_json,
     write_text,
 )
-from specli.bench.runner import Bench, Contender, interleaved
+from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.bench.runs_csv import write_csv
-from specli.bench.settings import contenders
 from specli.bench.statistics import summarised
-from specli.cli.drafting import DRAFT_MAX, choose_drafting
+from specli.cli.collector import freeze_loaded
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console
 from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of, settings
@@ -38,7 +37,8 @@ from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.options import AUTO, Options
-from specli.session import Session, Setup
+from specli.session import Session
+from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
 from specli.ui.bench import changes_view, report_view
 from specli.ui.bench_progress import watching
 
@@ -84,11 +84,14 @@ def run_bench(options: Options, task: BenchTask) -> int:
         options = options.over(profile.defaults.given())
     sampling = sampling_of(options)
     setup = prepared_setup(options, profile, quiet=options.quiet)
-    rivals = contenders(setup, variants(setup, options, task))
+    rivals = contenders(variants(setup.speculative, options, task))
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
-    with Session(replace(setup, policy=None), cache_dir() / "probes", sink.note) as session:
+    # Costs are measured whichever settings are compared.
+    measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
+    with Session(measuring, cache_dir() / "probes", sink.note) as session:
+        freeze_loaded()
         bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
@@ -103,7 +106,10 @@ def run_bench(options: Options, task: BenchTask) -> int:
         complete=not measured.interrupted,
         machine=machine_facts(),
         models=models_of(setup),
-        settings=tuple(SettingFacts(r.name, settings(r.setup, sampling)) for r in rivals),
+        settings=tuple(
+            SettingFacts(r.name, settings(replace(setup, speculative=r.speculative), sampling))
+            for r in rivals
+        ),
         prompts=facts,
         runs_wanted=task.runs,
         predict=task.predict,
@@ -144,14 +150,17 @@ def require_writable(path: Path | None) -> None:
         raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
 
 
-def variants(setup: Setup, options: Options, task: BenchTask) -> list[Setup]:
-    """The set-ups to compare with plain decoding: what `specli run` would make of each sweep.
+def variants(
+    config: SpeculativeConfig, options: Options, task: BenchTask
+) -> list[SpeculativeConfig]:
+    """What to compare with plain decoding: what `specli run` would make of each sweep.
 
     Raises UsageError for a sweep of draft lengths without a draft model.
     """
     if not task.lengths and not task.cuts:
-        return [setup]
-    if setup.draft is None:
+        return [config]
+    draft = config.draft_model
+    if draft is None:
         raise UsageError(
             "draft lengths and cut-offs are a draft model's, and there is none",
             hint="name one with -md, or take one that is here with -md auto",
@@ -161,17 +170,8 @@ def variants(setup: Setup, options: Options, task: BenchTask) -> list[Setup]:
     cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
     found = []
     for length, cut in product(lengths, cuts):
-        swept = options.but(draft_max=length, draft_p_min=cut)
-        drafting = choose_drafting(swept)
-        found.append(
-            replace(
-                setup,
-                ngram=drafting.ngram,
-                suffix=drafting.suffix,
-                lookup=drafting.lookup,
-                policy=drafting.policy,
-            )
-        )
+        swept = options.but(draft_max=length, draft_p_min=cut, model_draft=str(draft.model))
+        found.append(speculative_config(swept.given()).with_model(draft))
     return found
 
 

@@ -37,8 +37,9 @@ def _setup(options: Options) -> Setup | None:
 
     Raises UsageError, and ModelFileError for a model that was named and is not here.
     """
-    from specli.cli.prepare import chosen_profile, draft_placement, target_placement
+    from specli.cli.prepare import chosen_profile
     from specli.session import Setup
+    from specli.speculative import DraftModel, SpeculativeConfig, placement
 
     named = options.given().keys() & {"profile", "model", "model_draft"}
     profile = chosen_profile(options)
@@ -55,13 +56,15 @@ def _setup(options: Options) -> Setup | None:
     draft_file = None if draft is None else _draft_file(draft, target_file, required=bool(named))
     if target_file is None or (draft is not None and draft_file is None):
         return None
+    config = SpeculativeConfig()
+    if draft_file is not None:
+        config = SpeculativeConfig((DraftModel(draft_file, placement(options.given(), "_draft")),))
     return Setup(
         target=target_file,
-        draft=draft_file,
         n_ctx=options.number("ctx_size"),
         flash_attention=options.flash_attn or "auto",
-        target_placement=target_placement(options),
-        draft_placement=draft_placement(options),
+        target_placement=placement(options.given()),
+        speculative=config,
     )
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Callable
 
 import typer
 
 from specli.cli.output import print_stderr
-from specli.errors import SettingError, SpecliError
+from specli.errors import SpecliError
 from specli.options import OPTIONS
 
 RUNTIME = 1
 INTERRUPTED = 130
+
+_SETTING = re.compile(
+    rf"`({'|'.join(OPTIONS)})`|\b({'|'.join(name for name in OPTIONS if '_' in name)})\b(?![./])"
+)
+"""The name of a setting: in backticks, or one that is no word of English."""
 
 
 def run_app(app: typer.Typer, arguments: list[str]) -> int:
@@ -30,9 +36,9 @@ def guarded(body: Callable[[], object]) -> int:
         code = body()
     except SpecliError as error:
         _debug()
-        print_stderr(f"error: {_sentence(error)}")
+        print_stderr(f"error: {with_flags(error.message)}")
         if error.hint:
-            print_stderr(f"hint: {error.hint}")
+            print_stderr(f"hint: {with_flags(error.hint)}")
         return error.exit_code
     except typer.TyperException as error:
         print_stderr(f"error: {error.format_message()}")
@@ -52,11 +58,9 @@ def guarded(body: Callable[[], object]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _sentence(error: SpecliError) -> str:
-    """The message, with the flag where the error names a setting."""
-    if isinstance(error, SettingError) and error.setting in OPTIONS:
-        return f"{OPTIONS[error.setting].flag} {error.problem}"
-    return error.message
+def with_flags(text: str) -> str:
+    """A text of an error, with flags where it names settings: `temp` becomes --temp."""
+    return _SETTING.sub(lambda found: OPTIONS[found[1] or found[2]].flag, text)
 
 
 def _debug() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -71,9 +70,6 @@ def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Ge
     engine = session.engine()
     generation = Generation()
     seq = engine.submit(request)
-    # What is loaded by now lives to the end: the collector need not look at it between rounds.
-    gc.collect()
-    gc.freeze()
     try:
         while not engine.idle:
             for event in engine.step():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from specli.cli.collector import freeze_loaded
 from specli.cli.compare import Comparison, compare_with_plain
 from specli.cli.failures import INTERRUPTED
 from specli.cli.follow import Generation, PlainText, Silent, follow
@@ -47,6 +48,7 @@ def generate(options: Options, prompt: str) -> int:
     notice = Sink.of(options).note
 
     with Session(setup, cache_dir() / "probes", notice) as session:
+        freeze_loaded()
         for name, means in session.rollback_means():
             notice(f"the {name} keeps a recurrent state: rejected tokens are undone by {means}")
         request = _request(session, options, prompt, sampling, constraint)

@@ -86,7 +86,7 @@ def _rows(model: Model, context: int | None) -> list[tuple[str, str]]:
     attention = f"{facts.heads} heads, {facts.kv_heads} for keys and values"
     if facts.window:
         attention += f", sliding window of {facts.window} tokens in some layers"
-    if facts.keeps_state:
+    if facts.is_recurrent:
         attention += f", recurrent state of {short_bytes(facts.state_bytes)}"
     vocabulary = f"{len(tokenizer)} tokens, {tokenizer.kind}"
     if tokenizer.pre:

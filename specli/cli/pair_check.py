@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from specli.errors import SpecliError
     from specli.pairs.check import PairReport, Setup
-    from specli.pairs.sizing import MemoryNeed, Room
+    from specli.pairs.sizing import MemoryNeed
 
 INCOMPATIBLE = 3
 CACHES = ("cache_type_k", "cache_type_v", "cache_type_k_draft", "cache_type_v_draft")
@@ -46,6 +46,7 @@ def check(
 
 def _setup(options: Options) -> Setup:
     from specli.pairs.check import Setup
+    from specli.pairs.memory import free_memory
     from specli.pairs.sizing import CacheTypes
 
     draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
@@ -53,7 +54,7 @@ def _setup(options: Options) -> Setup:
         context=options.number("ctx_size"),
         types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
         draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
-        room=free_room(),
+        free=free_memory(),
     )
 
 
@@ -76,17 +77,6 @@ def _examined(
     if not reports:
         raise unreadable[0]
     return rank(reports), unreadable
-
-
-def free_room() -> Room:
-    """Memory that is free on this machine now."""
-    import psutil
-
-    from specli.llama import library
-    from specli.pairs.sizing import Device, Room
-
-    devices = [Device(device.name, device.free) for device in library.devices() if device.is_gpu]
-    return Room(psutil.virtual_memory().available, tuple(devices))
 
 
 def _show(reports: list[PairReport], unreadable: list[SpecliError], sink: Sink) -> None:

@@ -12,7 +12,6 @@ import typer
 from specli.cli.output import Sink
 from specli.cli.pair_check import (
     INCOMPATIBLE,
-    free_room,
     gains,
     ranking_table,
     report_json,
@@ -49,11 +48,12 @@ def find(
     """
     from specli.hub.remote import read_model_header
     from specli.pairs.check import Setup, examine
+    from specli.pairs.memory import free_memory
     from specli.pairs.search import find_drafts
 
     model = examine(read_model_header(target))
     candidates = list(_candidates(target, model, folders or []))
-    findings = find_drafts(model, candidates, read_model_header, Setup(room=free_room()))
+    findings = find_drafts(model, candidates, read_model_header, Setup(free=free_memory()))
     best = findings.drafts[0] if findings.drafts else None
     command = shlex.join(_command(target, best)) if best else None
     sink = Sink.of(options)

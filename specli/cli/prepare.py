@@ -7,16 +7,24 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specli.cli.drafting import choose_drafting, replaced_kinds
 from specli.cli.output import print_stderr as say
 from specli.errors import UsageError
 from specli.hub.references import resolve
 from specli.llama.model import Model
 from specli.llama.quantize import quantize
-from specli.options import ALL, AUTO, Options
+from specli.options import AUTO, Options
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import SamplingParams
-from specli.session import Placement, Setup
+from specli.session import Setup
+from specli.speculative import (
+    REPLACED_BY_SUFFIX,
+    DraftModel,
+    FixedLength,
+    Prediction,
+    SpeculativeConfig,
+    placement,
+    speculative_config,
+)
 
 if TYPE_CHECKING:
     from specli.hub.made import Recipe
@@ -43,6 +51,7 @@ def prepared_setup(
     profile: Profile | None,
     *,
     quiet: bool = False,
+    slots: int | None = 1,
 ) -> Setup:
     """What the options ask for, with every model as a local file, fetched or made if need be.
 
@@ -58,68 +67,41 @@ def prepared_setup(
         target = target or profile.target_model
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
-    drafting = choose_drafting(options)
-    replaced = replaced_kinds(options)
+    replaced = [name for name in REPLACED_BY_SUFFIX if name in (options.spec_type or "").split(",")]
     if replaced and not quiet:
         say(f"note: {', '.join(replaced)}: suffix drafting is used instead")
-    if options.model_draft is not None and not (draft and drafting.draft):
+    config = chosen_drafting(options, drafting_model)
+    if not draft:
+        config = config.without_model()
+    if options.model_draft is not None and config.draft_model is None:
         raise UsageError(
             f"a draft model was given ({options.model_draft}), but other flags leave it out",
             hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
         )
-    if drafting_model is None and options.spec_type is not None and drafting.draft and draft:
-        raise UsageError(
-            f"--spec-type {options.spec_type} needs a draft model", hint="name one with -md"
-        )
-    if not (draft and drafting.draft):
-        drafting_model = None
     target_file = _local(target, quiet=quiet)
+    if config.draft_model is not None and drafting_model is not None:
+        file = _draft_file(drafting_model, target_file, quiet=quiet)
+        config = config.with_model(DraftModel(file, config.draft_model.placement))
     return Setup(
         target=target_file,
-        draft=_draft_file(drafting_model, target_file, quiet=quiet),
         n_ctx=options.number("ctx_size"),
         flash_attention=options.flash_attn or "auto",
-        target_placement=target_placement(options),
-        draft_placement=draft_placement(options),
-        ngram=drafting.ngram,
-        suffix=drafting.suffix,
-        lookup=drafting.lookup,
-        lookup_cache=options.lookup_cache,
-        prediction=None if options.prediction is None else read_text(options.prediction),
-        policy=drafting.policy,
+        target_placement=placement(options.given()),
+        speculative=config,
         recalibrate=bool(options.recalibrate),
+        slots=slots,
     )
 
 
-def target_placement(options: Options) -> Placement:
-    """Where the target runs, and with what."""
-    return Placement(
-        gpu_layers=_layers(options.number("gpu_layers")),
-        devices=_devices(options.device),
-        threads=options.number("threads"),
-        type_k=options.cache_type_k or "f16",
-        type_v=options.cache_type_v or "f16",
-    )
+def chosen_drafting(options: Options, model: str | Recipe | None) -> SpeculativeConfig:
+    """The drafters that the options ask for, with `model` as the draft model where one drafts.
 
-
-def draft_placement(options: Options) -> Placement:
-    """The same for the draft model, which has the target's threads where it has none itself."""
-    return Placement(
-        gpu_layers=_layers(options.number("gpu_layers_draft")),
-        devices=_devices(options.device_draft),
-        threads=options.number("threads_draft") or options.number("threads"),
-        type_k=options.cache_type_k_draft or "f16",
-        type_v=options.cache_type_v_draft or "f16",
-    )
-
-
-def _layers(given: int | str | None) -> int | None:
-    """llama.cpp's number of layers: -1 is all, None leaves the choice to specli."""
-    return -1 if given == ALL else given  # type: ignore[return-value]
-
-
-def _devices(names: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in names.split(",") if name.strip()) if names else ()
+    Raises UsageError for what could draft nothing, and for a prediction that cannot be read.
+    """
+    values = {**options.given(), "model_draft": None if model is None else str(model)}
+    if options.prediction is not None:
+        values["prediction"] = read_text(options.prediction)
+    return speculative_config(values)
 
 
 def sampling_of(options: Options) -> SamplingParams:
@@ -135,11 +117,9 @@ def sampling_of(options: Options) -> SamplingParams:
     return SamplingParams(**given)
 
 
-def _draft_file(model: str | Recipe | None, target: Path, *, quiet: bool) -> Path | None:
+def _draft_file(model: str | Recipe, target: Path, *, quiet: bool) -> Path:
     from specli.cli.auto_draft import automatic_draft
 
-    if model is None:
-        return None
     if model != AUTO:
         return _local(model, quiet=quiet)
     draft = automatic_draft(target)
@@ -201,26 +181,21 @@ def require_known_tokens(sampling: SamplingParams, model: Model) -> None:
 
 def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     """What was in force, by the flags' names: defaults of other tools change silently."""
-    policy = setup.policy
+    config, draft = setup.speculative, setup.draft
+    lengths = config.policy if isinstance(config.policy, FixedLength) else None
+    length: object = "auto" if lengths is None else lengths.draft_max
+    proposing = [
+        one.name for one in config.drafters if not (isinstance(one, Prediction) and not one.text)
+    ]
     return {
         "model": str(setup.target),
-        "model_draft": None if setup.draft is None else str(setup.draft),
-        "draft": "auto" if policy is None else policy.draft_max,
-        "draft_min": None if policy is None else policy.draft_min,
-        "draft_p_min": None if policy is None else policy.p_min,
-        "drafters": [
-            name
-            for name, used in (
-                ("draft", setup.draft),
-                ("ngram", setup.ngram),
-                ("suffix", setup.suffix),
-                ("lookup", setup.lookup),
-                ("prediction", setup.prediction),
-            )
-            if used
-        ],
-        "ngram_size": None if setup.ngram is None else setup.ngram.size,
-        "ngram_draft": None if setup.ngram is None else setup.ngram.draft_max,
+        "model_draft": None if draft is None else str(draft.model),
+        "draft": length if config.drafters else 0,
+        "draft_min": None if lengths is None else lengths.draft_min,
+        "draft_p_min": None if lengths is None else lengths.p_min,
+        "drafters": proposing,
+        "ngram_size": None if config.ngram is None else config.ngram.size_n,
+        "ngram_draft": None if config.ngram is None else config.ngram.size_m,
         "temp": sampling.temperature,
         "seed": None if sampling.greedy else sampling.seed,
     }

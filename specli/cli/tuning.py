@@ -20,17 +20,16 @@ from specli.bench.rig import Rig
 from specli.bench.space import (
     PLAIN_SETTING,
     Choices,
-    Drafting,
     Setting,
     layer_choices,
     thread_choices,
 )
 from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
-from specli.cli.drafting import LENGTHS, choose_drafting
+from specli.cli.collector import freeze_loaded
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console
 from specli.cli.output import print_stderr as say
-from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of
+from specli.cli.prepare import chosen_drafting, chosen_profile, prepared_setup, sampling_of
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -41,8 +40,23 @@ from specli.llama.chat import Message, prompt_tokens
 from specli.options import Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup, physical_cores
+from specli.session import Session, Setup
+from specli.session.loading import physical_cores
+from specli.speculative import Placement, SpeculativeConfig
 from specli.ui.tune import Standing, outcome, watching
+
+REPLACED = (
+    "spec_type",
+    "draft_max",
+    "draft_min",
+    "draft_p_min",
+    "ngram",
+    "ngram_size",
+    "ngram_draft",
+    "lookup_cache",
+    "prediction",
+)
+"""Options that the search replaces; everything else that is given stays."""
 
 _RESERVE = 0.5
 """Seconds of the budget for what comes after the last measurement."""
@@ -69,20 +83,11 @@ def run_tuning(options: Options, task: TuneTask) -> int:
     if profile is not None:
         options = options.over(profile.defaults.given())
     path = output_path(task.out, _name(profile, options))
-    own = choose_drafting(options)
-    options = options.but(**dict.fromkeys((*LENGTHS, "ngram")))
+    given = options
+    options = options.but(**dict.fromkeys(REPLACED))
     prompts = prompts_of(task.prompts)
     setup = prepared_setup(options, profile, quiet=options.quiet)
-    space = space_of(
-        draft=setup.draft is not None,
-        choices=machine_choices(setup, lossy=task.lossy),
-        own=Drafting(
-            draft=own.draft and setup.draft is not None,
-            suffix=own.suffix,
-            ngram=own.ngram,
-            policy=own.policy,
-        ),
-    )
+    space = space_of(setup.draft, machine_choices(setup, lossy=task.lossy), _own(given, setup))
     questions = Questions(prompts, sampling_of(options), options.system)
     tuned = _measured(setup, space, questions, task, sink)
     if tuned.verdict is None:
@@ -96,6 +101,13 @@ def run_tuning(options: Options, task: TuneTask) -> int:
     content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
     _keep(path, tuned, content, task)
     return INTERRUPTED if tuned.interrupted else 0
+
+
+def _own(options: Options, setup: Setup) -> SpeculativeConfig:
+    """What was given so far, with the draft model as it is set up."""
+    draft = setup.draft
+    config = chosen_drafting(options, None if draft is None else str(draft.model))
+    return config if draft is None else config.with_model(draft)
 
 
 def output_path(given: str | None, name: str) -> Path:
@@ -138,7 +150,8 @@ def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
 
     A cache of 8 bits is tried for the draft; for the target, whose text it changes, if `lossy`.
     """
-    target, draft = setup.target_placement, setup.draft_placement
+    target = setup.target_placement
+    draft = Placement() if setup.draft is None else setup.draft.placement
     gpu = any(device.is_gpu for device in library.devices())
     threads, threads_draft = thread_choices(target.threads or physical_cores())
     small = () if setup.flash_attention == "off" else ("q8_0",)
@@ -199,6 +212,7 @@ def _measured(
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
+    freeze_loaded()
     with watching(task.budget, quiet=sink.quiet) as watch:
 
         def told(race: Race[Setting]) -> None:
@@ -256,7 +270,8 @@ def profile_content(
     target = entries.get("target") if options.model is None else options.model
     if options.model_draft is not None:
         # The reference, or what `auto` has found.
-        draft: object = str(setup.draft) if options.model_draft == "auto" else options.model_draft
+        found = None if setup.draft is None else str(setup.draft.model)
+        draft: object = found if options.model_draft == "auto" else options.model_draft
     else:
         draft = entries.get("draft")
     given = {n: _written(v) for n, v in options.given().items() if n in Settings.model_fields}
@@ -265,7 +280,7 @@ def profile_content(
         "description": f"Tuned for one machine: {setting}",
         "target": _lasting(target),
     }
-    if setting.drafting.draft:
+    if setting.speculative.draft_model is not None:
         content["draft"] = _lasting(draft)
     defaults = {**given, **setting.defaults()}
     if defaults:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from specli.session import physical_cores
+from specli.session.loading import physical_cores
 
 ROOT = Path("/")
 

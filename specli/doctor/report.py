@@ -17,10 +17,11 @@ from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.measured import load
 from specli.pairs.sizing import CacheTypes, MemoryNeed, chosen_context, memory_need
 from specli.pairs.vocabulary import require_compatible
-from specli.session import Setup, costs_record
+from specli.session import Setup
+from specli.session.costs import costs_record
+from specli.session.records import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,10 @@ def examine(version: str, setup: Setup | None) -> Report:
     pair = None
     if setup is not None:
         records = cache_dir() / "probes"
-        files = [path for path in (setup.target, setup.draft) if path is not None]
         pair = examine_pair(setup, rates, records)
         free = machine.memory_free + sum(d.free for d in build.devices if d.is_gpu)
         problems += memory_problems(sum(need.total for need in pair.needs), free)
-        problems += crash_problems(files, records)
+        problems += crash_problems(setup.files, records)
     return Report(
         build=build,
         machine=machine,
@@ -106,24 +106,20 @@ def examine(version: str, setup: Setup | None) -> Report:
 
 def examine_pair(setup: Setup, rates: Rates, records: Path) -> PairReport:
     """Limits, measured costs and memory of a pair. Raises as `examine` does."""
-    target = check_file(setup.target)
-    headers = [target]
-    if setup.draft is not None:
-        draft = check_file(setup.draft)
-        require_compatible(target, draft, setup.target, setup.draft)
-        headers.append(draft)
-    context = chosen_context(read_facts(target), setup.n_ctx)
-    placements = (setup.target_placement, setup.draft_placement)
+    headers = [check_file(path) for path in setup.files]
+    if len(headers) > 1:
+        require_compatible(headers[0], headers[1], *setup.files)
+    context = chosen_context(read_facts(headers[0]), setup.n_ctx)
     needs = tuple(
         memory_need(read_facts(header), context, CacheTypes(place.type_k, place.type_v))
-        for header, place in zip(headers, placements, strict=False)
+        for header, place in zip(headers, setup.placements, strict=True)
     )
     known = load(costs_record(setup, records))
     draft_limits = None if len(headers) == 1 else limits(headers[1], rates)
     return PairReport(
         target=setup.target,
-        draft=setup.draft,
-        roofline=roofline(limits(target, rates), draft_limits, known[0] if known else None),
+        draft=setup.files[1] if len(headers) > 1 else None,
+        roofline=roofline(limits(headers[0], rates), draft_limits, known[0] if known else None),
         needs=needs,
         context=context,
     )

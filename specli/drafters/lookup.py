@@ -3,9 +3,6 @@
 The counts of earlier runs can be kept in a lookup cache, in the format of llama.cpp's
 `--lookup-cache-dynamic`: records without any header, each an n-gram of four 32-bit tokens (-1
 where it is shorter), the number of tokens that followed it, and for each of them token and count.
-A static cache (`--lookup-cache-static`) has the same format and holds pairs of tokens of a large
-text: it has the casting vote among what the others suggest, drafts where they say nothing, and
-never learns.
 """
 
 from __future__ import annotations
@@ -24,12 +21,6 @@ from specli.events import Source
 LONGEST = 4
 """Tokens of the longest n-gram; fixed by the file format."""
 
-STATIC = 2
-"""Tokens of the n-grams that are looked up in a static cache."""
-
-STATIC_WEIGHT = 100
-"""What a count in the static cache makes of the other caches' counts."""
-
 DEFAULT_DRAFT = 8
 """llama.cpp's fixed length for drafts of this kind."""
 
@@ -44,8 +35,6 @@ MOST_TIMES = 2**31 - 1
 Counts = dict[tuple[int, ...], dict[int, int]]
 """What followed each n-gram, and how often."""
 
-_NOTHING: dict[int, int] = {}
-
 Thresholds = tuple[tuple[int, int], ...]
 """For n-grams of 1, 2, 3 and 4 tokens: least sample, and least per cent for the best token."""
 
@@ -59,23 +48,17 @@ DOUBT = (1.4, 0.8, 0.65, 0.12)
 
 
 class LookupDrafter:
-    """Drafts from the sequence's own counts, then from those of lookup caches.
+    """Drafts from the sequence's own counts, then from those of a lookup cache.
 
-    `cache` is what earlier runs saved; it learns from each sequence that ends. `static` is as
-    `load_static` gives it. A draft has up to `draft_max` tokens.
+    `cache` is what earlier runs saved; it learns from each sequence that ends. A draft has up to
+    `draft_max` tokens.
     """
 
     name: Source = "lookup"
     native_ns = 0
 
-    def __init__(
-        self,
-        cache: Counts | None = None,
-        draft_max: int = DEFAULT_DRAFT,
-        static: Counts | None = None,
-    ) -> None:
+    def __init__(self, cache: Counts | None = None, draft_max: int = DEFAULT_DRAFT) -> None:
         self.cache: Counts = {} if cache is None else cache
-        self._static: Counts = {} if static is None else static
         self._draft_max = draft_max
         self._own: dict[int, Counts] = {}
         self._counted: dict[int, int] = {}
@@ -113,13 +96,7 @@ class LookupDrafter:
     def _candidates(self, own: Counts, tokens: list[int]) -> Iterator[tuple[int, float]]:
         context = tuple(tokens[-LONGEST:])
         for _ in range(self._draft_max):
-            pair = context[-STATIC:]
-            backing = self._static.get(pair, {}) if len(pair) == STATIC else {}
-            found = (
-                _best(own, context, IN_CONTEXT, backing)
-                or _best(self.cache, context, IN_CACHE, backing)
-                or _most(backing, STATIC, IN_CONTEXT)
-            )
+            found = _best(own, context, IN_CONTEXT) or _best(self.cache, context, IN_CACHE)
             if found is None:
                 return
             yield found
@@ -127,36 +104,25 @@ class LookupDrafter:
 
 
 def _best(
-    counts: Counts, context: tuple[int, ...], thresholds: Thresholds, backing: dict[int, int]
+    counts: Counts, context: tuple[int, ...], thresholds: Thresholds
 ) -> tuple[int, float] | None:
     """What most often followed the longest n-gram whose counts say enough."""
     for size in range(min(LONGEST, len(context)), 0, -1):
         followers = counts.get(context[-size:])
-        found = _most(followers, size, thresholds, backing) if followers else None
+        found = _most(followers, size, thresholds) if followers else None
         if found is not None:
             return found
     return None
 
 
-def _most(
-    followers: dict[int, int], size: int, thresholds: Thresholds, backing: dict[int, int] = _NOTHING
-) -> tuple[int, float] | None:
-    """The token that followed most often, where the counts of `backing` stand behind it."""
-    if not followers:
-        return None
-    if backing:
-        token = max(followers, key=lambda one: followers[one] * _weight(backing.get(one)))
-    else:
-        token = max(followers, key=followers.__getitem__)
+def _most(followers: dict[int, int], size: int, thresholds: Thresholds) -> tuple[int, float] | None:
+    """The token that followed most often, where it followed often enough."""
+    token = max(followers, key=followers.__getitem__)
     count, total = followers[token], sum(followers.values())
     least, percent = thresholds[size - 1]
     if total < least or 100 * count < percent * total:
         return None
     return token, confidence(size, count, total)
-
-
-def _weight(static_count: int | None) -> int:
-    return 1 if static_count is None else STATIC_WEIGHT * static_count
 
 
 def confidence(size: int, count: int, total: int) -> float:
@@ -211,17 +177,6 @@ def load(path: Path, vocab_size: int) -> Counts:
             hint="keep one lookup cache per model family",
         )
     return counts
-
-
-def load_static(path: Path, vocab_size: int) -> Counts:
-    """Read a static lookup cache, which must exist. Raises UsageError as `load` does."""
-    if not path.exists():
-        raise UsageError(
-            f"the static lookup cache {path} does not exist",
-            hint="llama.cpp's llama-lookup-create makes one from a text; "
-            "--lookup-cache makes one from what is generated",
-        )
-    return load(path, vocab_size)
 
 
 def save(path: Path, counts: Counts) -> None:

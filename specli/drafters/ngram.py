@@ -12,10 +12,7 @@ from dataclasses import dataclass, field
 from specli.drafters.grow import grown
 from specli.drafters.protocol import Proposal, Request
 from specli.events import Source
-
-DEFAULT_SIZE = 3
-DEFAULT_DRAFT = 8
-"""llama.cpp's own 12 and 48 rarely find anything in a chat."""
+from specli.speculative import NGRAM_DRAFT, NGRAM_SIZE
 
 LONGEST_MATCH = 32
 """A longer match than this raises the confidence no further."""
@@ -36,7 +33,7 @@ class NgramDrafter:
     name: Source = "ngram"
     native_ns = 0
 
-    def __init__(self, size_n: int = DEFAULT_SIZE, size_m: int = DEFAULT_DRAFT) -> None:
+    def __init__(self, size_n: int = NGRAM_SIZE, size_m: int = NGRAM_DRAFT) -> None:
         self._size_n = size_n
         self._size_m = size_m
         self._indexes: dict[int, _Index] = {}
@@ -78,13 +75,8 @@ class NgramDrafter:
         if count < size:
             return
         matched = size + _common_suffix(tokens, start, len(tokens) - size, LONGEST_MATCH - size)
-        yield from rising(tokens[follows : follows + count], matched)
-
-
-def rising(tokens: Sequence[int], matched: int, share: float = 1.0) -> Iterator[tuple[int, float]]:
-    """Tokens after `matched` others, each surer than the one before, and `share` of all of it."""
-    for place, token in enumerate(tokens):
-        yield token, share * confidence(matched + place)
+        for place, token in enumerate(tokens[follows : follows + count]):
+            yield token, confidence(matched + place)
 
 
 def confidence(matched: int) -> float:

@@ -69,7 +69,7 @@ class ModelFacts:
         )
 
     @property
-    def keeps_state(self) -> bool:
+    def is_recurrent(self) -> bool:
         """Whether a recurrent state carries the past, which no rollback can cut."""
         return self.state_bytes > 0
 

@@ -110,7 +110,7 @@ class Context:
         self.native_ns = 0
         self.rollback_means: RollbackMeans = "cut"
         self.max_rollback: int | None = None
-        if model.keeps_state:
+        if model.is_recurrent:
             self.max_rollback = llama_cpp.llama_n_rs_seq(handle) or None
             self.rollback_means = "snapshots" if self.max_rollback else "checkpoint"
         self._checkpoints: dict[int, _Checkpoint] = {}

@@ -102,7 +102,7 @@ class Model:
         return llama_cpp.llama_model_n_layer(self.handle)
 
     @property
-    def keeps_state(self) -> bool:
+    def is_recurrent(self) -> bool:
         """Whether a recurrent state, not only a cache of positions, carries the past."""
         return bool(
             llama_cpp.llama_model_is_recurrent(self.handle)

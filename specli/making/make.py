@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-import psutil
 from filelock import FileLock, Timeout
 
 import specli
@@ -22,7 +21,6 @@ from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
 from specli.hub.cache import cache_dir, explained_write, file_sha256, locked, writing
 from specli.hub.split import parts_of
-from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
 from specli.llama.influence import block_influence
@@ -40,9 +38,13 @@ from specli.making.blocks import (
 from specli.making.prompts import PROMPTS
 from specli.making.search import ALL, Trial, Variant, best_first, least_first, search
 from specli.making.workshop import Tell, Workshop, faster
-from specli.measured import save
-from specli.pairs.sizing import Device, Room, require_memory
-from specli.session import Setup, costs_record, physical_cores
+from specli.pairs.memory import free_memory
+from specli.pairs.sizing import require_memory
+from specli.session import Setup
+from specli.session.costs import costs_record
+from specli.session.loading import physical_cores
+from specli.session.records import save
+from specli.speculative import DraftModel, SpeculativeConfig
 
 PAYS = 1.05
 """Expected speed-up from which a draft is worth its file."""
@@ -215,11 +217,7 @@ def _workshop(one: _Target, folder: Path, wishes: Wishes, tell: Tell, stack: Exi
     began = perf_counter()
     tell("timing the target", 0.0, None)
     n_ctx = min(N_CTX, one.facts.context_length)
-    room = Room(
-        psutil.virtual_memory().available,
-        tuple(Device(d.name, d.free) for d in library.devices() if d.is_gpu),
-    )
-    require_memory(one.facts, one.facts, n_ctx, room, None, len(PROMPTS))
+    require_memory(one.facts, one.facts, n_ctx, free_memory(), None, len(PROMPTS))
     repacked = probe(one.path, cache_dir() / "probes").repacked
     model = stack.enter_context(Model(one.path, ModelOptions(repacked=repacked)))
     model.require_text_generation()
@@ -285,7 +283,8 @@ def _write(workshop: Workshop, one: _Target, trial: Trial, path: Path) -> None:
     records = cache_dir() / "probes"
     # Where it may not be used, it had better be known now.
     probe(path, records)
-    _remember(workshop, trial, costs_record(Setup(target=one.path, draft=path), records))
+    pair = Setup(one.path, speculative=SpeculativeConfig((DraftModel(path),)))
+    _remember(workshop, trial, costs_record(pair, records))
 
 
 def _remember(workshop: Workshop, trial: Trial, record: Path) -> None:

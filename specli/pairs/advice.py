@@ -9,8 +9,8 @@ from specli.pairs.sizing import (
     GOOD_COST_RATIO,
     SMALLEST_COST_RATIO,
     CacheTypes,
+    FreeMemory,
     MemoryNeed,
-    Room,
     cost_ratio,
     largest_context,
     largest_draft,
@@ -119,7 +119,7 @@ def rollback(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     stateful = [
         f"the {name} ({facts.architecture})"
         for name, facts in (("target", target), ("draft", draft))
-        if facts.keeps_state
+        if facts.is_recurrent
     ]
     if not stateful:
         return RuleResult(rule, "pass", "rejected tokens can be cut from both caches")
@@ -181,27 +181,27 @@ def memory(
     needs: tuple[MemoryNeed, MemoryNeed],
     context: int,
     types: tuple[CacheTypes, CacheTypes],
-    room: Room,
+    memory_free: FreeMemory,
 ) -> RuleResult:
     rule = "memory"
     need = sum(part.total for part in needs)
     weights = sum(part.weights for part in needs)
-    free = [f"{short_bytes(room.ram)} RAM"]
-    free += [f"{short_bytes(device.free)} on {device.name}" for device in room.devices]
+    free = [f"{short_bytes(memory_free.ram)} RAM"]
+    free += [f"{short_bytes(device.free)} on {device.name}" for device in memory_free.devices]
     detail = (
         f"{short_bytes(need)} at {context} tokens ({short_bytes(weights)} weights, "
         f"{short_bytes(sum(part.cache for part in needs))} caches); free: {', '.join(free)}"
     )
-    if need <= room.ram or need <= sum(device.free for device in room.devices):
+    if need <= memory_free.ram or need <= sum(device.free for device in memory_free.devices):
         return RuleResult(rule, "pass", detail)
-    if need <= room.total:
+    if need <= memory_free.total:
         return RuleResult(
             rule,
             "pass",
             f"{detail}; neither holds both models alone",
             "keep some layers on the CPU: lower -ngl until it fits",
         )
-    fitting = largest_context(target, draft, room.total, *types)
+    fitting = largest_context(target, draft, memory_free.total, *types)
     if fitting:
         hint = f"-c {fitting} fits, or try -ctk q8_0 -ctv q8_0"
     else:

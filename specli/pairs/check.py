@@ -14,8 +14,8 @@ from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.pairs import advice
 from specli.pairs.sizing import (
     CacheTypes,
+    FreeMemory,
     MemoryNeed,
-    Room,
     Speedup,
     chosen_context,
     memory_need,
@@ -26,15 +26,15 @@ from specli.pairs.vocabulary import RuleResult, Verdict, compare_tokenizers
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a pair is checked for: context in tokens as in `chosen_context`, cache types, room.
+    """What a pair is checked for: context in tokens as in `chosen_context`, and cache types.
 
-    Without `room`, the free memory, needs are estimated but not judged.
+    Without `free`, the free memory, needs are estimated but not judged.
     """
 
     context: int | None = None
     types: CacheTypes = field(default_factory=CacheTypes)
     draft_types: CacheTypes = field(default_factory=CacheTypes)
-    room: Room | None = None
+    free: FreeMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ def check_pair(target: Model, draft: Model, setup: Setup) -> PairReport:
         advice.size_advice(target.facts, draft.facts),
         advice.cost(target.facts, draft.facts),
     ]
-    if setup.room is not None:
+    if setup.free is not None:
         types = (setup.types, setup.draft_types)
-        rules.append(advice.memory(target.facts, draft.facts, memory, context, types, setup.room))
+        rules.append(advice.memory(target.facts, draft.facts, memory, context, types, setup.free))
     speedup = predict_speedup(target.facts, draft.facts)
     return PairReport(target, draft, context, rules, speedup, memory)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts
 from specli.pairs.quantities import short_bytes
-from specli.pairs.sizing import MICRO_BATCH, CacheTypes, Device, MemoryNeed, Room, memory_need
+from specli.pairs.sizing import MICRO_BATCH, CacheTypes, Device, FreeMemory, MemoryNeed, memory_need
 
 NO_DEVICE = "none"
 
@@ -26,10 +26,10 @@ _AFTER_FAILURE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ModelPlacement:
     """A model as it is to be loaded.
 
-    `devices` are names of those in the room; none named means all, `NO_DEVICE` the CPU alone.
+    `devices` are names of devices; none named means all, `NO_DEVICE` the CPU alone.
     `gpu_layers` None or below 0 means all, where there is a device.
     """
 
@@ -55,7 +55,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CacheShape:
     """What the caches are sized by. `attention_matrix` is true without flash attention."""
 
     context: int
@@ -70,7 +70,7 @@ class Shortage:
     `devices` is empty where it is the machine's own memory that is short.
     """
 
-    load: Load
+    load: ModelPlacement
     need: MemoryNeed
     free: int
     devices: tuple[str, ...]
@@ -78,9 +78,9 @@ class Shortage:
     """Models that took their part of these devices before."""
 
 
-def device_need(load: Load, layers: int, run: Run) -> MemoryNeed:
+def device_need(load: ModelPlacement, layers: int, shape: CacheShape) -> MemoryNeed:
     """Bytes on devices with `layers` offloaded."""
-    whole = _whole(load, run)
+    whole = _whole(load, shape)
     if layers == 0:
         return MemoryNeed(0, 0, 0)
     blocks = load.facts.layer_bytes
@@ -89,27 +89,32 @@ def device_need(load: Load, layers: int, run: Run) -> MemoryNeed:
     return MemoryNeed(load.facts.output_bytes + sum(moved), cache, whole.scratch)
 
 
-def _whole(load: Load, run: Run) -> MemoryNeed:
-    need = memory_need(load.facts, run.context, load.types, run.sequences)
+def _whole(load: ModelPlacement, shape: CacheShape) -> MemoryNeed:
+    need = memory_need(load.facts, shape.context, load.types, shape.sequences)
     scratch = need.scratch
-    if run.attention_matrix:
-        positions = run.context * run.sequences
-        scratch += 4 * min(MICRO_BATCH, run.context) * positions * load.facts.heads
+    if shape.attention_matrix:
+        positions = shape.context * shape.sequences
+        scratch += 4 * min(MICRO_BATCH, shape.context) * positions * load.facts.heads
     return MemoryNeed(need.weights, need.cache, scratch)
 
 
-def shortage(loads: Sequence[Load], layers: Sequence[int], run: Run, room: Room) -> Shortage | None:
+def shortage(
+    loads: Sequence[ModelPlacement],
+    layers: Sequence[int],
+    shape: CacheShape,
+    memory: FreeMemory,
+) -> Shortage | None:
     """What does not fit when the models are loaded one after the other; None when all fits.
 
     Weights on the CPU are not counted: they are mapped from the file, and what does not fit is
     slow, not impossible.
     """
-    free = {device.name: max(device.free - SPARE, 0) for device in room.devices}
-    ram = room.ram
-    taken: list[tuple[Load, tuple[str, ...]]] = []
+    free = {device.name: max(device.free - SPARE, 0) for device in memory.devices}
+    ram = memory.ram
+    taken: list[tuple[ModelPlacement, tuple[str, ...]]] = []
     for load, count in zip(loads, layers, strict=True):
         pool = tuple(name for name in free if not load.devices or name in load.devices)
-        need = device_need(load, count if pool else 0, run)
+        need = device_need(load, count if pool else 0, shape)
         left = sum(free[name] for name in pool)
         if need.total > left:
             beside = tuple(other.role for other, used in taken if set(used) & set(pool))
@@ -118,7 +123,7 @@ def shortage(loads: Sequence[Load], layers: Sequence[int], run: Run, room: Room)
             free[name] -= need.total * free[name] // max(left, 1)
         if need.total:
             taken.append((load, pool))
-        whole = _whole(load, run)
+        whole = _whole(load, shape)
         own = MemoryNeed(0, whole.cache - need.cache, whole.scratch)
         if own.cache + own.scratch > ram:
             return Shortage(load, own, ram, ())
@@ -126,7 +131,9 @@ def shortage(loads: Sequence[Load], layers: Sequence[int], run: Run, room: Room)
     return None
 
 
-def fitting(loads: Sequence[Load], run: Run, room: Room) -> tuple[int, ...] | None:
+def fitting(
+    loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
+) -> tuple[int, ...] | None:
     """The most layers of each model that fit together, none above what is asked for.
 
     The first model gives way first: a draft that is slow is of no use. None when nothing fits.
@@ -136,19 +143,21 @@ def fitting(loads: Sequence[Load], run: Run, room: Room) -> tuple[int, ...] | No
     for others in choices:
         tail = (others,) if rest else ()
         for count in range(first.asked, -1, -1):
-            if shortage(loads, (count, *tail), run, room) is None:
+            if shortage(loads, (count, *tail), shape, memory) is None:
                 return (count, *tail)
     return None
 
 
-def require_placement(loads: Sequence[Load], run: Run, room: Room) -> None:
+def require_placement(
+    loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
+) -> None:
     """Raise MemoryShortError, before anything is loaded, when a model cannot fit where it is put.
 
     The hint names the numbers of layers that fit.
     """
-    found = shortage(loads, [load.asked for load in loads], run, room)
+    found = shortage(loads, [load.asked for load in loads], shape, memory)
     if found is not None:
-        raise MemoryShortError(_sentence(found), hint=advice(loads, fitting(loads, run, room)))
+        raise MemoryShortError(_sentence(found), hint=advice(loads, fitting(loads, shape, memory)))
 
 
 def _sentence(found: Shortage) -> str:
@@ -165,7 +174,7 @@ def _sentence(found: Shortage) -> str:
     )
 
 
-def advice(loads: Sequence[Load], layers: tuple[int, ...] | None) -> str:
+def advice(loads: Sequence[ModelPlacement], layers: tuple[int, ...] | None) -> str:
     """What to type so that the models fit; `layers` as `fitting` found them."""
     smaller = "a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0)"
     if layers is None:
@@ -179,13 +188,15 @@ def advice(loads: Sequence[Load], layers: tuple[int, ...] | None) -> str:
     return f"{' '.join(fewer)} would fit ({limits}), or use {smaller}"
 
 
-def advice_after_failure(loads: Sequence[Load], run: Run, room: Room) -> str:
+def advice_after_failure(
+    loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
+) -> str:
     """What to type where llama.cpp ran out of memory although an estimate had let it pass."""
     places = [place for place, load in enumerate(loads) if load.devices != (NO_DEVICE,)]
-    if not room.devices or not places:
+    if not memory.devices or not places:
         return advice(loads, None)
     fewer = list(loads)
     first = loads[places[0]]
     fewer[places[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
-    devices = (Device(one.name, int(_AFTER_FAILURE * one.free)) for one in room.devices)
-    return advice(loads, fitting(fewer, run, Room(room.ram, tuple(devices))))
+    devices = (Device(one.name, int(_AFTER_FAILURE * one.free)) for one in memory.devices)
+    return advice(loads, fitting(fewer, shape, FreeMemory(memory.ram, tuple(devices))))

@@ -53,7 +53,7 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeMemory:
     """Free memory in bytes: of the machine, and of each device that models can be put on."""
 
     ram: int
@@ -97,7 +97,7 @@ def require_memory(
     target: ModelFacts,
     draft: ModelFacts | None,
     context: int,
-    room: Room,
+    free: FreeMemory,
     types: tuple[CacheTypes, CacheTypes] | None = None,
     sequences: int = 1,
 ) -> None:
@@ -113,11 +113,11 @@ def require_memory(
         for facts, kind in zip(models, types, strict=False)
     ]
     needed = sum(need.cache + need.scratch for need in needs)
-    if needed > room.total:
+    if needed > free.total:
         many = f" for each of {sequences} sequences" if sequences > 1 else ""
         raise MemoryShortError(
             f"a context of {context} tokens{many} needs {short_bytes(needed)} "
-            f"and {short_bytes(room.total)} are free",
+            f"and {short_bytes(free.total)} are free",
             hint="use a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0)",
         )
 

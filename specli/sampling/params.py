@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from specli.errors import SettingError
+from specli.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises SettingError for a value outside its range."""
+        """Raises UsageError for a value outside its range."""
         _require("temp", self.temperature, 0 <= self.temperature < math.inf, "0 or more")
         _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
         _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1 (off)")
@@ -56,4 +56,4 @@ class SamplingParams:
 
 def _require(name: str, value: float, holds: bool, allowed: str) -> None:
     if not holds:
-        raise SettingError(name, f"is {value}, but must be {allowed}")
+        raise UsageError(f"`{name}` is {value}, but must be {allowed}")

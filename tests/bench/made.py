@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from specli.bench.difference import Comparison
 from specli.bench.prompts import BenchPrompt
@@ -18,19 +17,18 @@ from specli.bench.report import (
     Run,
     SettingFacts,
 )
-from specli.bench.runner import Contender, interleaved
-from specli.bench.settings import contenders
+from specli.bench.runner import Contender, contenders, interleaved
 from specli.bench.statistics import summarised
-from specli.engine.policy import FixedPolicy
-from specli.session import Setup
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig, Suffix
 
 PROMPTS = [
     BenchPrompt("question-1", "question", (("user", "Why?"),)),
     BenchPrompt("question-2", "question", (("user", "How?"),)),
     BenchPrompt("story-1", "story", (("user", "Tell me."),), ("And then?",)),
 ]
-BASE = Setup(Path("target.gguf"), Path("draft.gguf"), suffix=True)
-RIVALS = contenders(BASE, [BASE, replace(BASE, suffix=False, policy=FixedPolicy(4))])
+DRAFT = DraftModel("draft.gguf")
+AUTO = SpeculativeConfig((DRAFT, Suffix()))
+RIVALS = contenders([AUTO, SpeculativeConfig((DRAFT,), FixedLength(4))])
 NAMES = [rival.name for rival in RIVALS]
 
 Speed = Callable[[str, str, int], float]

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specli.bench.prompts import BenchPrompt
-from specli.bench.runner import Bench, Contender, interleaved
-from specli.bench.settings import contenders
-from specli.engine.policy import FixedPolicy
+from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.errors import PromptTooLongError
 from specli.session import Session, Setup
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig, Suffix
 from tests import tiny_gguf as tiny
 from tests.bench.made import PROMPTS, RIVALS, FakeBench
 
@@ -57,16 +56,17 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     folder = tmp_path_factory.mktemp("models")
     tiny.write(folder / "target.gguf", tiny.llama_bytes())
     tiny.write(folder / "draft.gguf", tiny.llama_bytes(noise=0.1))
-    with Session(
-        Setup(folder / "target.gguf", folder / "draft.gguf", suffix=True), folder / "records"
-    ) as session:
+    config = SpeculativeConfig((DraftModel(folder / "draft.gguf"), Suffix()))
+    setup = Setup(folder / "target.gguf", speculative=config)
+    with Session(setup, folder / "records") as session:
         yield session
 
 
 @pytest.fixture
 def rivals(session: Session) -> list[Contender]:
-    fixed = replace(session.setup, suffix=False, policy=FixedPolicy(draft_max=3))
-    return contenders(session.setup, [session.setup, fixed])
+    config = session.setup.speculative
+    assert config.draft_model is not None
+    return contenders([config, SpeculativeConfig((config.draft_model,), FixedLength(3))])
 
 
 @pytest.fixture

@@ -10,32 +10,26 @@ from hypothesis import strategies as st
 
 from specli.bench.evidence import MARK, comments, rows, sentence
 from specli.bench.halving import Failed, Race, Verdict
-from specli.bench.space import (
-    AUTO,
-    PLAIN,
-    PLAIN_SETTING,
-    Choices,
-    Drafting,
-    Machine,
-    Setting,
-)
+from specli.bench.space import PLAIN_SETTING, Choices, Machine, Setting, default_config
 from specli.bench.tuner import affordable, search, space_of, verdict
-from specli.engine.policy import FixedPolicy
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
 from tests.bench.fake_machine import FakeMachine
 
 CHOICES = Choices(threads=(2, 6), threads_draft=(1,), cache_type_draft=("q8_0",))
-DEFAULT = Setting(AUTO)
+DRAFT = DraftModel("draft.gguf")
+DEFAULT = Setting(default_config(DRAFT))
 
 
-def gain(way: Drafting, best: tuple[int, float]) -> float:
+def gain(config: SpeculativeConfig, best: tuple[int, float]) -> float:
     """A smooth hill of draft lengths and cut-offs around `best`."""
-    if not way.drafts:
+    policy = config.policy
+    if not config.drafters:
         return 1.0
-    if way.policy is None:
-        return 1.3 if way.draft else 1.05
-    if not way.draft:
+    if not isinstance(policy, FixedLength):
+        return 1.3 if config.draft_model else 1.05
+    if not config.draft_model:
         return 0.95
-    far = abs(way.policy.draft_max - best[0]) / 8 + abs(way.policy.p_min - best[1])
+    far = abs(policy.draft_max - best[0]) / 8 + abs(policy.p_min - best[1])
     return 1.6 - 0.5 * far
 
 
@@ -43,7 +37,9 @@ def machine_of(
     best: tuple[int, float], threads: int | None, noise: float, seed: int
 ) -> FakeMachine[Setting]:
     def speedup(setting: Setting) -> float:
-        return gain(setting.drafting, best) * (1.25 if setting.machine.threads == threads else 1.0)
+        return gain(setting.speculative, best) * (
+            1.25 if setting.machine.threads == threads else 1.0
+        )
 
     return FakeMachine(speedup, noise, seed=seed)
 
@@ -51,7 +47,7 @@ def machine_of(
 def searched(
     machine: FakeMachine[Setting], budget: float, *, draft: bool = True
 ) -> tuple[Race[Setting], Verdict[Setting]]:
-    space = space_of(draft=draft, choices=CHOICES)
+    space = space_of(DRAFT if draft else None, CHOICES)
     space, machine.tokens = affordable(
         space, budget, machine.prompt_seconds, 1 / machine.plain_speed
     )
@@ -100,29 +96,25 @@ def test_the_budget_is_kept_and_one_measured_setting_is_an_answer(
 @given(st.integers(0, 99), st.booleans())
 @settings(deadline=None)
 def test_plain_decoding_is_chosen_where_all_drafting_loses(seed: int, draft: bool) -> None:
-    machine = FakeMachine[Setting](
-        lambda setting: 0.85 if setting.drafting.drafts else 1.0, 0.03, seed=seed
-    )
+    machine = FakeMachine[Setting](lambda setting: 0.85 if setting.drafts else 1.0, 0.03, seed=seed)
     _race, found = searched(machine, 120, draft=draft)
-    assert not found.chosen.drafting.drafts
+    assert not found.chosen.drafts
     assert not found.drafts
     assert sentence(found, DEFAULT).startswith("Plain decoding wins")
 
 
 def test_plain_decoding_has_its_own_best_threads() -> None:
     def speedup(setting: Setting) -> float:
-        return (0.8 if setting.drafting.drafts else 1.0) * (
-            1.4 if setting.machine.threads == 6 else 1.0
-        )
+        return (0.8 if setting.drafts else 1.0) * (1.4 if setting.machine.threads == 6 else 1.0)
 
     _race, found = searched(FakeMachine(speedup, 0.02), 180)
-    assert found.chosen == Setting(PLAIN, Machine(threads=6))
+    assert found.chosen == Setting(SpeculativeConfig(), Machine(threads=6))
 
 
 def test_changes_that_help_by_themselves_are_tried_together() -> None:
     def speedup(setting: Setting) -> float:
         faster = setting.machine.threads == 2, setting.machine.threads_draft == 1
-        return (1.3 if setting.drafting.draft else 1.0) * 1.2 ** sum(faster)
+        return (1.3 if setting.speculative.draft_model else 1.0) * 1.2 ** sum(faster)
 
     _race, found = searched(FakeMachine(speedup, 0.02), 240)
     assert found.chosen.machine == Machine(threads=2, threads_draft=1)
@@ -130,7 +122,7 @@ def test_changes_that_help_by_themselves_are_tried_together() -> None:
 
 def test_an_interrupted_search_still_has_an_answer() -> None:
     machine = machine_of((4, 0.0), None, 0.02, 1)
-    space = space_of(draft=True, choices=CHOICES)
+    space = space_of(DRAFT, CHOICES)
     race = machine.race(PLAIN_SETTING, 300)
 
     def interrupt() -> None:
@@ -151,16 +143,17 @@ def test_an_interrupted_search_still_has_an_answer() -> None:
 def test_a_slow_machine_tries_fewer_settings_on_shorter_texts(
     token: float, ways: int, tokens: int
 ) -> None:
-    space = space_of(draft=True, choices=CHOICES)
+    space = space_of(DRAFT, CHOICES)
     less, length = affordable(space, 180, 5 * token, token)
-    assert less.drafting == space.drafting[:ways]
+    assert less.configs == space.configs[:ways]
     assert length == pytest.approx(tokens, abs=3)
 
 
 def test_what_a_profile_had_so_far_is_tried_first() -> None:
-    own = Drafting(draft=True, policy=FixedPolicy(draft_max=5))
-    assert space_of(draft=True, choices=CHOICES, own=own).drafting[0] == own
-    assert own not in space_of(draft=True, choices=CHOICES, own=AUTO).drafting
+    own = SpeculativeConfig((DRAFT,), FixedLength(5))
+    assert space_of(DRAFT, CHOICES, own).configs[0] == own
+    default = default_config(DRAFT)
+    assert default not in space_of(DRAFT, CHOICES, default).configs
 
 
 def test_the_evidence_names_what_was_measured_and_why_the_rest_left() -> None:

@@ -18,9 +18,9 @@ from specli.doctor.report import Report, examine
 from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel, Curve
 from specli.hub.cache import cache_dir
-from specli.measured import save
 from specli.options import Options
-from specli.session import costs_record
+from specli.session.costs import costs_record
+from specli.session.records import save
 from specli.ui.doctor import doctor_view
 from tests.cli.conftest import Specli
 from tests.doctor.made import cores, machine

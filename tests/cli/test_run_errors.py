@@ -42,6 +42,12 @@ ERRORS = {
     "flash attention": (f"{TARGET} -fa maybe", 2, ["--flash-attn", "'maybe'", "auto"]),
     "device": (f"{TARGET} --device cuda9", 2, ["cuda9"]),
     "temperature": (f"{TARGET} --temp -1", 2, ["--temp", "-1"]),
+    "n-gram sizes": (
+        f"{TARGET} --ngram-size 4 --ngram-draft 3",
+        2,
+        ["--ngram-draft 3 is less than --ngram-size 4", "--ngram-draft 4 or more"],
+    ),
+    "a kind of drafter": (f"{TARGET} --spec-type wrong", 2, ["--spec-type has no 'wrong'"]),
     "top-p": (f"{TARGET} --top-p 2", 2, ["--top-p", "2"]),
     "grammar": (f"{TARGET} --grammar x", 2, ["does not parse: expecting ::= at the end", "root"]),
     "grammar file": (f"{TARGET} --grammar-file no.gbnf", 2, ["no.gbnf"]),

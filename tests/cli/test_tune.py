@@ -9,29 +9,22 @@ import yaml
 
 from specli.bench.evidence import MARK
 from specli.bench.rig import Rig
-from specli.bench.space import (
-    AUTO,
-    MODEL_AUTO,
-    PLAIN,
-    SUFFIX,
-    Drafting,
-    Machine,
-    Setting,
-    drafting_settings,
-    neighbours,
-)
+from specli.bench.space import Machine, Setting, configs_to_try, default_config, neighbours
 from specli.cli.prepare import prepared_setup
 from specli.cli.tuning import output_path, profile_content
 from specli.errors import UsageError
 from specli.options import Options
 from specli.profiles import load_profile, user_folder, write_profile
+from specli.speculative import DraftModel, SpeculativeConfig
 from tests.cli.conftest import Specli
 
 PAIR = ("-m", "target.gguf", "-md", "draft.gguf")
 
-WAYS = dict.fromkeys(
-    [PLAIN, AUTO, MODEL_AUTO, SUFFIX, *drafting_settings(draft=True)]
-    + [step for way in drafting_settings(draft=True) for step in neighbours(way)]
+DRAFT = DraftModel("draft.gguf")
+TRIED = configs_to_try(DRAFT)
+CONFIGS = dict.fromkeys(
+    [SpeculativeConfig(), default_config(DRAFT), default_config(None), *TRIED]
+    + [step for config in TRIED for step in neighbours(config)]
 )
 MACHINES = [
     Machine(),
@@ -42,26 +35,22 @@ MACHINES = [
 ]
 
 
-@pytest.mark.parametrize("way", list(WAYS), ids=str)
-def test_a_profile_sets_up_what_was_measured(sealed: Path, tmp_path: Path, way: Drafting) -> None:
+@pytest.mark.parametrize("config", list(CONFIGS), ids=str)
+def test_a_profile_sets_up_what_was_measured(
+    sealed: Path, tmp_path: Path, config: SpeculativeConfig
+) -> None:
     target, draft = (str(sealed / f"{name}.gguf") for name in ("target", "draft"))
     given = Options(model=target, model_draft=draft, ctx_size=128)
     base = prepared_setup(given, None)
+    assert base.draft is not None
+    config = config.with_model(base.draft)
     path = tmp_path / "tuned.yaml"
     for machine in MACHINES:
-        setting = Setting(way, machine if way.draft else machine.without_draft())
+        setting = Setting(config, machine if config.draft_model else machine.without_draft())
         write_profile(path, profile_content("tuned", setting, base, None, given))
         profile = load_profile(str(path))
         setup = prepared_setup(Options().over(profile.defaults.given()), profile)
-        assert setup.target_placement == setting.over(base).target_placement
-        if way.draft:
-            assert setup == setting.over(base)
-        elif way.drafts:
-            # Without a draft model its length and its place say nothing.
-            found = Drafting(False, setup.suffix, setup.ngram, way.policy)
-            assert (setup.draft, found) == (None, way)
-        else:
-            assert (setup.draft, setup.suffix, setup.ngram) == (None, False, None)
+        assert setup == setting.over(base)
 
 
 def test_a_pair_is_tuned_and_runs_with_the_profile(specli: Specli, tmp_path: Path) -> None:
@@ -106,7 +95,7 @@ def test_without_a_name_the_profile_is_found_by_the_targets(
 
 
 def speed(setting: Setting, drafted: float) -> float:
-    return 10.0 * (drafted if setting.drafting.drafts else 1.0)
+    return 10.0 * (drafted if setting.drafts else 1.0)
 
 
 @pytest.mark.parametrize("asked", [True, False])

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from specli.drafters.lookup import LookupDrafter
 from specli.drafters.ngram import NgramDrafter
-from specli.drafters.ngram_map import MapSettings, NgramMapDrafter
-from specli.drafters.ngram_mod import ModSettings, NgramModDrafter
 from specli.drafters.prediction import PredictionDrafter
 from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
@@ -25,9 +23,6 @@ DRAFTERS: dict[str, Callable[[], Drafter]] = {
     "ngram": lambda: NgramDrafter(2, 4),
     "suffix": SuffixDrafter,
     "lookup": LookupDrafter,
-    "map-k": lambda: NgramMapDrafter(MapSettings("ngram-map-k", 2, 4)),
-    "map-k4v": lambda: NgramMapDrafter(MapSettings("ngram-map-k4v", 2, 4)),
-    "mod": lambda: NgramModDrafter(ModSettings(2, 2, 6)),
     "prediction": lambda: PredictionDrafter([1, 2, 3, 4, 5, 6, 7, 8] * 4),
 }
 
@@ -63,7 +58,7 @@ def test_the_text_is_the_same_with_and_without(
     assert generated(DRAFTERS[name](), requests, seed, slots)[0] == plain
 
 
-@pytest.mark.parametrize("name", ["ngram", "suffix", "lookup", "map-k", "map-k4v"])
+@pytest.mark.parametrize("name", ["ngram", "suffix", "lookup"])
 def test_a_text_in_circles_is_mostly_drafted(name: str) -> None:
     requests = [GenerationRequest([1, 2], max_tokens=100, ignore_end=True)]
     _, accepted = generated(DRAFTERS[name](), requests, seed=3)

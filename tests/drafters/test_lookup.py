@@ -66,28 +66,6 @@ def test_the_cache_drafts_where_the_text_itself_has_nothing_but_must_be_surer() 
         assert drafter.propose([request(prompt)])[0].tokens == expected
 
 
-@pytest.mark.parametrize(
-    ("own", "static", "expected"),
-    [
-        ([9, 1, 2], {7: 2}, 7),
-        ([9, 1, 2], {7: 1}, None),
-        ([9, 1, 2], {7: 3, 8: 4}, 8),
-        ([1, 2, 5, 1, 2, 6, 9, 1, 2], {6: 1}, 6),
-        ([1, 2, 5, 1, 2, 6, 9, 1, 2], {7: 9}, 5),
-        ([1, 2, 5, 1, 2, 5, 1, 2, 6, 9, 1, 2], {6: 9}, 6),
-    ],
-    ids=["alone", "too few", "best of it", "casts a vote", "has no vote", "outvotes"],
-)
-def test_a_static_cache_votes_and_drafts_where_the_others_say_nothing(
-    own: list[int], static: dict[int, int], expected: int | None
-) -> None:
-    drafter = LookupDrafter(static={(1, 2): static})
-    drafter.begin(0, own)
-    drafter.end(1)
-    found = drafter.propose([request(own)])[0].tokens[:1]
-    assert found == ([] if expected is None else [expected])
-
-
 def test_a_sequence_that_ends_teaches_the_cache_and_others_do_not_see_it_before() -> None:
     drafter = LookupDrafter()
     taught, prompt = [1, 2, 3, 1, 2, 3, 1, 2, 3], [8, 1, 2]

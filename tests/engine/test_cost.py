@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from specli.engine.calibration import Calibration
 from specli.engine.cost import POINTS, CostModel, Curve, measure, undisturbed
-from specli.measured import load, record_path, save
+from specli.session.records import load, record_path, save
 from tests.fakes import FakeDecoder, hashed
 
 MS = st.floats(0.1, 500, allow_nan=False)

@@ -46,7 +46,7 @@ def test_sizes_are_those_of_the_loaded_model(name: str, tmp_path: Path) -> None:
         assert facts.weight_bytes == model.size
         assert facts.layers == model.layers
         assert facts.context_length == model.context_length
-        assert facts.keeps_state == model.keeps_state
+        assert facts.is_recurrent == model.is_recurrent
         assert (facts.window > 0) == model.has_window
         assert facts.vocabulary == model.vocab.size
 

@@ -9,7 +9,7 @@ import pytest
 from specli.errors import ModelFileError
 from specli.gguf.header import read_header
 from specli.pairs.check import Model, PairReport, Setup, check_pair, examine, rank
-from specli.pairs.sizing import Device, Room
+from specli.pairs.sizing import Device, FreeMemory
 from specli.pairs.vocabulary import RuleResult, Verdict
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Shape, Value, Vocabulary
@@ -42,7 +42,7 @@ def rule(report: PairReport, name: str) -> RuleResult:
 
 
 def test_a_good_pair_passes_every_rule() -> None:
-    report = check_pair(TARGET, model(parameters=1e9), Setup(room=Room(1 << 30)))
+    report = check_pair(TARGET, model(parameters=1e9), Setup(free=FreeMemory(1 << 30)))
     assert {result.rule: result.verdict for result in report.rules} == {
         result.rule: "pass" for result in report.rules
     }
@@ -121,31 +121,31 @@ def test_a_context_beyond_the_training_of_the_target_warns() -> None:
 
 
 class TestMemory:
-    def judged(self, room: Room, context: int | None = None) -> RuleResult:
-        return rule(check_pair(TARGET, model(), Setup(context=context, room=room)), "memory")
+    def judged(self, free: FreeMemory, context: int | None = None) -> RuleResult:
+        return rule(check_pair(TARGET, model(), Setup(context=context, free=free)), "memory")
 
     def test_what_fits_into_the_machine_or_into_its_devices_passes(self) -> None:
-        assert self.judged(Room(1 << 30)).verdict == "pass"
-        on_device = self.judged(Room(0, (Device("GPU0", 1 << 30),)))
+        assert self.judged(FreeMemory(1 << 30)).verdict == "pass"
+        on_device = self.judged(FreeMemory(0, (Device("GPU0", 1 << 30),)))
         assert on_device.verdict == "pass"
         assert "1.0 GiB on GPU0" in on_device.detail
 
     def test_what_fits_into_neither_but_into_both_is_told_to_be_split(self) -> None:
         needs = check_pair(TARGET, model(), Setup()).memory
         half = sum(need.total for need in needs) * 2 // 3
-        found = self.judged(Room(half, (Device("GPU0", half),)))
+        found = self.judged(FreeMemory(half, (Device("GPU0", half),)))
         assert found.verdict == "pass"
         assert "-ngl" in (found.hint or "")
 
     def test_too_long_a_context_is_told_one_that_fits(self) -> None:
         needs = check_pair(TARGET, model(), Setup(context=1024)).memory
-        found = self.judged(Room(sum(need.total for need in needs)), context=8192)
+        found = self.judged(FreeMemory(sum(need.total for need in needs)), context=8192)
         assert found.verdict == "warn"
         assert "does not fit" in found.detail
         assert "-c 1024 fits" in (found.hint or "")
 
     def test_weights_that_are_too_large_are_told_apart(self) -> None:
-        found = self.judged(Room(1000))
+        found = self.judged(FreeMemory(1000))
         assert found.verdict == "warn"
         assert "smaller quantisations" in (found.hint or "")
 

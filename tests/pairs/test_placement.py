@@ -14,24 +14,26 @@ from specli.gguf.facts import read_facts
 from specli.gguf.header import read_header
 from specli.pairs.placement import (
     SPARE,
-    Load,
-    Run,
+    CacheShape,
+    ModelPlacement,
     advice_after_failure,
     device_need,
     fitting,
     require_placement,
     shortage,
 )
-from specli.pairs.sizing import CacheTypes, Device, Room
+from specli.pairs.sizing import CacheTypes, Device, FreeMemory
 from tests import tiny_gguf as tiny
 
 GIB = 1 << 30
 MIB = 1 << 20
 FACTS = read_facts(read_header(BytesIO(tiny.llama_bytes())))
-RUN = Run(4096)
+RUN = CacheShape(4096)
 
 
-def load(role: str = "target", layers: int = 32, layer: int = 200 * MIB, **more: object) -> Load:
+def load(
+    role: str = "target", layers: int = 32, layer: int = 200 * MIB, **more: object
+) -> ModelPlacement:
     """A model of equal blocks with an output layer as large as one, 1 MiB of cache a block."""
     facts = replace(
         FACTS,
@@ -44,17 +46,17 @@ def load(role: str = "target", layers: int = 32, layer: int = 200 * MIB, **more:
         heads=8,
     )
     flag = "-ngl" if role == "target" else "-ngld"
-    return Load(role, flag, facts, **more)  # type: ignore[arg-type]
+    return ModelPlacement(role, flag, facts, **more)  # type: ignore[arg-type]
 
 
-def room(*gibibytes: float, ram: int = 64 * GIB) -> Room:
+def room(*gibibytes: float, ram: int = 64 * GIB) -> FreeMemory:
     devices = (Device(f"CUDA{n}", int(size * GIB) + SPARE) for n, size in enumerate(gibibytes))
-    return Room(ram, tuple(devices))
+    return FreeMemory(ram, tuple(devices))
 
 
 def test_layers_move_from_the_end_and_the_output_layer_goes_first() -> None:
     facts = replace(FACTS, layer_bytes=(1000, 200, 30), output_bytes=4, k_elements=3, v_elements=3)
-    one = Load("target", "-ngl", facts)
+    one = ModelPlacement("target", "-ngl", facts)
     weights = [device_need(one, count, RUN).weights for count in range(5)]
     assert weights == [0, 4, 34, 234, 1234]
     whole = device_need(one, 4, RUN).cache
@@ -135,13 +137,13 @@ def test_cache_types_sequences_and_flash_attention_count() -> None:
     plain = device_need(one, 33, RUN)
     small = device_need(load(layer=MIB, types=CacheTypes("q8_0", "q8_0")), 33, RUN)
     assert small.cache == plain.cache * 34 // 64
-    assert device_need(one, 33, Run(4096, 4)).cache == 4 * plain.cache
-    matrix = device_need(one, 33, Run(4096, attention_matrix=True))
+    assert device_need(one, 33, CacheShape(4096, 4)).cache == 4 * plain.cache
+    matrix = device_need(one, 33, CacheShape(4096, attention_matrix=True))
     assert matrix.scratch - plain.scratch == 4 * 512 * 4096 * 8
 
 
 def test_caches_that_stay_with_the_cpu_need_the_machine_s_memory() -> None:
-    large = Run(1 << 24)
+    large = CacheShape(1 << 24)
     with pytest.raises(MemoryShortError, match="of the machine's memory") as caught:
         require_placement([load(gpu_layers=0)], large, room(4, ram=8 * GIB))
     assert (caught.value.hint or "").startswith("use a smaller context")
@@ -163,6 +165,6 @@ def test_what_fits_fits_and_one_layer_more_does_not(
 def test_after_a_failed_allocation_fewer_layers_are_advised_than_were_tried() -> None:
     loads = [load(gpu_layers=12)]
     assert "-ngl 11 would fit" in advice_after_failure(loads, RUN, room(40))
-    assert "-ngl" not in advice_after_failure(loads, RUN, Room(64 * GIB))
+    assert "-ngl" not in advice_after_failure(loads, RUN, FreeMemory(64 * GIB))
     apart = [load(devices=("none",)), load("draft", layers=8)]
     assert advice_after_failure(apart, RUN, room(40)).startswith("-ngld 8 would fit")

@@ -14,7 +14,7 @@ from specli.gguf.header import read_header
 from specli.pairs.sizing import (
     CacheTypes,
     Device,
-    Room,
+    FreeMemory,
     cost_ratio,
     largest_context,
     largest_draft,
@@ -78,9 +78,9 @@ def test_a_mixture_of_experts_is_sized_by_what_is_active() -> None:
 
 def test_a_context_whose_caches_cannot_fit_is_refused_with_both_amounts() -> None:
     target, draft = model(8e9, k=4096, v=4096), model(1e9, k=512, v=512)
-    room = Room(2 << 30, (Device("GPU0", 1 << 30),))
+    room = FreeMemory(2 << 30, (Device("GPU0", 1 << 30),))
     require_memory(target, draft, 32768, room)
-    require_memory(target, None, 65536, Room(10 << 30))
+    require_memory(target, None, 65536, FreeMemory(10 << 30))
     with pytest.raises(MemoryShortError) as caught:
         require_memory(target, draft, 200_000, room)
     assert "200000 tokens needs 3.4 GiB and 3.0 GiB are free" in caught.value.message

@@ -10,6 +10,7 @@ from specli.hub.references import resolve
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
 from specli.session import Session, Setup
+from specli.speculative import DraftModel, SpeculativeConfig, Suffix
 from tests.real.pair import Pair
 
 
@@ -18,10 +19,10 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The default profile's pair, adaptive and with the suffix drafter, as `specli run` has it."""
     profile = load_profile("smollm2")
     assert profile.draft_model is not None
+    draft = DraftModel(resolve(profile.draft_model, quantize))
     setup = Setup(
         target=resolve(profile.target_model, quantize),
-        draft=resolve(profile.draft_model, quantize),
-        suffix=True,
+        speculative=SpeculativeConfig((draft, Suffix())),
     )
     with Session(setup, tmp_path_factory.mktemp("probes")) as session:
         yield Pair(session)

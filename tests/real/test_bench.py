@@ -6,8 +6,7 @@ import pytest
 
 from specli.bench.prompts import in_categories, shipped_prompts
 from specli.bench.report import OVERALL, PromptFacts
-from specli.bench.runner import Bench, interleaved
-from specli.bench.settings import contenders
+from specli.bench.runner import Bench, contenders, interleaved
 from specli.bench.statistics import summarised
 from tests.real.pair import Pair
 
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.real
 def test_a_bench_of_the_real_pair_measures_speeds_and_finds_the_same_texts(pair: Pair) -> None:
     session = pair.session
     prompts = in_categories(shipped_prompts(), ["question", "translation"])[1:3]
-    rivals = contenders(session.setup, [session.setup])
+    rivals = contenders([session.setup.speculative])
     bench = Bench(session, predict=12)
     runs = bench.compared(list(interleaved(rivals, prompts, 1, bench)), rivals[0], prompts)
     facts = [PromptFacts(p.id, p.category, bench.prompt_size(p), 1) for p in prompts]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from specli.engine.calibration import EDGES, Calibration
 from specli.engine.cost import CostModel, Curve
-from specli.hub.cache import writing
+from specli.errors import FetchError
+from specli.hub.cache import locked, writing
 
 AGED = 0.25
 """What earlier texts count for at the start of a new one: the next may be quite another."""
@@ -74,8 +75,16 @@ def load(path: Path) -> tuple[CostModel, Calibration] | None:
     return CostModel(target, draft), Calibration(tables)
 
 
-def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
-    """Write the record under a temporary name, then rename it."""
+def save(
+    path: Path,
+    cost: CostModel,
+    calibration: Calibration,
+    notice: Callable[[str], None] = lambda _text: None,
+) -> None:
+    """Write the record whole, while other processes may write it too; the last one stays.
+
+    A record that cannot be written costs one `notice`: nothing that was generated is lost by it.
+    """
     record = {
         "version": _VERSION,
         **cost.as_dict(),
@@ -84,5 +93,8 @@ def save(path: Path, cost: CostModel, calibration: Calibration) -> None:
             for name, table in calibration.aged(AGED).tables.items()
         },
     }
-    with writing(path) as partial:
-        partial.write_text(json.dumps(record))
+    try:
+        with locked(path), writing(path) as partial:
+            partial.write_text(json.dumps(record))
+    except FetchError as error:
+        notice(f"the costs of this pair are not kept: {error.message}")

@@ -1,0 +1,73 @@
+"""Which drafter each kind of configuration builds: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from specli.drafters import lookup
+from specli.drafters.lookup import LookupDrafter
+from specli.drafters.model import DraftModel as ModelDrafter
+from specli.drafters.ngram import NgramDrafter
+from specli.drafters.prediction import PredictionDrafter
+from specli.drafters.protocol import Drafter
+from specli.drafters.suffix import SuffixDrafter
+from specli.llama.decoder import Decoder
+from specli.llama.vocab import Vocab
+from specli.speculative import (
+    DrafterConfig,
+    DraftModel,
+    NgramCache,
+    NgramSimple,
+    Prediction,
+    Suffix,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What drafters are built from: the target's vocabulary and the draft model's context.
+
+    `at_end` takes what has to be done when the drafters are no longer used.
+    """
+
+    vocab: Vocab
+    draft: Decoder | None
+    at_end: Callable[[Callable[[], None]], object]
+
+
+def _draft_model(_config: DraftModel, given: Materials) -> Drafter:
+    if given.draft is None:
+        raise ValueError("no draft model is loaded")
+    return ModelDrafter(given.draft)
+
+
+def _ngram_cache(config: NgramCache, given: Materials) -> Drafter:
+    path = config.dynamic
+    if path is None:
+        return LookupDrafter()
+    drafter = LookupDrafter(lookup.load(path, given.vocab.size))
+    given.at_end(lambda: lookup.save(path, drafter.cache))
+    return drafter
+
+
+def _prediction(config: Prediction, given: Materials) -> Drafter:
+    return PredictionDrafter(
+        given.vocab.tokenize(config.text, add_special=False, parse_special=False)
+    )
+
+
+BUILDERS: Mapping[str, Callable[[Any, Materials], Drafter]] = {
+    DraftModel.kind: _draft_model,
+    Suffix.kind: lambda _config, _given: SuffixDrafter(),
+    NgramSimple.kind: lambda config, _given: NgramDrafter(config.size_n, config.size_m),
+    NgramCache.kind: _ngram_cache,
+    Prediction.kind: _prediction,
+}
+
+
+def build(config: DrafterConfig, given: Materials) -> Drafter:
+    """A new drafter. Raises UsageError for a lookup cache that cannot be read or does not fit the
+    vocabulary, and ValueError for a draft model that is not loaded."""
+    return BUILDERS[config.kind](config, given)

@@ -1,0 +1,109 @@
+"""What target and draft cost here: from the record of an earlier run, or measured now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+
+from specli.engine.calibration import Calibration
+from specli.engine.cost import DRAFT_POINTS, POINTS, CostModel, Curve, measure, undisturbed
+from specli.llama import library
+from specli.llama.context import Context
+from specli.session.loading import physical_cores
+from specli.session.records import load, record_path, save
+from specli.session.setup import Setup
+from specli.speculative import Placement
+
+PROBE_SECONDS = 1.0
+SLOW_PROBE = 3.0
+"""Seconds of measuring that a user is told of."""
+
+Knowledge = tuple[CostModel, Calibration]
+
+
+def costs_record(setup: Setup, records: Path) -> Path:
+    """Where the measured costs of a set-up are kept, whether or not they have been measured."""
+    draft = Placement() if setup.draft is None else setup.draft.placement
+    circumstances = [
+        library.build_id(),
+        setup.flash_attention,
+        str(physical_cores()),
+        repr(setup.target_placement),
+        repr(draft),
+        *(device.description for device in library.devices() if device.is_gpu),
+    ]
+    return record_path(records, setup.files, circumstances)
+
+
+@dataclass(slots=True)
+class Costs:
+    """What a session knows of its pair, once for each choice of threads.
+
+    `records` is the folder of the records, `notice` takes a sentence for the user.
+    """
+
+    records: Path
+    notice: Callable[[str], None]
+    recalibrate: bool = False
+    _known: dict[Path, Knowledge] = field(default_factory=dict)
+    _before: dict[Path, Knowledge] = field(default_factory=dict)
+    """What was on record when the session began to use it."""
+
+    def recorded(self, setup: Setup) -> Knowledge | None:
+        """What is known already; None where it has to be measured."""
+        path = costs_record(setup, self.records)
+        if path not in self._known and not self.recalibrate:
+            known = load(path)
+            if known is not None:
+                self._known[path] = known
+                self._before[path] = deepcopy(known)
+        return self._known.get(path)
+
+    def of(self, setup: Setup, target: Context, draft: Context | None) -> Knowledge:
+        """Costs and calibration of the pair, measured now where they are not known."""
+        known = self.recorded(setup)
+        if known is None:
+            # What a draft is worth does not depend on threads, what it costs does.
+            learned = [calibration for _cost, calibration in self._known.values()]
+            calibration = deepcopy(learned[-1]) if learned else Calibration()
+            known = self._measured(target, draft), calibration
+            self._known[costs_record(setup, self.records)] = known
+        return known
+
+    def save(self) -> None:
+        """Keep what is known for the next time, unless a busy machine has spoilt it.
+
+        What has taught nothing new leaves no trace: keeping lets knowledge age.
+        """
+        for path, known in self._known.items():
+            cost, calibration = known
+            if known != self._before.get(path) and undisturbed(cost.target):
+                save(path, cost, calibration, self.notice)
+
+    def _measured(self, target: Context, draft: Context | None) -> CostModel:
+        began = perf_counter()
+        token = max(target.model.vocab.eos, 0)
+        drafting = None
+        if draft is not None:
+            drafting = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4)
+        cost = CostModel(_timed(target, POINTS, token, PROBE_SECONDS), drafting)
+        if not undisturbed(cost.target):
+            self.notice(
+                "the machine was busy while the cost of drafting was measured; "
+                "it will be measured again next time"
+            )
+        elif perf_counter() - began > SLOW_PROBE:
+            self.notice(f"calibrated this pair in {perf_counter() - began:.0f} s (cached)")
+        return cost
+
+
+def _timed(context: Context, points: tuple[int, ...], token: int, seconds: float) -> Curve:
+    """A curve; measured a second time where other work disturbed the first."""
+    curve = measure(context, points, token, seconds)
+    if undisturbed(curve):
+        return curve
+    again = measure(context, points, token, seconds)
+    return again if undisturbed(again) else curve.fastest(again)

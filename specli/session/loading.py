@@ -1,0 +1,177 @@
+"""From files to models and contexts, as far as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from specli.errors import MemoryShortError
+from specli.gguf.check import check_file
+from specli.gguf.facts import read_facts
+from specli.llama.context import Context, ContextOptions
+from specli.llama.model import Model, ModelOptions
+from specli.llama.probe import probe
+from specli.pairs.memory import free_memory
+from specli.pairs.placement import (
+    CacheShape,
+    ModelPlacement,
+    advice_after_failure,
+    device_need,
+    require_placement,
+)
+from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory
+from specli.pairs.vocabulary import require_compatible
+from specli.session.setup import Setup
+from specli.speculative import Placement
+
+MOST_SLOTS = 16
+"""Sequences at once where memory and costs decide: past it a CPU gains nothing more, and each
+answer waits longer for its rounds."""
+
+
+def physical_cores() -> int:
+    """Physical cores that this process may run on; hyper-threads only slow llama.cpp down."""
+    physical = psutil.cpu_count(logical=False) or 1
+    try:
+        allowed = len(psutil.Process().cpu_affinity() or [])
+    except (AttributeError, psutil.Error):
+        return physical
+    return max(1, min(physical, allowed))
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the files of a set-up say before anything is loaded."""
+
+    setup: Setup
+    n_ctx: int
+    placements: tuple[ModelPlacement, ...]
+    """Of the target and, where there is one, of the draft."""
+
+    def shape(self, slots: int) -> CacheShape:
+        return CacheShape(self.n_ctx, slots, self.setup.flash_attention == "off")
+
+
+def check(setup: Setup) -> Checked:
+    """Check the files and that they are a pair.
+
+    Raises ModelFileError and PairIncompatibleError.
+    """
+    headers = []
+    for path in setup.files:
+        headers.append(check_file(path))
+        if len(headers) > 1:
+            require_compatible(headers[0], headers[-1], setup.files[0], path)
+    facts = [read_facts(header) for header in headers]
+    roles = (("target", "-ngl"), ("draft", "-ngld"))
+    placements = tuple(
+        ModelPlacement(
+            role=role,
+            flag=flag,
+            facts=one,
+            types=CacheTypes(placement.type_k, placement.type_v),
+            devices=placement.devices,
+            gpu_layers=placement.gpu_layers,
+        )
+        for (role, flag), one, placement in zip(roles, facts, setup.placements, strict=False)
+    )
+    return Checked(setup, chosen_context(facts[0], setup.n_ctx), placements)
+
+
+def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
+    """How many sequences fit into memory beside the weights: `most`, or the next power of two
+    that does; 1 where not even that fits.
+
+    Weights count although llama.cpp maps them from the file: caches that push them out of memory
+    make every round read them again.
+    """
+    free = free_memory()
+    shape = checked.shape(1)
+    weights = sum(
+        one.facts.weight_bytes - (device_need(one, one.asked, shape).weights if free.devices else 0)
+        for one in checked.placements
+    )
+    free = FreeMemory(max(free.ram - weights, 0), free.devices)
+    slots = most
+    while slots > 1:
+        try:
+            _require_memory(checked, slots, free)
+        except MemoryShortError:
+            slots = 1 << (slots - 1).bit_length() - 1
+        else:
+            break
+    return slots
+
+
+def require_fit(checked: Checked, slots: int) -> None:
+    """Raise MemoryShortError where caches and scratch memory of `slots` sequences cannot fit."""
+    _require_memory(checked, slots, free_memory())
+
+
+def _require_memory(checked: Checked, slots: int, free: FreeMemory) -> None:
+    placements, shape = checked.placements, checked.shape(slots)
+    target, draft = placements[0], placements[1] if len(placements) > 1 else None
+    require_memory(
+        target.facts,
+        None if draft is None else draft.facts,
+        shape.context,
+        free,
+        (target.types, target.types if draft is None else draft.types),
+        shape.sequences,
+    )
+    if free.devices:
+        require_placement(placements, shape, free)
+
+
+@contextmanager
+def explained_shortage(checked: Checked, slots: int) -> Iterator[None]:
+    """Where llama.cpp runs out of memory all the same, say what to try; all has been freed."""
+    try:
+        yield
+    except MemoryShortError as error:
+        hint = advice_after_failure(checked.placements, checked.shape(slots), free_memory())
+        raise MemoryShortError(error.message, hint=hint) from error
+
+
+def load_model(
+    path: Path, placement: Placement, records: Path, notice: Callable[[str], None]
+) -> Model:
+    """Load a model that can generate text, tried in a child process before.
+
+    Raises ModelFileError, LoadError and MemoryShortError.
+    """
+    found = probe(path, records)
+    if not found.repacked:
+        notice(
+            f"llama.cpp's repacked weights crash on this machine with {path.name}; "
+            "it is loaded without them (a build without AMX avoids this)"
+        )
+    options = ModelOptions(
+        gpu_layers=placement.gpu_layers, devices=list(placement.devices), repacked=found.repacked
+    )
+    model = Model(path, options)
+    model.require_text_generation()
+    return model
+
+
+def open_context(
+    model: Model, placement: Placement, checked: Checked, slots: int, snapshots: int
+) -> Context:
+    """A context for `slots` sequences; `snapshots` are the steps of recurrent rollback kept.
+
+    Raises LoadError and MemoryShortError.
+    """
+    options = ContextOptions(
+        n_ctx=checked.n_ctx,
+        n_seq=slots,
+        threads=placement.threads or physical_cores(),
+        type_k=placement.type_k,
+        type_v=placement.type_v,
+        flash_attention=checked.setup.flash_attention,
+        snapshots=snapshots,
+    )
+    return Context(model, options)

@@ -1,0 +1,209 @@
+"""Loaded models, and engines on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from specli.drafters.cascade import Cascade
+from specli.drafters.model import DraftModel as ModelDrafter
+from specli.drafters.protocol import Drafter
+from specli.drafters.registry import Materials, build
+from specli.engine.adaptive import AdaptivePolicy
+from specli.engine.cost import CostModel
+from specli.engine.engine import Engine
+from specli.engine.parallel import best_parallel
+from specli.engine.policy import FixedPolicy, Policy
+from specli.llama.context import Context
+from specli.llama.grammar import Grammar
+from specli.llama.model import Model
+from specli.session.costs import Costs, Knowledge
+from specli.session.loading import (
+    Checked,
+    check,
+    explained_shortage,
+    fitting_slots,
+    load_model,
+    open_context,
+    physical_cores,
+    require_fit,
+)
+from specli.session.setup import Setup
+from specli.speculative import FixedLength, NgramCache, SpeculativeConfig, Suffix
+
+AUTO_SNAPSHOTS = 16
+"""Steps of recurrent rollback asked for where the draft length is decided round by round."""
+
+REMEMBERING = (Suffix, NgramCache)
+"""Drafters that a session keeps: later texts are drafted from earlier ones."""
+
+
+class Session:
+    """Loaded models and their contexts. Use it as a context manager, or call `close`."""
+
+    def __init__(
+        self, setup: Setup, records: Path, notice: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        """Check the files, then load them. `records` is a folder for what is learned of them;
+        `notice` takes, in one sentence each, what a user should know and did not ask for.
+
+        Raises ModelFileError, PairIncompatibleError, MemoryShortError and LoadError.
+        """
+        self.setup = setup
+        self._costs = Costs(records, notice, setup.recalibrate)
+        checked = check(setup)
+        self.n_ctx = checked.n_ctx
+        most = setup.slots or fitting_slots(checked)
+        require_fit(checked, most)
+        with explained_shortage(checked, most), ExitStack() as stack:
+            self._models = [
+                stack.enter_context(load_model(path, placement, records, notice))
+                for path, placement in zip(setup.files, setup.placements, strict=True)
+            ]
+            self.slots = setup.slots or self._best_slots(checked, most)
+            self.target, self.draft = self._contexts(stack, checked, self.slots)
+            stack.callback(self._costs.save)
+            self._materials = Materials(self.target_model.vocab, self.draft, stack.callback)
+            self._own = {
+                one.kind: build(one, self._materials)
+                for one in setup.speculative.drafters
+                if isinstance(one, REMEMBERING)
+            }
+            self.policy = self._policy(setup.speculative, self._known)
+            self._stack = stack.pop_all()
+
+    def _contexts(
+        self, stack: ExitStack, checked: Checked, slots: int
+    ) -> tuple[Context, Context | None]:
+        config = self.setup.speculative
+        rollback = AUTO_SNAPSHOTS if config.drafters else 0
+        if isinstance(config.policy, FixedLength):
+            rollback = config.policy.draft_max
+        target, *draft = (
+            stack.enter_context(open_context(model, placement, checked, slots, snapshots))
+            for model, placement, snapshots in zip(
+                self._models, self.setup.placements, (rollback, 0), strict=False
+            )
+        )
+        return target, draft[0] if draft else None
+
+    def _best_slots(self, checked: Checked, most: int) -> int:
+        """How many sequences pay here, chosen before their caches are allocated."""
+        if most == 1:
+            return 1
+        known = self._costs.recorded(self.setup)
+        if known is None:
+            with ExitStack() as trial:
+                target, draft = self._contexts(trial, checked, 1)
+                known = self._costs.of(self.setup, target, draft)
+        return best_parallel(known[0].target, most)
+
+    @property
+    def target_model(self) -> Model:
+        return self._models[0]
+
+    @property
+    def draft_model(self) -> Model | None:
+        return self._models[1] if len(self._models) > 1 else None
+
+    def engine(self) -> Engine:
+        """A new engine on the loaded models; one at a time, since they share the caches."""
+        return self._engine(self._drafters(self.setup.speculative, self._own), self.policy)
+
+    def engine_for(
+        self,
+        config: SpeculativeConfig,
+        cached_prefixes: Mapping[int, list[int]] | None = None,
+    ) -> Engine:
+        """An engine with other drafters and another policy, for comparisons.
+
+        Nothing that was learned from texts goes back: costs and calibration are copies of what
+        the session knows, and counts of a lookup cache are neither read nor written.
+        `cached_prefixes` is the last engine's, where its cached prompts may be used again.
+
+        Raises ValueError for a draft model that is not loaded.
+        """
+        if config.draft_model not in (None, self.setup.draft):
+            raise ValueError("the draft model of a comparison must be the session's own")
+        config = config.with_drafters(
+            NgramCache() if isinstance(one, NgramCache) else one for one in config.drafters
+        )
+        policy = self._policy(config, lambda: deepcopy(self._known()))
+        return self._engine(self._drafters(config, {}), policy, cached_prefixes)
+
+    def use_threads(self, target: int | None, draft: int | None) -> None:
+        """Go on with other thread counts on the same contexts; None is one per physical core.
+
+        Engines for comparisons have the costs of these threads. `policy` keeps its own.
+        """
+        self.target.use_threads(target or physical_cores())
+        if self.draft is not None:
+            self.draft.use_threads(draft or physical_cores())
+        self.setup = self.setup.with_threads(target, draft)
+
+    @property
+    def costs(self) -> CostModel:
+        """What target and draft cost here, measured now where that is not known."""
+        return self._known()[0]
+
+    def _known(self) -> Knowledge:
+        return self._costs.of(self.setup, self.target, self.draft)
+
+    def _policy(self, config: SpeculativeConfig, known: Callable[[], Knowledge]) -> Policy:
+        if isinstance(config.policy, FixedLength):
+            lengths = config.policy
+            return FixedPolicy(lengths.draft_max, lengths.draft_min, lengths.p_min)
+        return AdaptivePolicy(*known()) if config.drafters else FixedPolicy(draft_max=0)
+
+    def _drafters(self, config: SpeculativeConfig, own: Mapping[str, Drafter]) -> list[Drafter]:
+        return [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
+
+    def _engine(
+        self,
+        drafters: Sequence[Drafter],
+        policy: Policy,
+        cached_prefixes: Mapping[int, list[int]] | None = None,
+    ) -> Engine:
+        model = next((one for one in drafters if isinstance(one, ModelDrafter)), None)
+        cascade = Cascade([one for one in drafters if one is not model], model)
+        return Engine(
+            self.target,
+            self.target_model.vocab,
+            cascade if drafters else None,
+            policy,
+            slots=self.slots,
+            kept=cached_prefixes,
+        )
+
+    def grammar(self, gbnf: str) -> Grammar:
+        """A grammar at its start, closed with the session. Raises UsageError for a bad one."""
+        grammar = Grammar(self.target_model.vocab, gbnf)
+        self._stack.callback(grammar.close)
+        return grammar
+
+    def rollback_means(self) -> Sequence[tuple[str, str]]:
+        """(model, means) for each model that cannot simply cut its cache."""
+        contexts = [("target", self.target), ("draft", self.draft)]
+        return [
+            (name, context.rollback_means)
+            for name, context in contexts
+            if context is not None and context.rollback_means != "cut"
+        ]
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,383 @@
+"""One drafting configuration: which drafters propose, and how far.
+
+Flags, profiles, settings of single requests and Python all go through `speculative_config`; vLLM's
+dictionary goes through `from_vllm`. Nothing heavy is imported, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+from specli.errors import UsageError
+
+AUTO = "auto"
+
+DRAFT_MAX = 4
+"""Draft length where other lengths are set by hand and this one is not."""
+
+NGRAM_SIZE, NGRAM_DRAFT = 3, 8
+"""llama.cpp's own 12 and 48 rarely find anything in a chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where one model of the pair runs, and with what. None leaves a choice to specli.
+
+    `threads` None means one per physical core that this process may use.
+    """
+
+    gpu_layers: int | None = None
+    devices: tuple[str, ...] = ()
+    threads: int | None = None
+    type_k: str = "f16"
+    type_v: str = "f16"
+
+
+@dataclass(frozen=True, slots=True)
+class DraftModel:
+    """A smaller model drafts. `model` is a reference until it has been resolved to a file."""
+
+    kind: ClassVar[str] = "draft-simple"
+    name: ClassVar[str] = "draft"
+    model: Path | str
+    placement: Placement = Placement()
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """What most often followed the longest context, in this text and in earlier answers."""
+
+    kind: ClassVar[str] = "suffix"
+    name: ClassVar[str] = "suffix"
+
+
+@dataclass(frozen=True, slots=True)
+class NgramSimple:
+    """What followed the last `size_n` tokens before, up to `size_m` tokens of it."""
+
+    kind: ClassVar[str] = "ngram-simple"
+    name: ClassVar[str] = "ngram"
+    size_n: int = NGRAM_SIZE
+    size_m: int = NGRAM_DRAFT
+
+
+@dataclass(frozen=True, slots=True)
+class NgramCache:
+    """Counts of what followed short n-grams; `dynamic` is a file that keeps them between runs."""
+
+    kind: ClassVar[str] = "ngram-cache"
+    name: ClassVar[str] = "lookup"
+    dynamic: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Text that answers are expected to repeat in part; a request's own prediction replaces it.
+
+    With an empty text only the predictions of requests are drafted from.
+    """
+
+    kind: ClassVar[str] = "prediction"
+    name: ClassVar[str] = "prediction"
+    text: str
+
+
+DrafterConfig = DraftModel | Suffix | NgramSimple | NgramCache | Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """Measured costs and acceptance decide the length of every proposal."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedLength:
+    """llama.cpp's `--spec-draft-n-max`, `-n-min` and `-p-min`: a draft model proposes up to
+    `draft_max` tokens and stops at one less probable than `p_min`."""
+
+    draft_max: int = 3
+    draft_min: int = 0
+    p_min: float = 0.0
+
+
+PolicyConfig = Adaptive | FixedLength
+
+KINDS: Mapping[str, str] = {
+    "draft": DraftModel.kind,
+    "draft-simple": DraftModel.kind,
+    "ngram": NgramSimple.kind,
+    "ngram-simple": NgramSimple.kind,
+    "suffix": Suffix.kind,
+    "lookup": NgramCache.kind,
+    "ngram-cache": NgramCache.kind,
+    "ngram-map-k": Suffix.kind,
+    "ngram-map-k4v": Suffix.kind,
+    "ngram-mod": Suffix.kind,
+}
+"""Names of drafters, llama.cpp's and ours, and the kind that each one means."""
+
+REPLACED_BY_SUFFIX = ("ngram-map-k", "ngram-map-k4v", "ngram-mod")
+"""llama.cpp's kinds that are accepted and mean `suffix`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeculativeConfig:
+    """Which drafters propose, and what decides how far. Without drafters nothing is drafted:
+    `SpeculativeConfig()` is plain decoding, and nothing else is."""
+
+    drafters: tuple[DrafterConfig, ...] = ()
+    policy: PolicyConfig = Adaptive()
+
+    def __post_init__(self) -> None:
+        if not self.drafters:
+            # A policy without a drafter has nothing to decide.
+            object.__setattr__(self, "policy", Adaptive())
+
+    @property
+    def draft_model(self) -> DraftModel | None:
+        return next((one for one in self.drafters if isinstance(one, DraftModel)), None)
+
+    @property
+    def ngram(self) -> NgramSimple | None:
+        return next((one for one in self.drafters if isinstance(one, NgramSimple)), None)
+
+    def has(self, kind: str) -> bool:
+        """Whether a drafter of this kind, in any of its spellings, proposes."""
+        return any(one.kind == KINDS.get(kind, kind) for one in self.drafters)
+
+    def without_model(self) -> SpeculativeConfig:
+        """The same without its draft model."""
+        return self.with_drafters(one for one in self.drafters if not isinstance(one, DraftModel))
+
+    def with_model(self, draft: DraftModel) -> SpeculativeConfig:
+        """The same with another draft model in the place of its own, if it has one."""
+        return self.with_drafters(
+            draft if isinstance(one, DraftModel) else one for one in self.drafters
+        )
+
+    def with_drafters(self, drafters: Iterable[DrafterConfig]) -> SpeculativeConfig:
+        """Other drafters under the same policy; plain decoding without any."""
+        return replace(self, drafters=tuple(drafters))
+
+    def __str__(self) -> str:
+        """The name of the setting in tables and reports."""
+        if not self.drafters:
+            return "plain"
+        parts = _lengths(self)
+        for one in self.drafters:
+            if isinstance(one, NgramSimple):
+                parts.append(f"n-gram {one.size_n}/{one.size_m}")
+            elif isinstance(one, NgramCache | Prediction):
+                parts.append(one.name)
+        return " + ".join(parts)
+
+
+def _lengths(config: SpeculativeConfig) -> list[str]:
+    """The first part of a setting's name: the draft model and suffix under their policy."""
+    model, suffix = config.draft_model is not None, config.has(Suffix.kind)
+    if isinstance(config.policy, FixedLength):
+        p_min = f" p-min {config.policy.p_min:g}" if config.policy.p_min else ""
+        return [f"draft {config.policy.draft_max}{p_min}"] * model + ["suffix"] * suffix
+    if model:
+        return ["auto" if suffix else "auto, draft model alone"]
+    return ["auto, suffix alone"] * suffix
+
+
+def placement(values: Mapping[str, object], role: str = "") -> Placement:
+    """Where a model runs, of the settings `gpu_layers`, `device`, `threads`, `cache_type_k` and
+    `cache_type_v`; `role` "_draft" takes the draft's own, and the target's threads otherwise."""
+    devices = str(values.get(f"device{role}") or "").split(",")
+    own = f"threads{role}" if values.get(f"threads{role}") is not None else "threads"
+    return Placement(
+        gpu_layers=_layers(values, f"gpu_layers{role}"),
+        devices=tuple(name.strip() for name in devices if name.strip()),
+        threads=None if values.get(own) == AUTO else _number(values, own, 0) or None,
+        type_k=str(values.get(f"cache_type_k{role}") or "f16"),
+        type_v=str(values.get(f"cache_type_v{role}") or "f16"),
+    )
+
+
+def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
+    """The configuration of flat settings, named as the flags' long names with underscores.
+
+    Read are `spec_type`, `model_draft` with the settings of its placement, `draft_max` (a number
+    or "auto"), `draft_min`, `draft_p_min`, `ngram`, `ngram_size`, `ngram_draft`, `lookup_cache`
+    and `prediction` (the text itself); others are left alone, and None means not given. With
+    `draft_max` "auto", costs decide all lengths, whatever `draft_min` and `draft_p_min` say.
+
+    Raises UsageError for a kind that does not exist, a draft model that is missing, and values
+    that no proposal could fulfil.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    policy = _policy(given)
+    spec_type = given.get("spec_type", AUTO)
+    named = _named(str(spec_type))
+    kinds = _default_kinds(given, policy) if named is None else named
+    if "lookup_cache" in given:
+        kinds.add(NgramCache.kind)
+    if given.get("draft_max") == 0:
+        kinds.discard(DraftModel.kind)
+    model = given.get("model_draft")
+    if model is None:
+        if named is not None and DraftModel.kind in kinds:
+            raise UsageError(
+                f"spec_type {spec_type} needs a draft model", hint="name one: model_draft"
+            )
+        kinds.discard(DraftModel.kind)
+    found: list[DrafterConfig] = []
+    if DraftModel.kind in kinds:
+        found.append(DraftModel(_path_or_text(model), placement(given, "_draft")))
+    if NgramSimple.kind in kinds:
+        found.append(_ngram(given))
+    if "prediction" in given:
+        found.append(Prediction(str(given["prediction"])))
+    if Suffix.kind in kinds:
+        found.append(Suffix())
+    if NgramCache.kind in kinds:
+        path = given.get("lookup_cache")
+        found.append(NgramCache(None if path is None else Path(str(path))))
+    return SpeculativeConfig(tuple(found), policy)
+
+
+def flat_settings(config: SpeculativeConfig) -> dict[str, object]:
+    """The settings that `speculative_config` needs for a configuration that `specli tune` tries,
+    apart from the draft model, which a profile names elsewhere."""
+    if not config.drafters:
+        return {"draft_max": 0}
+    said: dict[str, object] = {}
+    if isinstance(config.policy, FixedLength) and config.draft_model is not None:
+        said["draft_max"] = config.policy.draft_max
+        if config.policy.draft_min:
+            said["draft_min"] = config.policy.draft_min
+        if config.policy.p_min:
+            said["draft_p_min"] = config.policy.p_min
+    if config.ngram is not None:
+        said["ngram_size"] = config.ngram.size_n
+        said["ngram_draft"] = config.ngram.size_m
+    elif isinstance(config.policy, Adaptive) and not config.has(Suffix.kind):
+        said["ngram"] = False
+    return said
+
+
+VLLM_METHODS: Mapping[str, str] = {
+    "draft_model": DraftModel.kind,
+    "ngram": NgramSimple.kind,
+    "suffix": Suffix.kind,
+}
+_VLLM_KEYS = ("method", "model", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
+
+
+def from_vllm(mapping: Mapping[str, object]) -> SpeculativeConfig:
+    """The configuration of vLLM's `speculative_config`.
+
+    `num_speculative_tokens` is the draft length; without it, costs decide. A model without a
+    method drafts as `model_draft` does. Raises UsageError for what specli does not have.
+    """
+    given = {name: value for name, value in mapping.items() if value is not None}
+    for name in given:
+        if name not in _VLLM_KEYS:
+            raise UsageError(
+                f"speculative_config has no {name!r}", hint=f"it has: {', '.join(_VLLM_KEYS)}"
+            )
+    method = given.get("method", AUTO if "model" in given else None)
+    if method != AUTO and method not in VLLM_METHODS:
+        raise UsageError(
+            f"speculative_config has no method {method!r}"
+            if method is not None
+            else "speculative_config names neither a model nor a method",
+            hint=f"method is one of: {', '.join(VLLM_METHODS)}",
+        )
+    if method in ("ngram", "suffix") and "model" in given:
+        raise UsageError(f"the method {method!r} of speculative_config has no model")
+    length = given.get("num_speculative_tokens")
+    values: dict[str, object] = {"model_draft": given.get("model"), "draft_max": length}
+    if method != AUTO:
+        values["spec_type"] = VLLM_METHODS[str(method)]
+    if method == "ngram":
+        # vLLM matches the longest of several sizes, and a shorter one serves a shorter draft.
+        longest = _number(given, "prompt_lookup_max", NGRAM_SIZE)
+        least = _number(given, "prompt_lookup_min", 1)
+        size = max(least, min(longest, _number(given, "num_speculative_tokens", longest)))
+        values |= {"ngram_size": size, "ngram_draft": length}
+    return speculative_config(values)
+
+
+def _policy(given: Mapping[str, object]) -> PolicyConfig:
+    """Costs decide, unless any length is set by hand."""
+    by_hand = ("draft_max", "draft_min", "draft_p_min", "ngram_size", "ngram_draft")
+    if given.get("draft_max") == AUTO or not any(name in given for name in by_hand):
+        return Adaptive()
+    p_min = given.get("draft_p_min", 0.0)
+    if not isinstance(p_min, int | float) or not 0 <= p_min <= 1:
+        raise UsageError(f"draft_p_min is a probability from 0 to 1, not {p_min!r}")
+    return FixedLength(
+        draft_max=_number(given, "draft_max", DRAFT_MAX),
+        draft_min=_number(given, "draft_min", 0),
+        p_min=float(p_min),
+    )
+
+
+def _number(given: Mapping[str, object], name: str, default: int) -> int:
+    """A setting that is a whole number of at least 0. Raises UsageError for anything else."""
+    value = given.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise UsageError(f"{name} is a whole number of at least 0, not {value!r}")
+    return value
+
+
+def _named(spec_type: str) -> set[str] | None:
+    """The kinds that `spec_type` names; None where it leaves the choice to specli."""
+    if spec_type == AUTO:
+        return None
+    names = [name.strip() for name in spec_type.split(",") if name.strip()]
+    if names == ["none"]:
+        return set()
+    for name in names:
+        if name not in KINDS:
+            raise UsageError(
+                f"spec_type has no {name!r}",
+                hint=f"one or more of: {', '.join(KINDS)}; or auto, or none",
+            )
+    return {KINDS[name] for name in names}
+
+
+def _default_kinds(given: Mapping[str, object], policy: PolicyConfig) -> set[str]:
+    """A draft model where there is one, and searching the text unless that is turned off."""
+    kinds = {DraftModel.kind}
+    if given.get("ngram") is not False:
+        if isinstance(policy, Adaptive):
+            kinds.add(Suffix.kind)
+        if any(given.get(name) for name in ("ngram", "ngram_size", "ngram_draft")):
+            kinds.add(NgramSimple.kind)
+    return kinds
+
+
+def _ngram(given: Mapping[str, object]) -> NgramSimple:
+    """Raises UsageError for a draft shorter than its key: as in llama.cpp, none would be made."""
+    size, draft = _number(given, "ngram_size", 0), _number(given, "ngram_draft", 0)
+    size = size or min(NGRAM_SIZE, draft or NGRAM_SIZE)
+    draft = draft or max(NGRAM_DRAFT, size)
+    if draft < size:
+        raise UsageError(
+            f"ngram_draft {draft} is less than ngram_size {size}, "
+            "and n-gram drafting proposes nothing then",
+            hint=f"ngram_draft {size} or more, or a smaller ngram_size",
+        )
+    return NgramSimple(size, draft)
+
+
+def _layers(given: Mapping[str, object], name: str) -> int | None:
+    """Layers for a GPU: None leaves the choice to specli, -1 is all of them."""
+    value = given.get(name)
+    if value in (None, AUTO):
+        return None
+    return -1 if value in ("all", -1) else _number(given, name, 0)
+
+
+def _path_or_text(model: object) -> Path | str:
+    return model if isinstance(model, Path) else str(model)

@@ -1,0 +1,106 @@
+"""What a pair costs: measured once, kept, and never a reason to lose a text."""
+
+from __future__ import annotations
+
+import errno
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from specli.engine.calibration import Calibration
+from specli.engine.cost import CostModel, Curve
+from specli.session import Session, Setup
+from specli.session import costs as costs_module
+from specli.session.costs import costs_record
+from specli.session.records import load, save
+
+KNOWN = CostModel(Curve([1, 2, 4], [900.0, 950.0, 1000.0]), Curve([1, 2], [100.0, 110.0]))
+
+
+def target_ms(session: Session) -> float:
+    return session.costs.target(1)
+
+
+def test_costs_on_record_are_used_and_measured_again_when_asked(
+    adaptive: Setup, records: Path, tmp_path: Path
+) -> None:
+    save(costs_record(adaptive, tmp_path), KNOWN, Calibration())
+    with Session(adaptive, tmp_path) as session:
+        assert target_ms(session) == 900.0
+    with Session(replace(adaptive, recalibrate=True), tmp_path) as session:
+        assert target_ms(session) < 900.0
+
+
+def test_other_threads_have_costs_of_their_own(adaptive: Setup, tmp_path: Path) -> None:
+    single = adaptive.with_threads(1, 2)
+    save(costs_record(adaptive, tmp_path), KNOWN, Calibration())
+    save(costs_record(single, tmp_path), CostModel(Curve([1, 2], [500.0, 600.0])), Calibration())
+    found = []
+    with Session(adaptive, tmp_path) as session:
+        for target, draft in ((None, None), (1, 2), (None, None)):
+            session.use_threads(target, draft)
+            found.append(target_ms(session))
+    assert found == [900.0, 500.0, 900.0]
+
+
+def test_costs_measured_on_a_busy_machine_cost_a_notice_and_are_not_kept(
+    adaptive: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = Curve([1, 2, 4], [1.0, 9.0, 10.0])
+    monkeypatch.setattr(costs_module, "measure", lambda *_given: disturbed)
+    notices: list[str] = []
+    with Session(adaptive, tmp_path, notices.append):
+        pass
+    assert any("busy" in sentence for sentence in notices)
+    assert not list(tmp_path.glob("pair-*"))
+
+
+def test_processes_that_save_at_once_all_succeed_and_leave_one_whole_record(tmp_path: Path) -> None:
+    path = tmp_path / "pair.json"
+    notices: list[str] = []
+
+    def write(_number: int) -> None:
+        for _ in range(10):
+            save(path, KNOWN, Calibration(), notices.append)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    known = load(path)
+    assert known is not None
+    assert known[0].target(1) == 900.0
+    assert notices == []
+    assert [one.name for one in tmp_path.glob("pair*")] == ["pair.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_record_that_cannot_be_written_costs_one_notice(
+    adaptive: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    notices: list[str] = []
+    session = Session(replace(adaptive, recalibrate=True), tmp_path, notices.append)
+    before = sorted(tmp_path.iterdir())
+    with session:
+        notices.clear()
+
+        def fails(_path: Path, *_given: object, **_more: object) -> int:
+            raise OSError(number, "it cannot be written")
+
+        monkeypatch.setattr(Path, "write_text", fails)
+    (notice,) = notices
+    assert "costs of this pair are not kept" in notice
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"version": 5}', "\x00"])
+def test_a_record_that_is_damaged_is_measured_anew(
+    adaptive: Setup, tmp_path: Path, damage: str
+) -> None:
+    path = costs_record(adaptive, tmp_path)
+    save(path, KNOWN, Calibration())
+    path.write_text(damage)
+    with Session(adaptive, tmp_path) as session:
+        assert target_ms(session) < 900.0
+    assert json.loads(path.read_text())["target"]["ms"]
