@@ -19,13 +19,14 @@ from pathlib import Path
 
 import native
 
-from specli.bench.settings import plain_contender
 from specli.engine.sequence import GenerationRequest
 from specli.events import Stats
 from specli.hub.references import resolve
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
-from specli.session import Session, Setup, physical_cores
+from specli.session import Session, Setup
+from specli.session.loading import physical_cores
+from specli.speculative import SpeculativeConfig
 
 
 def llama_bench(programs: Path, target: Path, tokens: int, threads: int) -> float:
@@ -40,7 +41,7 @@ def llama_bench(programs: Path, target: Path, tokens: int, threads: int) -> floa
 
 def specli(session: Session, tokens: int) -> float:
     """Tokens per second of plain decoding behind a prompt of one token."""
-    engine = session.arranged(plain_contender(session.setup).setup).engine
+    engine = session.engine_for(SpeculativeConfig())
     start = max(session.target_model.vocab.bos, 0)
     engine.submit(GenerationRequest([start], max_tokens=tokens, ignore_end=True))
     stats = Stats()

@@ -42,7 +42,7 @@ from specli.llama.chat import Message, prompt_text
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
-from specli.session import physical_cores
+from specli.session.loading import physical_cores
 
 DRAFT_MAX = "4"
 NGRAM_SIZE, NGRAM_DRAFT = "4", "10"

@@ -41,7 +41,8 @@ from specli.hub.references import resolve
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
-from specli.session import Session, Setup, physical_cores
+from specli.session import Session, Setup
+from specli.session.loading import physical_cores
 
 SYSTEM = (
     "You help the staff of a public library. Answer in plain words, keep to what was asked, and "

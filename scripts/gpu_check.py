@@ -54,7 +54,9 @@ from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
 from specli.pairs.quantities import short_bytes
 from specli.profiles import load_profile
-from specli.session import Session, Setup, physical_cores
+from specli.session import Session, Setup
+from specli.session.loading import physical_cores
+from specli.speculative import DraftModel, SpeculativeConfig
 
 SKIPPED = 3
 CURVE_POINTS = (1, 2, 4, 8, 16, 32, 64)
@@ -169,13 +171,14 @@ def shortages(pair: Pair, records: Path) -> str:
     per_token = facts.kv_bytes_per_token()
     gpus = [device for device in library.devices() if device.is_gpu]
     told = []
+    config = SpeculativeConfig((DraftModel(pair.draft),))
     huge = int(8 * (sum(device.free for device in library.devices())) / per_token)
     tries: list[tuple[str, Callable[[], None]]] = [
-        (f"-c {huge}", lambda: _load(Setup(pair.target, pair.draft, n_ctx=huge), records))
+        (f"-c {huge}", lambda: _load(Setup(pair.target, n_ctx=huge, speculative=config), records))
     ]
     if gpus:
         too_long = int(1.2 * gpus[0].free / per_token)
-        setup = Setup(pair.target, pair.draft, n_ctx=too_long)
+        setup = Setup(pair.target, n_ctx=too_long, speculative=config)
         tries.append((f"-c {too_long}", lambda: _load(setup, records)))
         tries.append(
             (f"-c {too_long}, past the check", lambda: _force(pair.target, facts, too_long))

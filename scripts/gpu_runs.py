@@ -17,13 +17,13 @@ from specli.cli.compare import NEAR_TIE
 from specli.cli.follow import Generation
 from specli.engine.cost import POINTS, Curve, measure
 from specli.engine.engine import Engine
-from specli.engine.policy import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
-from specli.pairs.placement import Load, Run, device_need
-from specli.session import Placement, Session, Setup
+from specli.pairs.placement import CacheShape, ModelPlacement, device_need
+from specli.session import Session, Setup
+from specli.speculative import DraftModel, FixedLength, Placement, SpeculativeConfig, Suffix
 
 PLAIN, AUTO = "plain", "--draft auto"
 FIXED_LENGTH = 4
@@ -123,12 +123,12 @@ def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result
     threads = plan.threads
     setup = Setup(
         target=pair.target,
-        draft=pair.draft,
         n_ctx=plan.n_ctx,
-        suffix=True,
         target_placement=replace(where.target, threads=threads),
-        draft_placement=replace(where.draft, threads=threads),
-        policy=FixedPolicy(draft_max=FIXED_LENGTH),
+        speculative=SpeculativeConfig(
+            (DraftModel(pair.draft, replace(where.draft, threads=threads)),),
+            FixedLength(FIXED_LENGTH),
+        ),
     )
     before = _gpu_memory()
     with Session(setup, records) as session:
@@ -189,9 +189,14 @@ def _in_turns(names: list[str], runs: int) -> Iterator[list[str]]:
 
 
 def _engine(session: Session, name: str) -> Engine:
-    lengths = {PLAIN: FixedPolicy(draft_max=0), FIXED: FixedPolicy(draft_max=FIXED_LENGTH)}
-    setup = replace(session.setup, policy=lengths.get(name), suffix=name == AUTO)
-    return session.arranged(setup).engine
+    draft = session.setup.draft
+    assert draft is not None
+    configs = {
+        PLAIN: SpeculativeConfig(),
+        FIXED: session.setup.speculative,
+        AUTO: SpeculativeConfig((draft, Suffix())),
+    }
+    return session.engine_for(configs[name])
 
 
 def _generate(engine: Engine, request: GenerationRequest) -> Generation:
@@ -234,8 +239,8 @@ def _estimate(pair: Pair, where: Where, plan: Plan) -> int:
         if placement == CPU:
             continue
         facts = read_facts(check_file(path))
-        load = Load(role, "", facts, gpu_layers=placement.gpu_layers)
-        total += device_need(load, load.asked, Run(plan.n_ctx)).total
+        load = ModelPlacement(role, "", facts, gpu_layers=placement.gpu_layers)
+        total += device_need(load, load.asked, CacheShape(plan.n_ctx)).total
     return total
 
 

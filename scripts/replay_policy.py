@@ -39,6 +39,7 @@ from specli.llama.chat import Message, prompt_tokens
 from specli.making.answers import Answer, echo, record_answers
 from specli.session import Session, Setup
 from specli.session.records import AGED
+from specli.speculative import DraftModel, SpeculativeConfig, Suffix
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 16)
 CUTS = (0.0, 0.5, 0.75)
@@ -86,7 +87,7 @@ def record(target: Path, draft: Path | None, most: int) -> list[Recorded]:
     found = []
     with (
         TemporaryDirectory() as folder,
-        Session(Setup(target, draft, n_ctx=N_CTX), Path(folder)) as session,
+        Session(_setup(target, draft), Path(folder)) as session,
     ):
         for prompt in shipped_prompts():
             messages = [Message(role, text) for role, text in prompt.messages]
@@ -102,9 +103,13 @@ def record(target: Path, draft: Path | None, most: int) -> list[Recorded]:
     return found
 
 
+def _setup(target: Path, draft: Path | None) -> Setup:
+    model = () if draft is None else (DraftModel(draft),)
+    return Setup(target, n_ctx=N_CTX, speculative=SpeculativeConfig((*model, Suffix())))
+
+
 def measured_costs(target: Path, draft: Path | None) -> CostModel:
-    setup = Setup(target, draft, n_ctx=N_CTX, suffix=True)
-    with TemporaryDirectory() as folder, Session(setup, Path(folder)) as session:
+    with TemporaryDirectory() as folder, Session(_setup(target, draft), Path(folder)) as session:
         return session.costs
 
 

@@ -23,23 +23,14 @@ from time import perf_counter
 from specli.bench.evidence import ratio
 from specli.bench.halving import Race, interval
 from specli.bench.rig import Rig
-from specli.bench.space import (
-    AUTO,
-    MODEL_AUTO,
-    PLAIN,
-    PLAIN_SETTING,
-    SUFFIX,
-    Drafting,
-    Machine,
-    Setting,
-)
+from specli.bench.space import PLAIN_SETTING, Machine, Setting, default_config
 from specli.bench.tuner import space_of, tune
 from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of
 from specli.cli.tuning import Questions, machine_choices, prompts_of
-from specli.engine.policy import FixedPolicy
 from specli.hub.cache import cache_dir
 from specli.options import Options
-from specli.session import NgramSettings, physical_cores
+from specli.session.loading import physical_cores
+from specli.speculative import DraftModel, FixedLength, NgramSimple, SpeculativeConfig
 
 NGRAMS = ((2, 4), (3, 8), (12, 48))
 
@@ -48,15 +39,15 @@ def numbers(text: str) -> list[float]:
     return [float(part) for part in text.split(",") if part]
 
 
-def grid(given: argparse.Namespace) -> list[Setting]:
+def grid(given: argparse.Namespace, draft: DraftModel) -> list[Setting]:
     """Every way of drafting with every pair of thread counts."""
-    ways = [PLAIN, AUTO, MODEL_AUTO, SUFFIX]
-    ways += [
-        Drafting(draft=False, ngram=NgramSettings(*sizes), policy=FixedPolicy())
-        for sizes in NGRAMS[: given.ngrams]
+    configs = [SpeculativeConfig(), default_config(draft), SpeculativeConfig((draft,))]
+    configs.append(default_config(None))
+    configs += [
+        SpeculativeConfig((NgramSimple(*sizes),), FixedLength()) for sizes in NGRAMS[: given.ngrams]
     ]
-    ways += [
-        Drafting(draft=True, policy=FixedPolicy(draft_max=int(length), p_min=cut))
+    configs += [
+        SpeculativeConfig((draft,), FixedLength(draft_max=int(length), p_min=cut))
         for length, cut in product(given.lengths, given.p_min)
     ]
     cores = physical_cores()
@@ -68,8 +59,8 @@ def grid(given: argparse.Namespace) -> list[Setting]:
         for threads, draft in product(given.threads or [cores], given.threads_draft or [cores])
     ]
     settings = [
-        Setting(way, machine if way.draft else machine.without_draft())
-        for way, machine in product(ways, machines)
+        Setting(config, machine if config.draft_model else machine.without_draft())
+        for config, machine in product(configs, machines)
     ]
     return [s for s in dict.fromkeys(settings) if s != PLAIN_SETTING]
 
@@ -115,9 +106,11 @@ def main() -> None:
     options = Options(model=given.model, model_draft=given.model_draft)
     setup = prepared_setup(options, chosen_profile(options))
     ask = Questions(prompts_of(given.prompts), sampling_of(options))
-    settings = grid(given)
+    if setup.draft is None:
+        sys.exit("there is no draft model: name one with -md")
+    settings = grid(given, setup.draft)
     print(f"{len(settings)} settings and plain decoding", file=sys.stderr)
-    space = space_of(draft=setup.draft is not None, choices=machine_choices(setup, lossy=False))
+    space = space_of(setup.draft, machine_choices(setup, lossy=False))
     with Rig(setup, cache_dir() / "probes", ask) as rig:
         rig.warm_up(math.inf)
         rig.tokens = given.tokens

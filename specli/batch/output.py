@@ -205,7 +205,7 @@ class Journal:
         """Raises UsageError, naming what has changed, unless the records were made with these."""
         if self.settings is not None and self.settings != settings:
             raise UsageError(
-                f"{self.path} was begun with other settings: "
+                f"{self.path} was created with different settings: "
                 f"{_differences(self.settings, settings)}",
                 hint="--restart answers all anew; or name another output with -o",
             )
@@ -324,7 +324,7 @@ def _sync_folder(folder: Path) -> None:
 def _differences(old: Settings, new: Settings) -> str:
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
     return ", ".join(
-        f"{name} {_shown(old.get(name))} before, {_shown(new.get(name))} now" for name in names
+        f"{name} {_shown(old.get(name))}, now {_shown(new.get(name))}" for name in names
     )
 
 

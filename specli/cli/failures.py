@@ -16,10 +16,7 @@ from specli.options import OPTIONS
 RUNTIME = 1
 INTERRUPTED = 130
 
-_SETTING = re.compile(
-    rf"`({'|'.join(OPTIONS)})`|\b({'|'.join(name for name in OPTIONS if '_' in name)})\b(?![./])"
-)
-"""The name of a setting: in backticks, or one that is no word of English."""
+_SETTING = re.compile(rf"`({'|'.join(OPTIONS)})`")
 
 
 def run_app(app: typer.Typer, arguments: list[str]) -> int:
@@ -60,7 +57,7 @@ def guarded(body: Callable[[], object]) -> int:
 
 def with_flags(text: str) -> str:
     """A text of an error, with flags where it names settings: `temp` becomes --temp."""
-    return _SETTING.sub(lambda found: OPTIONS[found[1] or found[2]].flag, text)
+    return _SETTING.sub(lambda found: OPTIONS[found[1]].flag, text)
 
 
 def _debug() -> None:

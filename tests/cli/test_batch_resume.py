@@ -61,11 +61,11 @@ def test_drafters_and_parallel_may_change_between_runs(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--temp", "0.5"], "temp not set before, 0.5 now"),
-        (["-n", "25"], "predict 24 before, 25 now"),
-        (["--system", "s"], 'system not set before, "s" now'),
-        (["--top-k", "0"], "top_k not set before, 0 now"),
-        (["-m", "long.gguf"], 'model "target.gguf" before, "long.gguf" now'),
+        (["--temp", "0.5"], "temp not set, now 0.5"),
+        (["-n", "25"], "predict 24, now 25"),
+        (["--system", "s"], 'system not set, now "s"'),
+        (["--top-k", "0"], "top_k not set, now 0"),
+        (["-m", "long.gguf"], 'model "target.gguf", now "long.gguf"'),
     ],
 )
 def test_changed_settings_are_refused_unless_restarted(

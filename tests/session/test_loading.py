@@ -16,6 +16,7 @@ from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel, Curve
 from specli.errors import MemoryShortError
 from specli.llama import library
+from specli.llama.probe import probe
 from specli.pairs.placement import ModelPlacement
 from specli.pairs.sizing import memory_need
 from specli.session import Session, Setup, loading
@@ -108,12 +109,10 @@ def test_an_allocation_that_fails_all_the_same_names_layers_that_may_fit(
 def test_repacked_weights_that_crash_are_left_out_with_a_notice(
     setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = loading.probe
-    monkeypatch.setattr(loading, "probe", lambda *given: replace(real(*given), repacked=False))
+    monkeypatch.setattr(loading, "probe", lambda *given: replace(probe(*given), repacked=False))
     notices: list[str] = []
-    with Session(
-        replace(setup, speculative=setup.speculative.without_model()), records, notices.append
-    ):
+    alone = replace(setup, speculative=setup.speculative.without_model())
+    with Session(alone, records, notices.append):
         pass
     (notice,) = notices
     assert "target.gguf" in notice
