@@ -20,13 +20,13 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
+from specli.app.prepare import chosen_profile, prepared_setup, sampling_of
+from specli.app.tune import Questions, machine_choices, prompts_of
 from specli.bench.evidence import ratio
 from specli.bench.halving import Race, interval
 from specli.bench.rig import Rig
 from specli.bench.space import PLAIN_SETTING, Machine, Setting, default_config
 from specli.bench.tuner import space_of, tune
-from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of
-from specli.cli.tuning import Questions, machine_choices, prompts_of
 from specli.hub.cache import cache_dir
 from specli.options import Options
 from specli.session.loading import physical_cores

@@ -205,8 +205,8 @@ class Journal:
         """Raises UsageError, naming what has changed, unless the records were made with these."""
         if self.settings is not None and self.settings != settings:
             raise UsageError(
-                f"{self.path} was created with different settings: "
-                f"{_differences(self.settings, settings)}",
+                f"{self.path} was created with different settings "
+                f"({_differences(self.settings, settings)})",
                 hint="--restart answers all anew; or name another output with -o",
             )
 
@@ -323,8 +323,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _differences(old: Settings, new: Settings) -> str:
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return ", ".join(
-        f"{name} {_shown(old.get(name))}, now {_shown(new.get(name))}" for name in names
+    return "; ".join(
+        f"{name}: {_shown(old.get(name))}, now {_shown(new.get(name))}" for name in names
     )
 
 

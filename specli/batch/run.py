@@ -16,7 +16,8 @@ from specli.batch.totals import Failure, Totals
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import BatchFailedError, SpecliError, UsageError
-from specli.events import Event, Round, Stats
+from specli.events import Event, Round
+from specli.generation import Generation
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 
@@ -71,8 +72,7 @@ class _Answer:
     hash: str
     request: GenerationRequest
     since: float
-    stats: Stats = field(default_factory=Stats)
-    texts: list[str] = field(default_factory=list)
+    generation: Generation = field(default_factory=Generation)
 
 
 def answer_all(
@@ -201,17 +201,15 @@ class _Batch:
 
     def _see(self, event: Event) -> None:
         answer = self._live[event.seq]
-        answer.stats.add(event)
+        answer.generation.add(event)
         self._totals.add(event)
-        if isinstance(event, Round):
-            answer.texts += [piece.text for piece in event.pieces]
-            if event.finish is not None:
-                self._finish(event.seq, event.finish)
+        if isinstance(event, Round) and event.finish is not None:
+            self._finish(event.seq, event.finish)
 
     def _finish(self, seq: int, finish: str) -> None:
         answer = self._live.pop(seq)
         _close(answer.request)
-        report = answer.stats.report("".join(answer.texts), finish)
+        report = answer.generation.stats.report(answer.generation.text, finish)
         line = record_line(answer.prompt.id, report, self._work.settings, answer.hash)
         self._order.put(answer.ticket, answer.prompt.id, line)
         self._totals.finish_reasons[finish] += 1
@@ -227,7 +225,7 @@ class _Batch:
         late = perf_counter() - timeout
         for seq in [seq for seq, answer in self._live.items() if answer.since < late]:
             held = self._engine.cancel(seq)
-            self._live[seq].texts += [piece.text for piece in held]
+            self._live[seq].generation.pieces += held
             self._finish(seq, TIMEOUT)
 
     def _fail(self, failure: Failure) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import exp
+from statistics import fmean
 from time import perf_counter
 
 from specli.bench.halving import SLOWER_HALF, Race, Verdict, decide, interval, narrow, settle
@@ -197,3 +199,28 @@ def tune(
         tokens=rig.tokens,
         interrupted=interrupted,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a search stands; `speedup` is the leader's over plain decoding."""
+
+    stage: str
+    rivals: int
+    leader: str | None
+    speedup: float | None
+
+    @property
+    def best(self) -> str:
+        if self.leader is None or self.speedup is None:
+            return ""
+        return f"best so far {self.leader}, {self.speedup:.2f} of plain"
+
+
+def standing(race: Race[Setting]) -> Standing:
+    """The state of a race."""
+    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
+    known = [s for s in there if race.gains(s, race.plain)]
+    leader = next(iter(race.ranked(known)), None)
+    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
+    return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 import typer
 
+from specli.cli.output import Sink, print_stderr
 from specli.cli.parameters import takes
-from specli.options import GENERATION, OPTIONS, Options
+from specli.errors import BatchFailedError, UsageError
+from specli.options import AUTO, GENERATION, OPTIONS, Options
 
 BATCH = "Batch"
+MOST_PARALLEL = 256
+"""Sequences of one context, by llama.cpp's own limit."""
 TIMEOUT = replace(OPTIONS["timeout"], group=BATCH)
 
 
@@ -119,7 +124,8 @@ def batch(
       specli batch reviews.csv --column text --template "Summarise: {text}" -o out.jsonl
       cat prompts.txt | specli batch - -np 8
     """
-    from specli.cli.batch_run import Task, run_batch
+    from specli.app.batch import STANDARD, Streams, Task, answer_batch
+    from specli.cli.attendant import TerminalAttendant
 
     task = Task(
         source=source,
@@ -127,13 +133,38 @@ def batch(
         form=form,
         template=template,
         column=column,
-        parallel=parallel,
+        parallel=parse_parallel(parallel),
         in_order=not unordered,
         restart=restart,
         strict=strict,
         max_failures=max_failures,
         report=report,
     )
-    code = run_batch(options, task)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+    attendant = TerminalAttendant(sink, says_slots=parallel == AUTO)
+    streams = Streams(_stdin, lambda: sys.stdout.buffer)
+    totals = answer_batch(options, task, streams, sink.feedback(), attendant)
+    if attendant.signal is not None:
+        print_stderr(attendant.how_to_resume(to_stdout=output == STANDARD))
+        raise typer.Exit(128 + attendant.signal)
+    if totals.failed:
+        raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
+
+
+def _stdin() -> IO[bytes]:
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def parse_parallel(value: str) -> int | None:
+    """How many prompts run at once; None where that is left to costs and memory.
+
+    Raises UsageError.
+    """
+    if value == AUTO:
+        return None
+    if value.isdecimal() and 1 <= int(value) <= MOST_PARALLEL:
+        return int(value)
+    raise UsageError(
+        f"--parallel takes auto or a number from 1 to {MOST_PARALLEL}, not {value!r}",
+        hint="such as --parallel 4",
+    )

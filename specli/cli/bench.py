@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +13,8 @@ from typing import Annotated
 import typer
 
 from specli.cli import help_page
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console
 from specli.cli.parameters import takes
 from specli.errors import UsageError
 from specli.options import GENERATION, OPTIONS, OUTPUT, Options
@@ -125,7 +131,12 @@ def bench(
             "--draft 0 is plain decoding, which is measured anyway", hint="leave the 0 out"
         )
 
-    from specli.cli.benching import BenchTask, run_bench
+    from specli.app.bench import BenchTask, keep
+    from specli.app.bench import bench as measure
+    from specli.bench.report import to_json
+    from specli.cli.collector import freeze_loaded
+    from specli.ui.bench import report_view
+    from specli.ui.bench_progress import watching
 
     task = BenchTask(
         runs=runs,
@@ -139,9 +150,23 @@ def bench(
         csv_file=csv_file,
         html_file=html_file,
     )
-    code = run_bench(options.but(draft_max=None, draft_p_min=None, predict=None), task)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+
+    def open_watch(total: int) -> AbstractContextManager[Callable[[str, int], None]]:
+        freeze_loaded()
+        return watching(total, quiet=sink.quiet)
+
+    given = options.but(draft_max=None, draft_p_min=None, predict=None)
+    report = measure(given, task, sink.feedback(), open_watch)
+    try:
+        for path in keep(report, task, shlex.join(["specli", *sys.argv[1:]])):
+            sink.remark(f"wrote {path}")
+    finally:
+        # A disk that is full must not cost the figures as well.
+        sink.document(to_json(report))
+        sink.show(report_view(report, console().width))
+    if not report.complete:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command("compare", cls=help_page.Command)
@@ -154,6 +179,11 @@ def compare(
     ] = False,
 ) -> None:
     """Compare two benches: speed-ups by setting and kind of text, and what has changed."""
-    from specli.cli.benching import run_compare
+    from specli.app.bench import compare as compare_reports
+    from specli.ui.bench import changes_view
 
-    run_compare(first, second, force=force)
+    differences, changes = compare_reports(first, second, force=force)
+    sink = Sink()
+    for sentence in differences:
+        sink.note(f"different {sentence}")
+    sink.show(changes_view(changes))

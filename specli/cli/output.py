@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from specli.app.feedback import Feedback
     from specli.options import Options
 
 
@@ -66,7 +67,18 @@ class Sink:
         """What a user should know and did not ask for."""
         self.remark(f"note: {text}")
 
-    def remark(self, text: str) -> None:
-        """A line about the result: figures, what was written where."""
-        if not self.quiet:
-            print_stderr(text)
+    def remark(self, about: RenderableType) -> None:
+        """What is said about the result: figures, what was written where."""
+        if self.quiet:
+            return
+        if isinstance(about, str):
+            print_stderr(about)
+        else:
+            console(stderr=not sys.stdout.isatty()).print(about)
+
+    def feedback(self) -> Feedback:
+        """The same for what works without a terminal."""
+        from specli.app.feedback import Feedback
+        from specli.ui.progress import reporting
+
+        return Feedback(self.note, lambda: reporting(quiet=self.quiet))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink
 from specli.cli.parameters import takes
-from specli.errors import UsageError
+from specli.errors import CheckFailedError, UsageError
 from specli.options import GENERATION, PROMPT, Options
+
+if TYPE_CHECKING:
+    from specli.app.run import Answer
 
 _PROMPTS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
 
@@ -45,11 +50,36 @@ def run(
     """
     text = read_prompt(prompt, file)
 
-    from specli.cli.generate import generate
+    from specli.app.run import run as answer
+    from specli.cli.views import run_view
 
-    code = generate(options, text)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+    done = answer(options, text, sink.feedback(), lambda: run_view(sink))
+    sink.data(done.report(explain=bool(options.explain)), indent=None)
+    if not sink.json:
+        _conclude(done, sink, explain=bool(options.explain))
+    if done.check is not None and not done.check.passed:
+        raise CheckFailedError(
+            done.check.sentence,
+            hint="this is a fault: please report the models and the command",
+        )
+    if done.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _conclude(done: Answer, sink: Sink, *, explain: bool) -> None:
+    """After the summary: the explanation where it was asked for, estimate and advice, the check."""
+    from specli.ui.explain import estimate, explanation
+
+    told = done.explanation
+    if told is not None:
+        if explain:
+            sink.remark(explanation(told))
+        for line in (estimate(told), told.advice):
+            if line:
+                sink.remark(line)
+    if done.check is not None:
+        sink.remark(done.check.sentence)
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -60,7 +90,7 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if file is not None:
         if prompt is not None:
             raise UsageError("a prompt and -f were both given", hint="give one of them")
-        from specli.cli.prepare import read_text
+        from specli.app.prepare import read_text
 
         return _some(read_text(file), f"{file} is empty")
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console, print_stderr
 from specli.cli.parameters import takes
 from specli.options import MACHINE, OPTIONS, Options
 
@@ -65,14 +67,34 @@ def tune(
       specli tune -m target.gguf -md draft.gguf
       specli tune --profile qwen3-8b --budget 10m -o my-qwen3
     """
-    from specli.cli.tuning import TuneTask, run_tuning
+    from specli.app.tune import TuneTask, keep, search
+    from specli.bench.evidence import failures, rows, sentence
+    from specli.cli.collector import freeze_loaded
+    from specli.profiles import user_folder
+    from specli.ui.tune import outcome, watching
 
-    task = TuneTask(
-        budget=options.budget or BUDGET,
-        out=out,
-        prompts=prompts,
-        lossy=lossy,
+    task = TuneTask(budget=options.budget or BUDGET, out=out, prompts=prompts, lossy=lossy)
+    sink = Sink.of(options)
+    freeze_loaded()
+    found = search(
+        options.but(budget=None),
+        task,
+        sink.feedback(),
+        lambda seconds: watching(seconds, quiet=sink.quiet),
     )
-    code = run_tuning(options.but(budget=None), task)
-    if code:
-        raise typer.Exit(code)
+    tuned = found.tuned
+    if not sink.quiet:
+        sink.show(outcome(rows(tuned.race, found.verdict.chosen), console().width))
+    for name, reason in failures(tuned.race):
+        sink.note(f"{name} could not be measured: {reason}")
+    sink.show(sentence(found.verdict, tuned.space.default))
+    if tuned.interrupted and out is None:
+        print_stderr("interrupted: no profile is written without -o")
+    elif found.is_plain and out is None:
+        print_stderr("no profile is written, since specli run --draft 0 is the same; -o writes one")
+    else:
+        keep(found, task)
+        named = found.path.stem if found.path.parent == user_folder() else found.path
+        print_stderr(f"wrote {found.path}; use it with: specli run --profile {named} ...")
+    if tuned.interrupted:
+        raise typer.Exit(INTERRUPTED)

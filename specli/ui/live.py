@@ -75,6 +75,12 @@ class LiveView:
             self._stats = copy
             self._changed = True
 
+    @property
+    def stats(self) -> Stats:
+        """The figures of the last event."""
+        with self._lock:
+            return self._stats
+
     def held(self, pieces: list[Piece]) -> None:
         """Text that an interrupt set free."""
         with self._lock:

@@ -137,7 +137,7 @@ def test_other_settings_are_refused_by_name(path: Path) -> None:
     path.write_bytes(WHOLE)
     with Journal(path, Ids()) as journal:
         journal.require_settings(SETTINGS)
-        with pytest.raises(UsageError, match=r"temp 0\.5 before, 0\.9 now, top_k not set before"):
+        with pytest.raises(UsageError, match=r"temp: 0\.5, now 0\.9; top_k: not set, now"):
             journal.require_settings({**SETTINGS, "temp": 0.9, "top_k": 5})
 
 

@@ -61,11 +61,11 @@ def test_drafters_and_parallel_may_change_between_runs(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--temp", "0.5"], "temp not set, now 0.5"),
-        (["-n", "25"], "predict 24, now 25"),
-        (["--system", "s"], 'system not set, now "s"'),
-        (["--top-k", "0"], "top_k not set, now 0"),
-        (["-m", "long.gguf"], 'model "target.gguf", now "long.gguf"'),
+        (["--temp", "0.5"], "temp: not set, now 0.5"),
+        (["-n", "25"], "predict: 24, now 25"),
+        (["--system", "s"], 'system: not set, now "s"'),
+        (["--top-k", "0"], "top_k: not set, now 0"),
+        (["-m", "long.gguf"], 'model: "target.gguf", now "long.gguf"'),
     ],
 )
 def test_changed_settings_are_refused_unless_restarted(
@@ -157,7 +157,7 @@ def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(
     summary, told = err.decode().splitlines()
     assert summary.startswith("3 answered, ")
     again = " ".join(["specli batch", *command[:-1]])
-    assert told == f"stopped by {number.name}; to go on: {again}"
+    assert told == f"stopped by {number.name}; to resume: {again}"
     assert answers.read_bytes() == b""
     # Whoever goes on does not compute them again.
     assert list(texts(held)) == ["2", "3", "4"]

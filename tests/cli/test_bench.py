@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from specli.app import bench as benching
 from specli.bench.report import Report, read_report, to_json
 from specli.bench.runner import Bench
-from specli.cli import benching
 from specli.errors import SpecliError
 from tests.cli.conftest import Outcome, Specli
 

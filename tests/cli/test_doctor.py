@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 import specli as package
-from specli.cli.prepare import prepared_setup
+from specli.app.prepare import prepared_setup
 from specli.doctor import measure
 from specli.doctor.problems import Problem
 from specli.doctor.report import Report, examine
@@ -51,7 +51,7 @@ def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
 
 
 def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None:
-    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
     save(record, COSTS, Calibration())
@@ -99,9 +99,7 @@ def test_a_named_model_that_is_not_here_or_broken_is_an_error(
 def test_the_best_draft_of_this_machine_is_taken_with_auto(
     specli: Specli, monkeypatch: pytest.MonkeyPatch, sealed: Path
 ) -> None:
-    monkeypatch.setattr(
-        "specli.cli.auto_draft.find_made_draft", lambda _target: sealed / "draft.gguf"
-    )
+    monkeypatch.setattr("specli.app.pairs.find_made_draft", lambda _target: sealed / "draft.gguf")
     done = specli("doctor", "-m", "target.gguf", "-md", "auto", "--json")
     assert done.code == 0, done.err
     assert "draft.gguf" in done.out
@@ -121,7 +119,7 @@ def shown(report: Report, width: int) -> str:
 
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
-    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
     busy = cores(allowed=2, quota=1.5, threads=2, load=8)
     report = replace(
         examine("1.2.3", setup),

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from specli.cli import generate
+from specli.app import run as app_run
+from specli.app.prepare import sampling_of
+from specli.app.run import Answer
 from specli.cli.failures import run_app
 from specli.cli.main import app
-from specli.cli.prepare import sampling_of
+from specli.generation import Generation
 from specli.options import OPTIONS, Options
 from specli.sampling.params import SamplingParams
+from specli.session import Setup
 
 Run = Callable[..., tuple[Options, str]]
 
@@ -24,11 +27,11 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """`specli run` up to the point where it would generate; (options, prompt) of that call."""
     calls: list[tuple[Options, str]] = []
 
-    def record(options: Options, prompt: str) -> int:
+    def record(options: Options, prompt: str, *_more: object) -> Answer:
         calls.append((options, prompt))
-        return 0
+        return Answer(Generation(), Setup(Path("t.gguf")), SamplingParams())
 
-    monkeypatch.setattr(generate, "generate", record)
+    monkeypatch.setattr(app_run, "run", record)
 
     def run(*arguments: str, stdin: str | None = None) -> tuple[Options, str]:
         done = CliRunner().invoke(

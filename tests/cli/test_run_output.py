@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from specli.cli import compare
-from specli.cli.follow import Generation, View, follow
+from specli.app import compare
+from specli.app.follow import View, follow
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event
+from specli.generation import Generation
 from specli.session import Session
 from tests.cli.conftest import Specli
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from specli.app.prepare import prepared_setup
+from specli.app.tune import output_path, profile_content
 from specli.bench.evidence import MARK
 from specli.bench.rig import Rig
 from specli.bench.space import Machine, Setting, configs_to_try, default_config, neighbours
-from specli.cli.prepare import prepared_setup
-from specli.cli.tuning import output_path, profile_content
 from specli.errors import UsageError
 from specli.options import Options
 from specli.profiles import load_profile, user_folder, write_profile

@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specli.cli.output import print_stderr as say
+from specli.app.feedback import SILENT, Feedback
+from specli.app.pairs import automatic_draft
 from specli.errors import UsageError
 from specli.hub.references import resolve
 from specli.llama.model import Model
@@ -36,6 +37,15 @@ FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
 SAMPLING_FIELDS = [field.name for field in fields(SamplingParams)]
 
 
+def with_profile(options: Options) -> tuple[Options, Profile | None]:
+    """The options over the defaults of the profile that applies, and that profile.
+
+    Raises UsageError for a profile that is not there or is wrong.
+    """
+    profile = chosen_profile(options)
+    return (options if profile is None else options.over(profile.defaults.given())), profile
+
+
 def chosen_profile(options: Options) -> Profile | None:
     """The profile asked for; without one, the embedded pair's where no target is named either.
 
@@ -49,8 +59,8 @@ def chosen_profile(options: Options) -> Profile | None:
 def prepared_setup(
     options: Options,
     profile: Profile | None,
+    feedback: Feedback = SILENT,
     *,
-    quiet: bool = False,
     slots: int | None = 1,
 ) -> Setup:
     """What the options ask for, with every model as a local file, fetched or made if need be.
@@ -68,8 +78,8 @@ def prepared_setup(
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
     replaced = [name for name in REPLACED_BY_SUFFIX if name in (options.spec_type or "").split(",")]
-    if replaced and not quiet:
-        say(f"note: {', '.join(replaced)}: suffix drafting is used instead")
+    if replaced:
+        feedback.note(f"{', '.join(replaced)}: suffix drafting is used instead")
     config = chosen_drafting(options, drafting_model)
     if not draft:
         config = config.without_model()
@@ -78,9 +88,9 @@ def prepared_setup(
             f"a draft model was given ({options.model_draft}), but other flags leave it out",
             hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
         )
-    target_file = _local(target, quiet=quiet)
+    target_file = _local(target, feedback)
     if config.draft_model is not None and drafting_model is not None:
-        file = _draft_file(drafting_model, target_file, quiet=quiet)
+        file = _draft_file(drafting_model, target_file, feedback)
         config = config.with_model(DraftModel(file, config.draft_model.placement))
     return Setup(
         target=target_file,
@@ -117,21 +127,16 @@ def sampling_of(options: Options) -> SamplingParams:
     return SamplingParams(**given)
 
 
-def _draft_file(model: str | Recipe, target: Path, *, quiet: bool) -> Path:
-    from specli.cli.auto_draft import automatic_draft
-
+def _draft_file(model: str | Recipe, target: Path, feedback: Feedback) -> Path:
     if model != AUTO:
-        return _local(model, quiet=quiet)
+        return _local(model, feedback)
     draft = automatic_draft(target)
-    if not quiet:
-        say(f"note: using draft model {draft.stem}")
+    feedback.note(f"using draft model {draft.stem}")
     return draft
 
 
-def _local(model: str | Recipe, *, quiet: bool) -> Path:
-    from specli.ui.progress import reporting
-
-    with reporting(quiet=quiet) as report:
+def _local(model: str | Recipe, feedback: Feedback) -> Path:
+    with feedback.progress() as report:
         return resolve(model, quantize, report)
 
 

@@ -1,10 +1,9 @@
-"""The body of `specli bench`: from options to runs, their report, and the files that keep it."""
+"""A bench: from options to runs, their report, and the files that keep it."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
@@ -12,7 +11,9 @@ from pathlib import Path
 from time import perf_counter
 
 import specli
-from specli.bench.compare import changes, differences
+from specli.app.feedback import Feedback
+from specli.app.prepare import prepared_setup, sampling_of, settings, with_profile
+from specli.bench.compare import Change, changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
 from specli.bench.html import page, require_charts
 from specli.bench.prompts import BenchPrompt, in_categories, read_prompts, shipped_prompts
@@ -29,18 +30,12 @@ from specli.bench.report import (
 from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.bench.runs_csv import write_csv
 from specli.bench.statistics import summarised
-from specli.cli.collector import freeze_loaded
-from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink, console
-from specli.cli.prepare import chosen_profile, prepared_setup, sampling_of, settings
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.options import AUTO, Options
 from specli.session import Session
 from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
-from specli.ui.bench import changes_view, report_view
-from specli.ui.bench_progress import watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +66,34 @@ class _Measured:
     interrupted: bool = False
 
 
-def run_bench(options: Options, task: BenchTask) -> int:
-    """Measure a pair, print the report and keep it where asked. Returns the exit code.
+OpenWatch = Callable[[int], AbstractContextManager[Callable[[str, int], None]]]
+"""Opens a view of so many runs, which takes what was measured last and how many are done."""
+
+
+def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: OpenWatch) -> Report:
+    """Measure a pair. Ctrl-C ends it with what has been measured, if anything has.
 
     Raises the errors of specli.errors.
     """
     library.show_log(options.verbose)
     prompts = _checked_prompts(task)
-    sink = Sink.of(options)
-    profile = chosen_profile(options)
-    if profile is not None:
-        options = options.over(profile.defaults.given())
+    options, profile = with_profile(options)
     sampling = sampling_of(options)
-    setup = prepared_setup(options, profile, quiet=options.quiet)
+    setup = prepared_setup(options, profile, feedback)
     rivals = contenders(variants(setup.speculative, options, task))
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
     # Costs are measured whichever settings are compared.
     measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
-    with Session(measuring, cache_dir() / "probes", sink.note) as session:
-        freeze_loaded()
-        bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
-        facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
+    with Session(measuring, cache_dir() / "probes", feedback.note) as session:
+        rig = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
+        facts = tuple(_prompt_facts(rig, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
-        measured = _measure(bench, rivals, prompts, task, quiet=sink.quiet)
+        measured = _measure(rig, rivals, prompts, task, open_watch)
     if not measured.runs:
         raise KeyboardInterrupt
-    report = Report(
+    return Report(
         version=VERSION,
         specli=specli.__version__,
         created=created,
@@ -121,13 +116,6 @@ def run_bench(options: Options, task: BenchTask) -> int:
         summaries=summarised(measured.runs, [rival.name for rival in rivals], facts),
         cache_prompt=task.cache_prompt,
     )
-    try:
-        _keep(report, task, sink)
-    finally:
-        # A disk that is full must not cost the figures as well.
-        sink.document(to_json(report))
-        sink.show(report_view(report, console().width))
-    return INTERRUPTED if measured.interrupted else 0
 
 
 def _checked_prompts(task: BenchTask) -> list[BenchPrompt]:
@@ -188,14 +176,13 @@ def _measure(
     rivals: Sequence[Contender],
     prompts: Sequence[BenchPrompt],
     task: BenchTask,
-    *,
-    quiet: bool,
+    open_watch: OpenWatch,
 ) -> _Measured:
     """All runs, or those until Ctrl-C, compared with plain decoding."""
     measured = _Measured([])
     total = task.runs * len(rivals) * len(prompts)
     try:
-        with watching(total, quiet=quiet) as watch:
+        with open_watch(total) as watch:
             watch("warming up", 0)
             for rival in rivals:
                 bench.warm_up(rival, prompts[0])
@@ -212,21 +199,23 @@ def _measure(
     return measured
 
 
-def _keep(report: Report, task: BenchTask, sink: Sink) -> None:
+def keep(report: Report, task: BenchTask, command: str) -> list[Path]:
+    """Write the files that were asked for; `command` is what made the report. Returns their paths.
+
+    Raises SpecliError where one cannot be written.
+    """
     if task.output is not None:
         write_text(task.output, lambda file: file.write(to_json(report)))
     if task.csv_file is not None:
         write_text(task.csv_file, lambda file: write_csv(report, file))
     if task.html_file is not None:
-        html = page(report, shlex.join(["specli", *sys.argv[1:]]))
+        html = page(report, command)
         write_text(task.html_file, lambda file: file.write(html))
-    for path in (task.output, task.csv_file, task.html_file):
-        if path is not None:
-            sink.remark(f"wrote {path}")
+    return [path for path in (task.output, task.csv_file, task.html_file) if path is not None]
 
 
-def run_compare(first: Path, second: Path, *, force: bool) -> None:
-    """Print two benches side by side.
+def compare(first: Path, second: Path, *, force: bool) -> tuple[list[str], list[Change]]:
+    """How two benches differ in their circumstances, and what has changed.
 
     Raises UsageError for different machines or models, unless `force`, and for what is no report.
     """
@@ -239,12 +228,9 @@ def run_compare(first: Path, second: Path, *, force: bool) -> None:
             f"these benches are not of the same machine and models: {said}",
             hint="--force compares them all the same",
         )
-    sink = Sink()
-    for difference in found:
-        sink.note(f"different {difference.sentence}")
     shared = changes(one, other)
     if not shared:
         raise UsageError(
             "the two benches have no setting in common", hint="measure the same settings in both"
         )
-    sink.show(changes_view(shared))
+    return [difference.sentence for difference in found], shared

@@ -1,19 +1,20 @@
-"""The body of `specli tune`: from options to a search, its outcome and a profile."""
+"""A search for the fastest settings of a pair: from options to an outcome and a profile."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
-from math import exp
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 
 import specli
-from specli.bench.evidence import MARK, comments, failures, rows, sentence
+from specli.app.feedback import Feedback
+from specli.app.prepare import chosen_drafting, prepared_setup, sampling_of, with_profile
+from specli.bench.evidence import MARK, comments
 from specli.bench.halving import Race, Verdict
 from specli.bench.prompts import BenchPrompt, read_prompts, shipped_prompts
 from specli.bench.rig import Rig
@@ -24,12 +25,7 @@ from specli.bench.space import (
     layer_choices,
     thread_choices,
 )
-from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
-from specli.cli.collector import freeze_loaded
-from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink, console
-from specli.cli.output import print_stderr as say
-from specli.cli.prepare import chosen_drafting, chosen_profile, prepared_setup, sampling_of
+from specli.bench.tuner import MOST_TOKENS, Space, Standing, Tuned, space_of, standing, tune
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -43,7 +39,6 @@ from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
 from specli.speculative import Placement, SpeculativeConfig
-from specli.ui.tune import Standing, outcome, watching
 
 REPLACED = (
     "spec_type",
@@ -72,24 +67,40 @@ class TuneTask:
     lossy: bool = False
 
 
-def run_tuning(options: Options, task: TuneTask) -> int:
-    """Tune a pair, print the outcome and write the profile. Returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found: `content` is the profile that `path` would hold."""
+
+    tuned: Tuned
+    verdict: Verdict[Setting]
+    path: Path
+    content: dict[str, object]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether plain decoding on the given machine settings is fastest."""
+        return self.verdict.chosen == PLAIN_SETTING
+
+
+OpenWatch = Callable[[float], AbstractContextManager[Callable[[Standing, float], None]]]
+"""Opens a view of so many seconds, which takes where the search stands and the seconds gone."""
+
+
+def search(options: Options, task: TuneTask, feedback: Feedback, open_watch: OpenWatch) -> Outcome:
+    """Search the fastest settings of a pair. Ctrl-C ends it with the best so far, if any.
 
     Raises the errors of specli.errors.
     """
     library.show_log(options.verbose)
-    sink = Sink.of(options)
-    profile = chosen_profile(options)
-    if profile is not None:
-        options = options.over(profile.defaults.given())
+    options, profile = with_profile(options)
     path = output_path(task.out, _name(profile, options))
     given = options
     options = options.but(**dict.fromkeys(REPLACED))
     prompts = prompts_of(task.prompts)
-    setup = prepared_setup(options, profile, quiet=options.quiet)
+    setup = prepared_setup(options, profile, feedback)
     space = space_of(setup.draft, machine_choices(setup, lossy=task.lossy), _own(given, setup))
     questions = Questions(prompts, sampling_of(options), options.system)
-    tuned = _measured(setup, space, questions, task, sink)
+    tuned = _measured(setup, space, questions, task, feedback, open_watch)
     if tuned.verdict is None:
         if tuned.interrupted:
             raise KeyboardInterrupt
@@ -97,10 +108,8 @@ def run_tuning(options: Options, task: TuneTask) -> int:
             f"{task.budget:g} s were over before plain decoding and one setting had been measured",
             hint=f"give more time: --budget {4 * task.budget:g}s",
         )
-    _show(tuned, tuned.verdict, sink)
     content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
-    _keep(path, tuned, content, task)
-    return INTERRUPTED if tuned.interrupted else 0
+    return Outcome(tuned, tuned.verdict, path, content)
 
 
 def _own(options: Options, setup: Setup) -> SpeculativeConfig:
@@ -207,13 +216,17 @@ class Questions:
 
 
 def _measured(
-    setup: Setup, space: Space, questions: Questions, task: TuneTask, sink: Sink
+    setup: Setup,
+    space: Space,
+    questions: Questions,
+    task: TuneTask,
+    feedback: Feedback,
+    open_watch: OpenWatch,
 ) -> Tuned:
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
-    freeze_loaded()
-    with watching(task.budget, quiet=sink.quiet) as watch:
+    with open_watch(task.budget) as watch:
 
         def told(race: Race[Setting]) -> None:
             watch(standing(race), perf_counter() - began)
@@ -224,40 +237,15 @@ def _measured(
         every = len(questions.prompts)
         notes.append(f"{questions.left_out} of {every} prompts were too long for the context")
     for note in dict.fromkeys(notes):
-        sink.note(note)
+        feedback.note(note)
     return tuned
 
 
-def standing(race: Race[Setting]) -> Standing:
-    """Where the race stands."""
-    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
-    known = [s for s in there if race.gains(s, race.plain)]
-    leader = next(iter(race.ranked(known)), None)
-    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)
-
-
-def _show(tuned: Tuned, found: Verdict[Setting], sink: Sink) -> None:
-    if not sink.quiet:
-        sink.show(outcome(rows(tuned.race, found.chosen), console().width))
-    for name, reason in failures(tuned.race):
-        sink.note(f"{name} could not be measured: {reason}")
-    sink.show(sentence(found, tuned.space.default))
-
-
-def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) -> None:
-    """Write the profile, unless there is nothing to write or it was not asked for."""
-    found = tuned.verdict
-    if found is None or (tuned.interrupted and task.out is None):
-        say("interrupted: no profile is written without -o")
-        return
-    if found.chosen == PLAIN_SETTING and task.out is None:
-        say("no profile is written, since specli run --draft 0 is the same; -o writes one")
-        return
+def keep(outcome: Outcome, task: TuneTask) -> None:
+    """Write the profile, with what was measured as its comments. Raises UsageError."""
+    tuned, found = outcome.tuned, outcome.verdict
     evidence = comments(_title(tuned, task), tuned.race, found, tuned.space.default)
-    write_profile(path, content, evidence)
-    named = path.stem if path.parent == user_folder() else path
-    say(f"wrote {path}; use it with: specli run --profile {named} ...")
+    write_profile(outcome.path, outcome.content, evidence)
 
 
 def profile_content(

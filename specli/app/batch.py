@@ -1,40 +1,33 @@
-"""The body of `specli batch`: from options to records, signals and the last word."""
+"""A batch: from options to records and a report."""
 
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
-import signal
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
-from rich.console import Console
-
-from specli.batch.ids import Ids, digest
-from specli.batch.input import Reading, Source, is_inside, opened
-from specli.batch.output import Journal, Output, Stream
-from specli.batch.requests import Defaults
-from specli.batch.run import Limits, Work, answer_all, validate
-from specli.batch.template import Template
-from specli.batch.totals import Totals
-from specli.cli.collector import freeze_loaded
-from specli.cli.output import Sink
-from specli.cli.output import print_stderr as say
-from specli.cli.prepare import (
+from specli.app.feedback import Feedback
+from specli.app.prepare import (
     FLAGS,
     Constraint,
-    chosen_profile,
     constraint_of,
     prepared_setup,
     require_known_tokens,
     sampling_of,
+    with_profile,
 )
+from specli.batch.ids import Ids, digest
+from specli.batch.input import Reading, Source, is_inside, opened
+from specli.batch.output import Journal, Output, Stream
+from specli.batch.requests import Defaults
+from specli.batch.run import Limits, Watcher, Work, answer_all, validate
+from specli.batch.template import Template
+from specli.batch.totals import Failure, Totals
 from specli.errors import BatchFailedError, SpecliError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
@@ -43,12 +36,9 @@ from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.speculative import Prediction
-from specli.ui.batch import BatchView, summary
 
 STANDARD = "-"
 
-MOST_PARALLEL = 256
-"""Sequences of one context, by llama.cpp's own limit."""
 
 LONGEST_SETTING = 200
 """Characters of a setting that records repeat; a longer one is named by its hash."""
@@ -63,7 +53,8 @@ class Task:
     form: Literal["jsonl", "text", "csv"] | None = None
     template: str | None = None
     column: str | None = None
-    parallel: str = "auto"
+    parallel: int | None = None
+    """Prompts at once; None leaves it to memory and measured costs."""
     in_order: bool = True
     restart: bool = False
     strict: bool = False
@@ -71,47 +62,65 @@ class Task:
     report: Path | None = None
 
 
-@dataclass(slots=True)
-class _Signals:
-    """The signal that asks the batch to stop, once one has come."""
+class Attendant(Protocol):
+    """What accompanies a batch: it shows how far it is and says when to stop."""
 
-    number: int | None = None
+    def stopped(self) -> bool: ...
 
-    def stopped(self) -> bool:
-        return self.number is not None
+    @property
+    def stopped_by(self) -> str | None:
+        """What has asked to stop: the name of a signal."""
+
+    def failed(self, failure: Failure) -> None:
+        """A prompt that cannot be answered, found before anything is generated."""
+
+    def answering(self, totals: Totals, slots: int) -> AbstractContextManager[Watcher]:
+        """Opened once the models are loaded; `totals` go on counting, `slots` run at once."""
 
 
-def run_batch(options: Options, task: Task) -> int:
-    """Answer the prompts of the input. Returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What `-` stands for."""
 
-    Raises BatchFailedError where some have no answer, and the other errors of specli.errors.
+    stdin: Callable[[], IO[bytes]]
+    stdout: Callable[[], IO[bytes]]
+
+
+def answer_batch(
+    options: Options, task: Task, streams: Streams, feedback: Feedback, attendant: Attendant
+) -> Totals:
+    """Answer the prompts of the input, and write the report that was asked for.
+
+    Raises BatchFailedError after too many failures and with `strict` for prompts that cannot be
+    answered, and the other errors of specli.errors.
     """
     library.show_log(options.verbose)
     reading = Reading(task.form, None if task.template is None else Template(task.template))
     reading = replace(reading, column=task.column)
-    slots = parse_parallel(task.parallel)
-    profile = chosen_profile(options)
-    if profile is not None:
-        options = options.over(profile.defaults.given())
+    options, profile = with_profile(options)
     _require_sense(options, task)
     constraint = constraint_of(options)
-    notice = Sink.of(options).note
-    signals = _Signals()
     with ExitStack() as stack:
-        file = _input(stack, task)
-        setup = prepared_setup(options, profile, quiet=options.quiet, slots=slots)
+        file = _input(stack, task, streams)
+        setup = prepared_setup(options, profile, feedback, slots=task.parallel)
         known = Ids()
-        output = _output(stack, task, known)
+        output = _output(stack, task, known, streams)
         sampling = sampling_of(_with_seed(options, output))
         settings = settings_of(setup, options, sampling, constraint, task)
         if isinstance(output, Journal):
             output.require_settings(settings)
         session = stack.enter_context(
-            Session(_with_predictions(setup), cache_dir() / "probes", notice)
+            Session(_with_predictions(setup), cache_dir() / "probes", feedback.note)
         )
         require_known_tokens(sampling, session.target_model)
+
+        def source() -> Source:
+            path = None if task.source == STANDARD else Path(task.source)
+            stop, note = attendant.stopped, feedback.note
+            return Source(path, file, reading, called_off=stop, notice=note)
+
         work = Work(
-            source=_source(file, reading, task, signals, notice),
+            source=source(),
             defaults=_defaults(options, sampling, constraint),
             settings=settings,
             output=output,
@@ -120,28 +129,11 @@ def run_batch(options: Options, task: Task) -> int:
             limits=Limits(options.timeout, task.max_failures),
         )
         if task.strict:
-            _require_valid(work, session)
+            _require_valid(work, session, attendant)
             if file is not None:
                 file.seek(0)
-            work = replace(work, source=_source(file, reading, task, signals, notice))
-        if slots is None and sys.stderr.isatty():
-            notice(f"{session.slots} prompts at once, by what batches cost here (--parallel)")
-        return _answer(work, session, task, signals, quiet=bool(options.quiet))
-
-
-def parse_parallel(value: str) -> int | None:
-    """How many prompts run at once; None where that is left to costs and memory.
-
-    Raises UsageError.
-    """
-    if value == "auto":
-        return None
-    if value.isdecimal() and 1 <= int(value) <= MOST_PARALLEL:
-        return int(value)
-    raise UsageError(
-        f"--parallel takes auto or a number from 1 to {MOST_PARALLEL}, not {value!r}",
-        hint="such as --parallel 4",
-    )
+            work = replace(work, source=source())
+        return _answer(work, session, task, attendant)
 
 
 def _require_sense(options: Options, task: Task) -> None:
@@ -168,10 +160,10 @@ def _require_sense(options: Options, task: Task) -> None:
         raise UsageError(f"{source} is input and output at once", hint="name another with -o")
 
 
-def _input(stack: ExitStack, task: Task) -> IO[bytes] | None:
+def _input(stack: ExitStack, task: Task, streams: Streams) -> IO[bytes] | None:
     """The file to read, None for a folder. One that is read twice can be read twice."""
     if task.source == STANDARD:
-        file: IO[bytes] | None = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
+        file: IO[bytes] | None = streams.stdin()
     else:
         file = opened(Path(task.source))
         if file is not None:
@@ -185,21 +177,10 @@ def _input(stack: ExitStack, task: Task) -> IO[bytes] | None:
     return file
 
 
-def _source(
-    file: IO[bytes] | None,
-    reading: Reading,
-    task: Task,
-    signals: _Signals,
-    notice: Callable[[str], None],
-) -> Source:
-    path = None if task.source == STANDARD else Path(task.source)
-    return Source(path, file, reading, called_off=signals.stopped, notice=notice)
-
-
-def _output(stack: ExitStack, task: Task, known: Ids) -> Output:
+def _output(stack: ExitStack, task: Task, known: Ids, streams: Streams) -> Output:
     path = Path(task.output)
     if task.output == STANDARD:
-        return Stream(sys.stdout.buffer)
+        return Stream(streams.stdout())
     if path.is_dir():
         raise UsageError(f"the output {path} is a folder", hint="name a file with -o")
     if path.exists() and not path.is_file():
@@ -283,94 +264,47 @@ def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint
     )
 
 
-def _require_valid(work: Work, session: Session) -> None:
-    """Raises BatchFailedError where a prompt could not be answered, with all of them told."""
-    view = BatchView(Console(stderr=True), Totals(), bar=False)
-    count = validate(work, session.engine(), session.target_model, view.failed)
+def _require_valid(work: Work, session: Session, attendant: Attendant) -> None:
+    """Raises BatchFailedError where a prompt could not be answered."""
+    count = validate(work, session.engine(), session.target_model, attendant.failed)
     if count:
         raise BatchFailedError(
             f"{count} of the prompts cannot be answered, and nothing has been generated",
-            hint="mend them, or leave --strict out to answer the others",
+            hint="correct them, or leave --strict out to answer the others",
         )
 
 
-def _answer(work: Work, session: Session, task: Task, signals: _Signals, *, quiet: bool) -> int:
-    """Generate under the view; returns the exit code. Raises BatchFailedError for failures."""
+def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> Totals:
     totals = Totals(expected=work.source.total())
-    view = BatchView(Console(stderr=True), totals, bar=not quiet)
-    freeze_loaded()
     try:
-        with view, _catching(signals):
+        with attendant.answering(totals, session.slots) as watcher:
             answer_all(
                 work,
                 session.engine(),
                 session.target_model,
                 session.slots,
                 totals,
-                view,
-                signals.stopped,
+                watcher,
+                attendant.stopped,
             )
-    except BatchFailedError:
-        _sum_up(totals, quiet=quiet)
-        raise
     finally:
         if task.report is not None:
-            _write_report(task.report, totals, work, task, signals)
-    _sum_up(totals, quiet=quiet)
-    if signals.number is not None:
-        say(_how_to_go_on(signals.number, task))
-        return 128 + signals.number
-    if totals.failed:
-        raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
-    return 0
+            report = {
+                "input": task.source,
+                "output": task.output,
+                **totals.report(),
+                "stopped_by": attendant.stopped_by,
+                "settings": work.settings,
+            }
+            _write_report(task.report, report)
+    return totals
 
 
-def _sum_up(totals: Totals, *, quiet: bool) -> None:
-    if not quiet:
-        say(summary(totals))
-
-
-@contextmanager
-def _catching(signals: _Signals) -> Iterator[None]:
-    """Note the first signal to stop; Ctrl-C again stops at once."""
-
-    def caught(number: int, _frame: object) -> None:
-        if signals.number is not None:
-            raise KeyboardInterrupt
-        signals.number = number
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        # A shell's background job hands down that Ctrl-C is ignored.
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, caught)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _how_to_go_on(number: int, task: Task) -> str:
-    name = signal.Signals(number).name
-    if task.output == STANDARD:
-        return f"stopped by {name}; with -o FILE the same command would go on from here"
-    words = [word for word in sys.argv[1:] if word != "--restart"]
-    return f"stopped by {name}; to go on: {shlex.join(['specli', *words])}"
-
-
-def _write_report(path: Path, totals: Totals, work: Work, task: Task, signals: _Signals) -> None:
-    stopped = None if signals.number is None else signal.Signals(signals.number).name
-    told = {
-        "input": task.source,
-        "output": task.output,
-        **totals.report(),
-        "stopped_by": stopped,
-        "settings": work.settings,
-    }
+def _write_report(path: Path, report: dict[str, object]) -> None:
     partial = path.with_name(path.name + ".part")
     try:
-        partial.write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise SpecliError(f"cannot write {path}: {error.strerror}") from None
