@@ -25,7 +25,7 @@ from pathlib import Path
 from specli.errors import ModelFileError, SpecliError
 from specli.gguf.check import check_file
 from specli.gguf.header import read_header
-from specli.pairs.check import Setup, check_pair, examine
+from specli.pairs.check import CheckOptions, check_pair, examine
 from tests import tiny_gguf as tiny
 
 SECONDS = 5
@@ -63,7 +63,7 @@ def outcome(path: Path) -> str:
     """How the check of one file ends; anything but an error of ours escapes."""
     try:
         model = examine(check_file(path))
-        check_pair(model, model, Setup())
+        check_pair(model, model, CheckOptions())
     except ModelFileError as error:
         if "\n" in error.message or not error.message.startswith(str(path.parent)):
             raise RuntimeError(f"not one clear sentence: {error.message!r}") from error

@@ -31,12 +31,12 @@ from replayed import Oracle, replay
 
 from specli.bench.prompts import shipped_prompts
 from specli.drafters.suffix import SuffixDrafter
+from specli.drafts.recording import Answer, measure_agreement, record_answers
 from specli.engine.adaptive import AdaptivePolicy
 from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel
 from specli.engine.policy import FixedPolicy
 from specli.llama.chat import Message, prompt_tokens
-from specli.making.answers import Answer, echo, record_answers
 from specli.session import Session, Setup
 from specli.session.records import AGED
 from specli.speculative import DraftModel, SpeculativeConfig, Suffix
@@ -96,7 +96,7 @@ def record(target: Path, draft: Path | None, most: int) -> list[Recorded]:
             [answer] = record_answers(session.target, [tokens], is_end, most, float("inf"))
             agrees, confidences = [False] * len(answer.tokens), [0.0] * len(answer.tokens)
             if session.draft is not None:
-                said = echo(session.draft, Answer(tokens, answer.tokens))
+                said = measure_agreement(session.draft, Answer(tokens, answer.tokens))
                 agrees, confidences = list(said.agrees), list(said.confidences)
             found.append(Recorded(prompt.id, tokens, answer.tokens, agrees, confidences))
             print(f"recorded {prompt.id}: {len(answer.tokens)} tokens", file=sys.stderr)

@@ -37,19 +37,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pairs": NATIVE,
     "profiles": ASKED | {"hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
-    "making": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
+    "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
     "batch": NATIVE | {"engine"},
-    "ui": GROUND | {"hub", "engine", "making", "pairs", "bench", "batch", "doctor"},
+    "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
     "app": NATIVE
     | PAIR
     | ASKED
-    | {"drafters", "engine", "session", "speculative", "making", "bench", "batch", "doctor"},
+    | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"},
     "cli": NATIVE
     | PAIR
     | ASKED
-    | {"engine", "session", "speculative", "making", "ui", "bench", "batch", "doctor", "app"},
+    | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"},
 }
 """What each folder and file of the package may import."""
 

@@ -7,32 +7,34 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from specli.drafts.make import find_made_draft
 from specli.errors import SpecliError, UsageError
 from specli.hub.local import LocalModel, local_models
 from specli.hub.remote import read_model_header
-from specli.making.make import find_made_draft
 from specli.options import Options
-from specli.pairs.check import Model, PairReport, Setup, check_pair, examine, rank
+from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 from specli.pairs.memory import free_memory
 from specli.pairs.search import Candidate, Findings, find_drafts, of_one_family
 from specli.pairs.sizing import CacheTypes, MemoryNeed
 from specli.profiles import profile_files, read_profile
 
-WORTHWHILE = 1.05
-"""Best speed-up below which nothing is promised."""
 CATALOGUE = "catalogue"
+RANKED_BY = (
+    "Cost: bytes that a draft token reads, as a share of a target token's. How often a draft is "
+    "right cannot be read from its header: measure it with specli bench."
+)
 
 
 def check_drafts(
     target: str, drafts: Sequence[str], options: Options
-) -> tuple[list[PairReport], list[SpecliError]]:
+) -> tuple[list[PairCheck], list[SpecliError]]:
     """Reports, best first, and why some drafts could not be read.
 
     Raises what reading the first of them raised where none can be read.
     """
-    setup = _setup(options)
+    setup = _check_options(options)
     target_model = examine(read_model_header(target))
-    reports: list[PairReport] = []
+    reports: list[PairCheck] = []
     unreadable: list[SpecliError] = []
     for draft in drafts:
         try:
@@ -44,9 +46,9 @@ def check_drafts(
     return rank(reports), unreadable
 
 
-def _setup(options: Options) -> Setup:
+def _check_options(options: Options) -> CheckOptions:
     draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
-    return Setup(
+    return CheckOptions(
         context=options.number("ctx_size"),
         types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
         draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
@@ -54,17 +56,19 @@ def _setup(options: Options) -> Setup:
     )
 
 
-def find(target: str, folders: Sequence[Path] = ()) -> tuple[Model, Findings]:
+def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Findings]:
     """The target's header, and the drafts for it on this machine and in the catalogue.
 
     Raises ModelFileError and FetchError where the target cannot be read.
     """
     model = examine(read_model_header(target))
     candidates = list(_candidates(target, model, folders))
-    return model, find_drafts(model, candidates, read_model_header, Setup(free=free_memory()))
+    return model, find_drafts(
+        model, candidates, read_model_header, CheckOptions(free=free_memory())
+    )
 
 
-def _candidates(target: str, model: Model, folders: Sequence[Path]) -> Iterator[Candidate]:
+def _candidates(target: str, model: ExaminedModel, folders: Sequence[Path]) -> Iterator[Candidate]:
     here = local_candidates(folders)
     yield from here
     known = {candidate.reference for candidate in here}
@@ -87,7 +91,7 @@ def _typed(model: LocalModel) -> str:
     return model.name if lasting else str(model.path)
 
 
-def _catalogue(target: str, model: Model) -> list[str]:
+def _catalogue(target: str, model: ExaminedModel) -> list[str]:
     """The drafts of the profiles whose target is of the model's family, each once."""
     texts = [model.facts.name, Path(target).name]
     drafts = {}
@@ -115,9 +119,9 @@ def automatic_draft(target: Path) -> Path:
         return made
     model = examine(read_model_header(str(target)))
     here = local_candidates()
-    findings = find_drafts(model, here, read_model_header, Setup(free=free_memory()))
+    findings = find_drafts(model, here, read_model_header, CheckOptions(free=free_memory()))
     for found in findings.drafts:
-        if gains(found.report):
+        if found.report.may_pay:
             return here[found.candidate]
     slow = "fast enough to gain" if findings.drafts else "that fits"
     raise UsageError(
@@ -127,18 +131,12 @@ def automatic_draft(target: Path) -> Path:
     )
 
 
-def gains(report: PairReport) -> bool:
-    """Whether the pair may be faster than its target alone."""
-    return report.speedup.high >= WORTHWHILE
+def cost_share(report: PairCheck) -> str:
+    """The cost of a draft token as a share of a target token's."""
+    return f"1/{report.cost_ratio:.1f}"
 
 
-def speedup_range(report: PairReport) -> str:
-    """The speed-up to expect, as people read it."""
-    low, high = report.speedup.low, report.speedup.high
-    return f"{low:.1f}× to {high:.1f}×" if gains(report) else "no gain"
-
-
-def report_json(report: PairReport) -> dict[str, object]:
+def report_json(report: PairCheck) -> dict[str, object]:
     """A report as `--json` prints it."""
     return {
         "draft": report.draft.header.name,
@@ -146,7 +144,7 @@ def report_json(report: PairReport) -> dict[str, object]:
         "verdict": report.verdict,
         "rules": [asdict(rule) for rule in report.rules],
         "context": report.context,
-        "speedup": asdict(report.speedup),
+        "cost_ratio": round(report.cost_ratio, 3),
         "memory": {
             name: _memory_json(need)
             for name, need in zip(("target", "draft"), report.memory, strict=True)

@@ -13,7 +13,7 @@ from specli.options import Options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from specli.pairs.check import Model
+    from specli.pairs.check import ExaminedModel
 
 
 @takes("ctx_size", "json")
@@ -33,7 +33,7 @@ def inspect(
     sink.show(_table(examined, context))
 
 
-def _json(model: Model, context: int | None) -> dict[str, object]:
+def _json(model: ExaminedModel, context: int | None) -> dict[str, object]:
     from dataclasses import asdict
 
     from specli.pairs.sizing import chosen_context, memory_need
@@ -60,7 +60,7 @@ def _json(model: Model, context: int | None) -> dict[str, object]:
     }
 
 
-def _table(model: Model, context: int | None) -> Table:
+def _table(model: ExaminedModel, context: int | None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -72,7 +72,7 @@ def _table(model: Model, context: int | None) -> Table:
     return table
 
 
-def _rows(model: Model, context: int | None) -> list[tuple[str, str]]:
+def _rows(model: ExaminedModel, context: int | None) -> list[tuple[str, str]]:
     from specli.gguf.tokenizer import shown
     from specli.pairs.quantities import short_bytes, short_count
     from specli.pairs.sizing import chosen_context, memory_need

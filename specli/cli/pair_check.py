@@ -12,7 +12,7 @@ from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.errors import SpecliError
-    from specli.pairs.check import PairReport
+    from specli.pairs.check import PairCheck
 
 INCOMPATIBLE = 3
 CACHES = ("cache_type_k", "cache_type_v", "cache_type_k_draft", "cache_type_v_draft")
@@ -27,7 +27,7 @@ def check(
     *,
     options: Options,
 ) -> None:
-    """Check from the headers whether drafts fit a target, what is wrong, and what to expect.
+    """Check from the headers whether drafts fit a target, and what is wrong.
 
     Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
     """
@@ -41,8 +41,8 @@ def check(
         raise typer.Exit(INCOMPATIBLE)
 
 
-def _show(reports: list[PairReport], unreadable: list[SpecliError], sink: Sink) -> None:
-    from specli.app.pairs import speedup_range
+def _show(reports: list[PairCheck], unreadable: list[SpecliError], sink: Sink) -> None:
+    from specli.app.pairs import RANKED_BY, cost_share
     from specli.ui.pairs import ranking_table, rules_table
 
     for error in unreadable:
@@ -51,27 +51,31 @@ def _show(reports: list[PairReport], unreadable: list[SpecliError], sink: Sink) 
         sink.show(rules_table(reports[0]))
     else:
         rows = [
-            (report.draft.header.name, speedup_range(report) if report.compatible else "", report)
+            (report.draft.header.name, cost_share(report) if report.compatible else "", report)
             for report in reports
         ]
         sink.show(ranking_table(rows))
     best = reports[0]
     sink.show(_conclusion(best))
     if best.compatible:
-        sink.show(f"Assumed: {best.speedup.assumptions}.", style="dim")
+        sink.show(RANKED_BY, style="dim")
 
 
-def _conclusion(best: PairReport) -> str:
-    from specli.app.pairs import speedup_range
+def _conclusion(best: PairCheck) -> str:
+    from specli.app.pairs import cost_share
 
     target, draft = best.target.header.name, best.draft.header.name
     if not best.compatible:
         return f"Incompatible: {draft} cannot draft for {target}."
-    return f"Compatible: expect {speedup_range(best)} with {draft} drafting for {target}."
+    if not best.may_pay:
+        return f"Compatible, but {draft} is not small enough to make {target} faster."
+    return (
+        f"Compatible: {draft} can draft for {target}, at {cost_share(best)} of its cost per token."
+    )
 
 
 def _json(
-    target: str, reports: list[PairReport], unreadable: list[SpecliError]
+    target: str, reports: list[PairCheck], unreadable: list[SpecliError]
 ) -> dict[str, object]:
     from specli.app.pairs import report_json
 

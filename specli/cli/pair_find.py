@@ -14,8 +14,8 @@ from specli.cli.parameters import takes
 from specli.options import Options
 
 if TYPE_CHECKING:
-    from specli.pairs.check import Model
-    from specli.pairs.search import Findings, Found
+    from specli.pairs.check import ExaminedModel
+    from specli.pairs.search import Findings, FoundDraft
 
 PROMPT = "Why is the sky blue?"
 
@@ -32,7 +32,7 @@ def find(
     *,
     options: Options,
 ) -> None:
-    """Look for drafts that fit a target, on this machine and in the catalogue, best first.
+    """Look for drafts that fit a target, on this machine and in the catalogue, smallest first.
 
     Of models that are not here only the headers are fetched. Exit code 0 when a draft fits, 3
     when none does, 1 when the target cannot be read.
@@ -49,36 +49,36 @@ def find(
         raise typer.Exit(INCOMPATIBLE)
 
 
-def _command(target: str, best: Found) -> list[str]:
-    from specli.app.pairs import gains
-
-    draft = ["-md", best.candidate.reference] if gains(best.report) else []
+def _command(target: str, best: FoundDraft) -> list[str]:
+    draft = ["-md", best.candidate.reference] if best.report.may_pay else []
     return ["specli", "run", "-m", target, *draft, PROMPT]
 
 
-def _show(target: str, model: Model, findings: Findings, command: str | None, sink: Sink) -> None:
-    from specli.app.pairs import speedup_range
+def _show(
+    target: str, model: ExaminedModel, findings: Findings, command: str | None, sink: Sink
+) -> None:
+    from specli.app.pairs import RANKED_BY, cost_share
     from specli.ui.pairs import ranking_table
 
     for error in findings.unreadable:
         sink.show(f"skipped: {error}", style="red")
     if findings.drafts:
         rows = [
-            (_title(found), speedup_range(found.report), found.report) for found in findings.drafts
+            (_title(found), cost_share(found.report), found.report) for found in findings.drafts
         ]
         sink.show(ranking_table(rows))
-    passed = _passed_over(findings)
+    passed = _skipped(findings)
     if passed:
         sink.show(passed, style="dim")
     for line in _conclusion(target, model, findings):
         sink.show(line)
     if findings.drafts:
-        sink.show(f"Assumed: {findings.drafts[0].report.speedup.assumptions}.", style="dim")
+        sink.show(RANKED_BY, style="dim")
     if command:
         sink.show(command, style="bold")
 
 
-def _title(found: Found) -> str:
+def _title(found: FoundDraft) -> str:
     from specli.app.pairs import CATALOGUE
     from specli.pairs.quantities import short_bytes
 
@@ -88,17 +88,17 @@ def _title(found: Found) -> str:
     return f"{found.candidate.name}\n{size}, {where}"
 
 
-def _passed_over(findings: Findings) -> str:
+def _skipped(findings: Findings) -> str:
     notes = []
     if findings.other_vocabulary:
-        notes.append(f"{findings.other_vocabulary}: another vocabulary")
+        notes.append(f"{findings.other_vocabulary} of another vocabulary")
     if findings.not_smaller:
-        notes.append(f"{findings.not_smaller}: not smaller than the target")
-    return f"skipped {'; '.join(notes)}" if notes else ""
+        notes.append(f"{findings.not_smaller} not smaller than the target")
+    return f"skipped: {', '.join(notes)}" if notes else ""
 
 
-def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
-    from specli.app.pairs import gains, speedup_range
+def _conclusion(target: str, model: ExaminedModel, findings: Findings) -> list[str]:
+    from specli.app.pairs import cost_share
 
     if not findings.drafts:
         name = model.facts.name or model.facts.architecture
@@ -111,9 +111,9 @@ def _conclusion(target: str, model: Model, findings: Findings) -> list[str]:
             + shlex.join(["specli", "run", "-m", target, PROMPT]),
         ]
     best = findings.drafts[0]
-    if not gains(best.report):
-        return ["What fits is not fast enough to gain: draft from the text itself instead."]
-    return [f"Best: expect {speedup_range(best.report)} with {best.candidate.name}."]
+    if not best.report.may_pay:
+        return ["No draft that fits is small enough to pay: draft from the text itself instead."]
+    return [f"Smallest: {best.candidate.name}, at {cost_share(best.report)} of the target's cost."]
 
 
 def _json(target: str, findings: Findings, command: str | None) -> dict[str, object]:

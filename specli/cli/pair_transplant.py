@@ -12,9 +12,9 @@ PROMPT = "Why is the sky blue?"
 
 def transplant_draft(target: str, donor: str, output: Path | None, sink: Sink) -> None:
     """Write the draft, then tell what the two vocabularies share and how to use it."""
+    from specli.drafts.make import made_draft_path
+    from specli.drafts.transplant import transplant
     from specli.hub.references import fetch
-    from specli.making.make import made_draft_path
-    from specli.making.transplant import transplant
     from specli.pairs.quantities import short_bytes
     from specli.ui.progress import reporting
 

@@ -16,7 +16,7 @@ from specli.errors import DecodeError, LoadError
 from specli.llama import library
 from specli.llama.decoder import Logits
 from specli.llama.model import Model
-from specli.llama.sampler import NO_TOKEN, BestTokens, raise_interrupt
+from specli.llama.sampler import NO_TOKEN, BestTokens
 
 RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
 """How a tail of tokens is forgotten: cutting the cache, llama.cpp's recurrent snapshots, or
@@ -188,8 +188,6 @@ class Context:
         status = llama_cpp.llama_decode(handle, self._batch)
         llama_cpp.llama_synchronize(handle)
         self.native_ns += perf_counter_ns() - begin
-        if self._best is not None:
-            raise_interrupt()
         if status == 0:
             return
         if status == 1:

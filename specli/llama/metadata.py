@@ -14,10 +14,6 @@ from specli.gguf.header import TensorInfo
 from specli.llama.library import ggml
 from specli.llama.weights import TYPE_NUMBERS
 
-_INT32 = 5
-_WIDTHS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-"""Bytes of GGUF's value types, strings and arrays left out."""
-
 _COPY_BYTES = 16 << 20
 
 
@@ -36,18 +32,14 @@ class _InitParams(ctypes.Structure):
 def rewrite(
     source: Path,
     made: Path,
-    values: Mapping[str, str | int | Sequence[int]],
-    picked: Mapping[str, Sequence[int]],
+    values: Mapping[str, str | int],
 ) -> None:
-    """Write `made`: the tensors of `source` and its metadata, with `values` set and the arrays
-    of numbers in `picked` cut down to the entries at these places.
+    """Write `made`: the tensors of `source` and its metadata, with `values` set.
 
     Raises ModelFileError when ggml cannot read the file, OSError when `made` cannot be written.
     """
     with ExitStack() as stack:
         content = _opened(source, stack)
-        for key, places in picked.items():
-            _pick(content, key, places)
         for key, value in values.items():
             _set(content, key, value)
         _write(content, made)
@@ -62,7 +54,7 @@ def write_grafted(
     base: Path,
     tokenizer: Path,
     made: Path,
-    values: Mapping[str, str | int | Sequence[int]],
+    values: Mapping[str, str | int],
     tensors: Sequence[TensorInfo],
 ) -> None:
     """Write the header of `made`: the metadata of `base` with the tokenizer of another file.
@@ -147,43 +139,13 @@ def _write(content: int, made: Path) -> None:
         raise OSError(0, "the metadata could not be written", str(made))
 
 
-def _set(content: int, key: str, value: str | int | Sequence[int]) -> None:
+def _set(content: int, key: str, value: str | int) -> None:
     name = key.encode()
     if isinstance(value, str):
         function = ggml("gguf_set_val_str", None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
         function(content, name, value.encode())
-    elif isinstance(value, int):
-        wide = value >= 1 << 32
-        kind = ctypes.c_uint64 if wide else ctypes.c_uint32
-        setter = "gguf_set_val_u64" if wide else "gguf_set_val_u32"
-        ggml(setter, None, ctypes.c_void_p, ctypes.c_char_p, kind)(content, name, value)
-    else:
-        array = (ctypes.c_int32 * len(value))(*value)
-        _set_array(content, name, _INT32, bytes(array), len(value))
-
-
-def _pick(content: int, key: str, places: Sequence[int]) -> None:
-    name = key.encode()
-    find = ggml("gguf_find_key", ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p)
-    index = find(content, name)
-    by_index = (ctypes.c_void_p, ctypes.c_int64)
-    kind = ggml("gguf_get_arr_type", ctypes.c_int, *by_index)(content, index)
-    count = ggml("gguf_get_arr_n", ctypes.c_size_t, *by_index)(content, index)
-    address = ggml("gguf_get_arr_data", ctypes.c_void_p, *by_index)(content, index)
-    width = _WIDTHS[kind]
-    data = ctypes.string_at(address, count * width)
-    cut = b"".join(data[place * width : (place + 1) * width] for place in places)
-    _set_array(content, name, kind, cut, len(places))
-
-
-def _set_array(content: int, name: bytes, kind: int, data: bytes, count: int) -> None:
-    function = ggml(
-        "gguf_set_arr_data",
-        None,
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_int,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-    )
-    function(content, name, kind, data, count)
+        return
+    wide = value >= 1 << 32
+    kind = ctypes.c_uint64 if wide else ctypes.c_uint32
+    setter = "gguf_set_val_u64" if wide else "gguf_set_val_u32"
+    ggml(setter, None, ctypes.c_void_p, ctypes.c_char_p, kind)(content, name, value)

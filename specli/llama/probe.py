@@ -2,8 +2,8 @@
 
 llama.cpp ends the process on many kinds of broken files (failed assertions, divisions by zero,
 wild reads) that no header check can foresee. The child loads the file and decodes a few tokens
-on the CPU; what happens to it is a result, not a crash. A file that passed is not tried again
-until it, or the library, changes.
+on the CPU; a crash of the child is a result. A file that passed is not tried again until the file
+or the library changes.
 
     python -m specli.llama.probe FILE [plain]
 """
@@ -29,9 +29,23 @@ _USELESS_LINES = ("ptrace", "gdb", "warning:", "[Thread", "#", "See:", "0x", "Re
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A file that llama.cpp can use. `repacked` is False where its repacked weights crash."""
+    """A file that llama.cpp can use. `repacked` is False where its repacked weights crash.
+
+    `note` says why the result could not be recorded, once per process and folder of records.
+    """
 
     repacked: bool
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    timed_out: bool = False
+
+
+_unwritable: set[Path] = set()
+"""Folders of records that could not be written, for which a note was returned already."""
 
 
 def probe(path: Path, records: Path) -> Probe:
@@ -45,20 +59,44 @@ def probe(path: Path, records: Path) -> Probe:
     stat = path.stat()
     seconds = _SECONDS + stat.st_size // _BYTES_PER_SECOND
     failure = _try(path, seconds, plain=False)
-    passed = Probe(repacked=True)
-    if failure is not None:
-        if _try(path, seconds, plain=True) is not None:
+    if failure is not None and failure.timed_out:
+        # A slow disk says nothing about the file, which by now is partly in memory.
+        failure = _try(path, seconds, plain=False)
+        if failure is not None and failure.timed_out:
             raise ModelFileError(
-                f"llama.cpp cannot use {path}: {failure}",
-                hint="the file is damaged, or of a kind that this llama.cpp does not know",
+                f"llama.cpp could not try {path}: {failure.reason} in two attempts",
+                hint="the disk or the machine may be busy: try again, or copy the file to a "
+                "faster disk",
             )
-        passed = Probe(repacked=False)
-    record = _record(path, records)
-    records.mkdir(parents=True, exist_ok=True)
+    if failure is not None and _try(path, seconds, plain=True) is not None:
+        raise ModelFileError(
+            f"llama.cpp cannot use {path}: {failure.reason}",
+            hint="the file is damaged, or of a kind that this llama.cpp does not know",
+        )
+    repacked = failure is None
+    return Probe(repacked, _write(_record(path, records), path, repacked=repacked))
+
+
+def _write(record: Path, path: Path, *, repacked: bool) -> str | None:
+    """Record a result; a note where that is impossible and there has been none yet."""
     temporary = record.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"repacked": passed.repacked, "path": str(path)}))
-    temporary.replace(record)
-    return passed
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(json.dumps({"repacked": repacked, "path": str(path)}))
+            temporary.replace(record)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        if record.parent in _unwritable:
+            return None
+        _unwritable.add(record.parent)
+        reason = error.strerror or str(error)
+        return (
+            f"{record.parent} cannot be written ({reason}), so models are checked again on every "
+            "run; the variable SPECLI_CACHE names another folder"
+        )
+    return None
 
 
 def tried(path: Path, records: Path) -> Probe | None:
@@ -77,8 +115,8 @@ def _record(path: Path, records: Path) -> Path:
     return records / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
-def _try(path: Path, seconds: int, *, plain: bool) -> str | None:
-    """None when the child used the file, else one sentence about what went wrong."""
+def _try(path: Path, seconds: int, *, plain: bool) -> _Failure | None:
+    """None when the child used the file, else what went wrong."""
     command = [sys.executable, "-m", "specli.llama.probe", str(path)]
     if plain:
         command.append("plain")
@@ -96,20 +134,20 @@ def _try(path: Path, seconds: int, *, plain: bool) -> str | None:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return f"loading it did not end within {seconds} seconds"
+        return _Failure(f"loading it did not end within {seconds} seconds", timed_out=True)
     if child.returncode == 0:
         return None
-    said = child.stderr.decode("utf-8", "replace")
+    output = child.stderr.decode("utf-8", "replace").strip()
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return f"it makes llama.cpp end with {name}{_last_line(said)}"
-    return said.strip().splitlines()[-1] if said.strip() else f"exit code {child.returncode}"
+        return _Failure(f"it makes llama.cpp end with {name}{_last_line(output)}")
+    return _Failure(output.splitlines()[-1] if output else f"exit code {child.returncode}")
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(_USELESS_LINES)]
-    return f" ({telling[-1]})" if telling else ""
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    reasons = [line for line in lines if not line.startswith(_USELESS_LINES)]
+    return f" ({reasons[-1]})" if reasons else ""
 
 
 def _child(path: Path, *, plain: bool) -> None:

@@ -1,4 +1,4 @@
-"""Model files made from model files: other weight types, blocks left out."""
+"""Writes a model file with weights of another type, with or without all its blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import ctypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import llama_cpp
 
@@ -45,30 +44,19 @@ def quantize(source: Path, made: Path, type_name: str, prune_layers: Sequence[in
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = require_type(type_name)
     params.allow_requantize = True
-    _write(source, made, params, prune_layers, f"make {type_name} weights from {source}")
-
-
-def prune(source: Path, made: Path, layers: Sequence[int]) -> None:
-    """Write `made` with the weights of `source` as they are, without some blocks.
-
-    Raises LoadError when llama.cpp refuses.
-    """
-    params = llama_cpp.llama_model_quantize_default_params()
-    params.only_copy = True
-    _write(source, made, params, layers, f"leave out blocks of {source}")
-
-
-def _write(source: Path, made: Path, params: Any, layers: Sequence[int], task: str) -> None:
+    params.nthread = os.cpu_count() or 1
+    if prune_layers:
+        # llama.cpp reads the list up to its first negative entry.
+        array = (ctypes.c_int32 * (len(prune_layers) + 1))(*sorted(prune_layers), -1)
+        params.prune_layers = ctypes.cast(array, ctypes.POINTER(ctypes.c_int32))
     library.start()
     library.forget_log()
-    params.nthread = os.cpu_count() or 1
-    if layers:
-        # llama.cpp reads the list up to its first negative entry.
-        array = (ctypes.c_int32 * (len(layers) + 1))(*sorted(layers), -1)
-        params.prune_layers = ctypes.cast(array, ctypes.POINTER(ctypes.c_int32))
     with library.holding_interrupts():
         status = llama_cpp.llama_model_quantize(
             os.fsencode(source), os.fsencode(made), ctypes.byref(params)
         )
     if status != 0:
-        raise LoadError(f"llama.cpp could not {task}: {library.log_errors() or 'no reason given'}")
+        raise LoadError(
+            f"llama.cpp could not make {type_name} weights from {source}: "
+            f"{library.log_errors() or 'no reason given'}"
+        )

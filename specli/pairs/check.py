@@ -1,4 +1,4 @@
-"""The pair doctor: every rule for a target and a draft, a verdict, and the speed-up to expect.
+"""Every rule for a target and a draft, and a verdict.
 
 The rules of llama.cpp decide whether a pair works; all others only warn.
 """
@@ -13,19 +13,19 @@ from specli.gguf.header import Header
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.pairs import advice
 from specli.pairs.sizing import (
+    PAYING_COST_RATIO,
     CacheTypes,
     FreeMemory,
     MemoryNeed,
-    Speedup,
     chosen_context,
+    cost_ratio,
     memory_need,
-    predict_speedup,
 )
 from specli.pairs.vocabulary import RuleResult, Verdict, compare_tokenizers
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class CheckOptions:
     """What a pair is checked for: context in tokens as in `chosen_context`, and cache types.
 
     Without `free`, the free memory, needs are estimated but not judged.
@@ -38,8 +38,8 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
-    """A model under examination, read once however many drafts it is compared with."""
+class ExaminedModel:
+    """A model that is read once however many drafts it is compared with."""
 
     header: Header
     facts: ModelFacts
@@ -47,19 +47,28 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class PairReport:
-    """All that was found about a pair. `memory` holds the needs of target and draft."""
+class PairCheck:
+    """What was found about a pair. `memory` holds the needs of target and draft."""
 
-    target: Model
-    draft: Model
+    target: ExaminedModel
+    draft: ExaminedModel
     context: int
     rules: list[RuleResult]
-    speedup: Speedup
     memory: tuple[MemoryNeed, MemoryNeed]
 
     @property
     def compatible(self) -> bool:
         return all(rule.verdict != "fail" for rule in self.rules)
+
+    @property
+    def cost_ratio(self) -> float:
+        """How many times more bytes a token of the target reads than one of the draft."""
+        return cost_ratio(self.target.facts, self.draft.facts)
+
+    @property
+    def may_pay(self) -> bool:
+        """Whether the draft is small enough to gain anything."""
+        return self.cost_ratio >= PAYING_COST_RATIO
 
     @property
     def verdict(self) -> Verdict:
@@ -69,13 +78,13 @@ class PairReport:
         return next((verdict for verdict in worst if verdict in verdicts), "pass")
 
 
-def examine(header: Header) -> Model:
+def examine(header: Header) -> ExaminedModel:
     """Read what a check needs. Raises ModelFileError for a model that would not load."""
-    return Model(header, read_facts(header), read_tokenizer(header))
+    return ExaminedModel(header, read_facts(header), read_tokenizer(header))
 
 
-def check_pair(target: Model, draft: Model, setup: Setup) -> PairReport:
-    """Hold a pair to every rule."""
+def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions) -> PairCheck:
+    """Check a pair by every rule."""
     context = chosen_context(target.facts, setup.context)
     memory = (
         memory_need(target.facts, context, setup.types),
@@ -96,14 +105,12 @@ def check_pair(target: Model, draft: Model, setup: Setup) -> PairReport:
     if setup.free is not None:
         types = (setup.types, setup.draft_types)
         rules.append(advice.memory(target.facts, draft.facts, memory, context, types, setup.free))
-    speedup = predict_speedup(target.facts, draft.facts)
-    return PairReport(target, draft, context, rules, speedup, memory)
+    return PairCheck(target, draft, context, rules, memory)
 
 
-def rank(reports: Sequence[PairReport]) -> list[PairReport]:
-    """Drafts that work first, those with the higher expected speed-up before others."""
-    return sorted(reports, key=lambda found: (not found.compatible, -_expected(found.speedup)))
+def rank(reports: Sequence[PairCheck]) -> list[PairCheck]:
+    """Drafts that work first, then by cost: those of the fewest bytes per token first.
 
-
-def _expected(speedup: Speedup) -> float:
-    return speedup.low * speedup.high
+    How often a draft is right cannot be read from its header.
+    """
+    return sorted(reports, key=lambda report: (not report.compatible, -report.cost_ratio))

@@ -13,7 +13,14 @@ from dataclasses import dataclass, field, replace
 from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts
 from specli.pairs.quantities import short_bytes
-from specli.pairs.sizing import MICRO_BATCH, CacheTypes, Device, FreeMemory, MemoryNeed, memory_need
+from specli.pairs.sizing import (
+    MICRO_BATCH,
+    CacheTypes,
+    DeviceMemory,
+    FreeMemory,
+    MemoryNeed,
+    memory_need,
+)
 
 NO_DEVICE = "none"
 
@@ -198,5 +205,5 @@ def advice_after_failure(
     fewer = list(loads)
     first = loads[places[0]]
     fewer[places[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
-    devices = (Device(one.name, int(_AFTER_FAILURE * one.free)) for one in memory.devices)
+    devices = (DeviceMemory(one.name, int(_AFTER_FAILURE * one.free)) for one in memory.devices)
     return advice(loads, fitting(fewer, shape, FreeMemory(memory.ram, tuple(devices))))

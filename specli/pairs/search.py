@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from specli.errors import SpecliError
 from specli.gguf.header import Header
-from specli.pairs.check import Model, PairReport, Setup, check_pair, examine, rank
+from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 
 SHORTEST_FAMILY = 4
 """Letters that a family's name has at least: qwen, llama, gemma."""
@@ -28,32 +28,35 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundDraft:
     """A candidate that llama.cpp takes as the target's draft."""
 
     candidate: Candidate
-    report: PairReport
+    report: PairCheck
 
 
 @dataclass(slots=True)
 class Findings:
     """`drafts` best first; how many others were passed over and why."""
 
-    drafts: list[Found] = field(default_factory=list)
+    drafts: list[FoundDraft] = field(default_factory=list)
     not_smaller: int = 0
     other_vocabulary: int = 0
     unreadable: list[SpecliError] = field(default_factory=list)
 
 
 def find_drafts(
-    target: Model, candidates: Iterable[Candidate], read: Callable[[str], Header], setup: Setup
+    target: ExaminedModel,
+    candidates: Iterable[Candidate],
+    read: Callable[[str], Header],
+    setup: CheckOptions,
 ) -> Findings:
     """Hold every candidate smaller than the target to the rules of a pair.
 
     `read` gives the header of a reference; a SpecliError of it leaves that candidate out.
     """
     findings = Findings()
-    found: list[Found] = []
+    found: list[FoundDraft] = []
     for candidate in candidates:
         if not _smaller(candidate.size, target):
             findings.not_smaller += 1
@@ -68,7 +71,7 @@ def find_drafts(
             continue
         report = check_pair(target, draft, setup)
         if report.compatible:
-            found.append(Found(candidate, report))
+            found.append(FoundDraft(candidate, report))
         else:
             findings.other_vocabulary += 1
     order = {id(report): place for place, report in enumerate(rank([f.report for f in found]))}
@@ -76,7 +79,7 @@ def find_drafts(
     return findings
 
 
-def _smaller(size: int | None, target: Model) -> bool:
+def _smaller(size: int | None, target: ExaminedModel) -> bool:
     return size is None or size < target.header.file_size
 
 

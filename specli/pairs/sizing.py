@@ -1,4 +1,4 @@
-"""How much memory a pair takes, how its sizes compare, and what speed-up they allow.
+"""How much memory a pair takes, and how the costs of its models compare by their sizes.
 
 All of it is an estimate from header facts; nothing is loaded.
 """
@@ -21,6 +21,10 @@ SMALLEST_TARGET = 3e9
 """Below this a draft model seldom pays."""
 SMALLEST_COST_RATIO = 3.0
 GOOD_COST_RATIO = 5.0
+
+PAYING_COST_RATIO = 1.5
+"""Below this a draft cannot pay even if four of five of its tokens are accepted and verifying one
+more token costs the target 3 % of a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,8 @@ class MemoryNeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A device beside the CPU with its free memory in bytes."""
+class DeviceMemory:
+    """A device other than the CPU and its free memory in bytes."""
 
     name: str
     free: int
@@ -57,21 +61,11 @@ class FreeMemory:
     """Free memory in bytes: of the machine, and of each device that models can be put on."""
 
     ram: int
-    devices: tuple[Device, ...] = ()
+    devices: tuple[DeviceMemory, ...] = ()
 
     @property
     def total(self) -> int:
         return self.ram + sum(device.free for device in self.devices)
-
-
-@dataclass(frozen=True, slots=True)
-class Speedup:
-    """A range of speeds over plain decoding, at the draft lengths that are best for each end."""
-
-    low: float
-    high: float
-    cost_ratio: float
-    assumptions: str
 
 
 def chosen_context(target: ModelFacts, asked: int | None) -> int:
@@ -153,35 +147,3 @@ def largest_draft(target: ModelFacts) -> float | None:
 def cost_ratio(target: ModelFacts, draft: ModelFacts) -> float:
     """How many times more bytes a token of the target reads than one of the draft."""
     return max(target.active_bytes, 1) / max(draft.active_bytes, 1)
-
-
-# A poor match on a CPU, and a good one on a GPU. Published speed-ups of draft models lie between:
-# 1.47 and 2.43 for 32B with 0.5B, 1.83 for 7B in Spec-Bench.
-_LOW_ACCEPTANCE, _HIGH_ACCEPTANCE = 0.55, 0.8
-_LOW_SLOPE, _HIGH_SLOPE = 0.15, 0.03
-_MOST_DRAFTED = 16
-
-
-def predict_speedup(target: ModelFacts, draft: ModelFacts) -> Speedup:
-    """The speed-up that the sizes allow; `assumptions` tells what it rests on."""
-    ratio = cost_ratio(target, draft)
-    low = _best_speedup(ratio, _LOW_ACCEPTANCE, _LOW_SLOPE)
-    high = _best_speedup(ratio, _HIGH_ACCEPTANCE, _HIGH_SLOPE)
-    return Speedup(
-        low,
-        high,
-        ratio,
-        f"decoding is bound by memory, so a drafted token costs 1/{ratio:.1f} of a target token; "
-        f"{_LOW_ACCEPTANCE:.0%} to {_HIGH_ACCEPTANCE:.0%} of drafted tokens are right; verifying "
-        f"one more token costs {_LOW_SLOPE:.0%} to {_HIGH_SLOPE:.0%} of a step; both models are "
-        "on the same device; nothing is drafted where it does not pay",
-    )
-
-
-def _best_speedup(ratio: float, acceptance: float, slope: float) -> float:
-    """Tokens per plain decoding step at the best draft length, zero included."""
-    best = 1.0
-    for drafted in range(1, _MOST_DRAFTED + 1):
-        emitted = (1 - acceptance ** (drafted + 1)) / (1 - acceptance)
-        best = max(best, emitted / (1 + drafted * slope + drafted / ratio))
-    return best

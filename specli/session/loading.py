@@ -145,6 +145,8 @@ def load_model(
     Raises ModelFileError, LoadError and MemoryShortError.
     """
     found = probe(path, records)
+    if found.note is not None:
+        notice(found.note)
     if not found.repacked:
         notice(
             f"llama.cpp's repacked weights crash on this machine with {path.name}; "

@@ -7,32 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from specli.drafts import make as making
 from specli.hub.cache import cache_dir
-from specli.making import make as making
 from tests.cli.conftest import Specli
 
-SETTLED = ("--type", "Q8_0", "--drop-layers", "none")
+SETTLED = ("--type", "Q8_0")
 
 
-def test_a_settled_draft_is_written_with_its_figures(specli: Specli, tmp_path: Path) -> None:
+def test_a_draft_of_a_given_type_is_written_with_its_figures(
+    specli: Specli, tmp_path: Path
+) -> None:
     draft = tmp_path / "made.gguf"
-    done = specli(
-        "pair", "make", "long.gguf", "-o", str(draft), "--type", "q8_0", "--keep-layers", "0,2-3"
-    )
+    done = specli("pair", "make", "long.gguf", "-o", str(draft), "--type", "q8_0")
     assert done.code == 0, done.err
     assert draft.exists()
     header, row = done.out.splitlines()[:2]
-    assert header.split() == [
-        "type",
-        "blocks",
-        "left",
-        "out",
-        "size",
-        "ms/token",
-        "agrees",
-        "speed-up",
-    ]
-    assert row.split()[:2] == ["Q8_0", "1"]
+    assert header.split() == ["type", "size", "ms/token", "agrees", "speed-up"]
+    assert row.split()[0] == "Q8_0"
     assert f": {draft}" in done.out
     assert f"--draft-model {draft}" in done.out.splitlines()[-1]
     assert "trying Q8_0" in done.err or "timing the target" in done.err
@@ -46,19 +37,19 @@ def test_json_holds_what_was_tried(specli: Specli, tmp_path: Path) -> None:
     done = specli("pair", "make", "target.gguf", "-o", str(draft), *SETTLED, "--json")
     assert done.code == 0, done.err
     assert done.err == ""
-    told = json.loads(done.out)
-    assert told["draft"] == str(draft)
-    (trial,) = told["trials"]
-    assert (trial["type"], trial["dropped"]) == ("Q8_0", [])
+    result = json.loads(done.out)
+    assert result["draft"] == str(draft)
+    (trial,) = result["trials"]
+    assert trial["type"] == "Q8_0"
     assert trial["bytes"] > 0
     assert 0 <= trial["agreement"] <= 1
 
 
-def test_nothing_that_pays_is_advice_and_no_error(
+def test_where_nothing_pays_the_command_advises_and_succeeds(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(making, "PAYS", 1000.0)
-    done = specli("pair", "make", "target.gguf", "--type", "Q8_0", "--budget", "1s")
+    done = specli("pair", "make", "target.gguf", "--budget", "1s")
     assert done.code == 0
     assert "No draft made from this target pays: best candidate" in done.out
     assert "specli run -m target.gguf --no-draft" in done.out
@@ -95,14 +86,10 @@ def test_auto_without_a_draft_names_the_command_that_makes_one(
     [
         (("--budget", "soon"), "--budget"),
         (("--budget", "0"), "--budget"),
-        (("--keep-layers", "0", "--drop-layers", "1"), "both given"),
-        (("--drop-layers", "x"), "--drop-layers"),
-        (("--keep-layers", "0-9"), "block 9 of 2"),
-        (("--drop-layers", "0-1"), "no block would be left"),
         (("--type", "Q99"), "no weight type"),
     ],
 )
-def test_wrong_wishes_are_told_before_the_search(
+def test_wrong_options_are_refused_before_the_search(
     flags: tuple[str, ...], said: str, specli: Specli
 ) -> None:
     done = specli("pair", "make", "target.gguf", *flags)

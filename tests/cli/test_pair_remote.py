@@ -34,7 +34,7 @@ def served(sealed: Path, own_home: Path, hub: FakeHub) -> FakeHub:
 def test_a_remote_pair_is_checked_from_its_headers(served: FakeHub, specli: Specli) -> None:
     done = specli("pair", "check", f"hf:{REPO}:F32", f"hf:{REPO}:Q8_0")
     assert (done.code, done.err) == (0, "")
-    assert "Compatible: expect" in done.out
+    assert "Compatible: " in done.out
     whole = sum(content.size for content in served.repos[REPO].values())
     assert served.sent <= 2 * FIRST_BYTES < whole / 10
 

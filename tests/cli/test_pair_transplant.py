@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny_gguf as tiny
 from tests.cli.conftest import Specli
-from tests.making.test_transplant import shuffled
+from tests.drafts.test_transplant import shuffled
 
 
 @pytest.fixture

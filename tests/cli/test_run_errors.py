@@ -149,3 +149,16 @@ def test_flipped_bits_in_a_header_never_crash(models: Path, tmp_path: Path, seed
     except SpecliError:
         # A refusal is as good as an answer.
         return
+
+
+def test_a_cache_that_cannot_be_written_costs_one_note(
+    specli: Specli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPECLI_CACHE", str(tmp_path / "file" / "cache"))
+    pair = ("-m", "target.gguf", "-md", "draft.gguf", "--draft", "2")
+    done = specli("run", *pair, "-n", "4", "hello")
+    assert done.code == 0, done.err
+    notes = [line for line in done.err.splitlines() if line.startswith("note:")]
+    assert len(notes) == 1
+    assert "cannot be written" in notes[0]

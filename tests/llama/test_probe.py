@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from specli.errors import LoadError, ModelFileError
 from specli.llama import library
 from specli.llama.model import Model, ModelOptions
-from specli.llama.probe import probe
+from specli.llama.probe import Probe, probe, tried
 from specli.llama.quantize import quantize
 from tests import tiny_gguf
 
@@ -29,6 +32,78 @@ def test_a_file_that_changes_is_tried_again(tmp_path: Path) -> None:
     tiny_gguf.write(path, tiny_gguf.llama_bytes()[:-64])
     with pytest.raises(ModelFileError):
         probe(path, tmp_path / "records")
+
+
+Results = dict[bool, list[str]]
+"""What the child does when tried with repacked weights (False) and without (True), in order."""
+
+
+def act(monkeypatch: pytest.MonkeyPatch, results: Results) -> None:
+    def run(command: list[str], **_options: object) -> subprocess.CompletedProcess[bytes]:
+        outcome = results[command[-1] == "plain"].pop(0)
+        if outcome == "timeout":
+            raise subprocess.TimeoutExpired(command, 60)
+        code = -signal.SIGSEGV if outcome == "crash" else 0
+        return subprocess.CompletedProcess(command, code, b"", b"")
+
+    monkeypatch.setattr("subprocess.run", run)
+
+
+def test_a_timeout_followed_by_success_is_not_recorded_as_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_gguf.write(tmp_path / "slow.gguf", tiny_gguf.llama_bytes())
+    act(monkeypatch, {False: ["timeout", "pass"], True: ["pass"]})
+    assert probe(path, tmp_path / "records").repacked
+    assert tried(path, tmp_path / "records") == Probe(repacked=True)
+
+
+def test_two_timeouts_are_an_error_that_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_gguf.write(tmp_path / "slow.gguf", tiny_gguf.llama_bytes())
+    act(monkeypatch, {False: ["timeout", "timeout"], True: ["pass"]})
+    with pytest.raises(ModelFileError, match="two attempts") as caught:
+        probe(path, tmp_path / "records")
+    assert "disk" in (caught.value.hint or "")
+    assert tried(path, tmp_path / "records") is None
+
+
+@pytest.mark.parametrize("first", [[], ["timeout"]])
+def test_weights_that_crash_only_when_repacked_are_recorded_so(
+    first: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_gguf.write(tmp_path / "amx.gguf", tiny_gguf.llama_bytes())
+    act(monkeypatch, {False: [*first, "crash"], True: ["pass"]})
+    assert not probe(path, tmp_path / "records").repacked
+    assert tried(path, tmp_path / "records") == Probe(repacked=False)
+
+
+def test_records_that_cannot_be_written_cost_one_note(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.write_text("a file where a folder is needed")
+    first, second = (
+        tiny_gguf.write(tmp_path / name, tiny_gguf.llama_bytes()) for name in ("a.gguf", "b.gguf")
+    )
+    found = probe(first, folder / "probes")
+    assert found.repacked
+    assert found.note is not None
+    assert str(folder / "probes") in found.note
+    assert "SPECLI_CACHE" in found.note
+    assert probe(second, folder / "probes").note is None
+
+
+def test_a_full_disk_leaves_no_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_gguf.write(tmp_path / "model.gguf", tiny_gguf.llama_bytes())
+
+    def full(_self: Path, _target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert "No space left" in (probe(path, tmp_path / "records").note or "")
+    assert list((tmp_path / "records").iterdir()) == []
 
 
 def test_a_file_that_would_end_the_process_ends_only_the_child(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.gguf.header import read_header
-from specli.pairs.check import Model, PairReport, Setup, check_pair, examine
+from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Vocabulary
 
@@ -23,12 +23,12 @@ both_kinds = pytest.mark.parametrize("vocabulary", VOCABULARIES, ids=KINDS)
 some = settings(max_examples=40, deadline=None)
 
 
-def model(vocabulary: Vocabulary) -> Model:
+def model(vocabulary: Vocabulary) -> ExaminedModel:
     return examine(read_header(BytesIO(tiny.llama_bytes(vocabulary, shape=SHAPE))))
 
 
-def report(one: Vocabulary, other: Vocabulary) -> PairReport:
-    return check_pair(model(one), model(other), Setup())
+def report(one: Vocabulary, other: Vocabulary) -> PairCheck:
+    return check_pair(model(one), model(other), CheckOptions())
 
 
 def with_edge(vocabulary: Vocabulary, name: str, added: bool) -> Vocabulary:
@@ -41,7 +41,7 @@ def with_id(vocabulary: Vocabulary, name: str, token: int) -> Vocabulary:
     return replace(vocabulary, bos=token) if name == "BOS" else replace(vocabulary, eos=token)
 
 
-def named(found: PairReport, verdict: str) -> set[str]:
+def named(found: PairCheck, verdict: str) -> set[str]:
     # What follows from the sizes of the tiny models has nothing to do with what was altered.
     by_size = {"model sizes", "cost ratio"}
     return {rule.rule for rule in found.rules if rule.verdict == verdict} - by_size

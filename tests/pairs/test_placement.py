@@ -22,7 +22,7 @@ from specli.pairs.placement import (
     require_placement,
     shortage,
 )
-from specli.pairs.sizing import CacheTypes, Device, FreeMemory
+from specli.pairs.sizing import CacheTypes, DeviceMemory, FreeMemory
 from tests import tiny_gguf as tiny
 
 GIB = 1 << 30
@@ -50,7 +50,9 @@ def load(
 
 
 def room(*gibibytes: float, ram: int = 64 * GIB) -> FreeMemory:
-    devices = (Device(f"CUDA{n}", int(size * GIB) + SPARE) for n, size in enumerate(gibibytes))
+    devices = (
+        DeviceMemory(f"CUDA{n}", int(size * GIB) + SPARE) for n, size in enumerate(gibibytes)
+    )
     return FreeMemory(ram, tuple(devices))
 
 

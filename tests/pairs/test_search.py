@@ -6,7 +6,7 @@ import pytest
 
 from specli.errors import FetchError
 from specli.gguf.header import Header, read_header
-from specli.pairs.check import Setup, examine
+from specli.pairs.check import CheckOptions, examine
 from specli.pairs.search import Candidate, find_drafts, of_one_family
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Shape
@@ -33,7 +33,7 @@ def candidate(reference: str, size: int | None = None) -> Candidate:
 
 def test_what_fits_is_ranked_and_all_else_counted() -> None:
     names = ["middle", "foreign", "away", "target", "small"]
-    findings = find_drafts(TARGET, map(candidate, names), read, Setup())
+    findings = find_drafts(TARGET, map(candidate, names), read, CheckOptions())
     assert [found.candidate.name for found in findings.drafts] == ["small", "middle"]
     assert findings.other_vocabulary == 1
     assert findings.not_smaller == 1
@@ -42,7 +42,7 @@ def test_what_fits_is_ranked_and_all_else_counted() -> None:
 
 def test_a_file_known_to_be_as_large_as_the_target_is_not_even_read() -> None:
     size = TARGET.header.file_size
-    findings = find_drafts(TARGET, [candidate("away", size)], read, Setup())
+    findings = find_drafts(TARGET, [candidate("away", size)], read, CheckOptions())
     assert (findings.not_smaller, findings.unreadable) == (1, [])
 
 
@@ -50,7 +50,7 @@ def test_of_two_drafts_alike_the_first_stays_first() -> None:
     here = Candidate("here", "small", "folder")
     elsewhere = Candidate("elsewhere", "small", "catalogue")
     for order in ([here, elsewhere], [elsewhere, here]):
-        found = find_drafts(TARGET, order, read, Setup()).drafts
+        found = find_drafts(TARGET, order, read, CheckOptions()).drafts
         assert [one.candidate for one in found] == order
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import BytesIO
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,13 +12,12 @@ from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import read_header
 from specli.pairs.sizing import (
     CacheTypes,
-    Device,
+    DeviceMemory,
     FreeMemory,
     cost_ratio,
     largest_context,
     largest_draft,
     memory_need,
-    predict_speedup,
     require_memory,
 )
 from tests import tiny_gguf as tiny
@@ -78,7 +76,7 @@ def test_a_mixture_of_experts_is_sized_by_what_is_active() -> None:
 
 def test_a_context_whose_caches_cannot_fit_is_refused_with_both_amounts() -> None:
     target, draft = model(8e9, k=4096, v=4096), model(1e9, k=512, v=512)
-    room = FreeMemory(2 << 30, (Device("GPU0", 1 << 30),))
+    room = FreeMemory(2 << 30, (DeviceMemory("GPU0", 1 << 30),))
     require_memory(target, draft, 32768, room)
     require_memory(target, None, 65536, FreeMemory(10 << 30))
     with pytest.raises(MemoryShortError) as caught:
@@ -106,29 +104,6 @@ def test_the_largest_context_fits_and_the_next_step_does_not(room_mib: int) -> N
     assert found <= target.context_length
     assert found == 0 or total(found) <= room
     assert found == target.context_length or total(found + 256) > room
-
-
-def test_the_prediction_grows_with_the_cost_ratio_and_never_promises_a_loss() -> None:
-    target = model(8e9)
-    ranges = [predict_speedup(target, model(8e9 / ratio)) for ratio in (1, 2, 4, 8, 16)]
-    for smaller, larger in pairwise(ranges):
-        assert 1.0 <= smaller.low <= larger.low
-        assert smaller.low <= smaller.high < larger.high or smaller.high == 1.0
-    assert ranges[0].high == 1.0
-
-
-@pytest.mark.parametrize(("target", "draft", "published"), [(32.8, 0.5, 1.47), (32.8, 0.5, 2.43)])
-def test_published_speedups_lie_in_the_predicted_range(
-    target: float, draft: float, published: float
-) -> None:
-    found = predict_speedup(model(target * 1e9), model(draft * 1e9))
-    assert found.low < published < found.high
-
-
-def test_the_assumptions_are_told_with_the_numbers_used() -> None:
-    told = predict_speedup(model(8e9), model(2e9)).assumptions
-    assert "1/4.0 of a target token" in told
-    assert "55% to 80%" in told
 
 
 def test_the_cost_of_a_token_is_what_it_reads_not_the_parameters() -> None:

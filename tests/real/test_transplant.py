@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from specli.drafts.prompts import PROMPTS
+from specli.drafts.transplant import PER_TOKEN, transplant
 from specli.gguf.header import Header, read_header
 from specli.hub.progress import ignore
 from specli.hub.references import resolve
@@ -16,11 +18,9 @@ from specli.llama.chat import Message, prompt_tokens
 from specli.llama.metadata import write_grafted
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
-from specli.making.prompts import PROMPTS
-from specli.making.transplant import PER_TOKEN, transplant
 from specli.profiles import load_profile
 from tests import tiny_gguf as tiny
-from tests.making.test_transplant import logits
+from tests.drafts.test_transplant import logits
 
 DROPPED = 3000
 TOKENS = "tokenizer.ggml.tokens"

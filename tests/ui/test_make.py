@@ -5,54 +5,56 @@ import io
 import pytest
 from rich.console import Console
 
-from specli.making.blocks import Blocks
-from specli.making.make import Found
-from specli.making.score import Expected
-from specli.making.search import Trial, Variant
-from specli.ui.make import SHOWN, searching, trials_table
+from specli.drafts.evaluator import Trial
+from specli.drafts.score import Expected
+from specli.engine.cost import Curve
+from specli.ui.make import make_progress, trials_table
 
 
-def trial(speedup: float, *dropped: int) -> Trial:
+def trial(speedup: float, name: str = "Q4_0") -> Trial:
     expected = Expected(50 * speedup, speedup, 0.75, 2.0, 4, 0.0)
-    return Trial(Variant("Q4_0", dropped), 90 << 20, 8.5, expected, ())
+    return Trial(name, 90 << 20, Curve([1, 2], [8.5, 9.5]), expected, ())
 
 
 def test_a_pipe_gets_a_line_for_each_step_before_the_first_and_for_each_new_best() -> None:
     out = io.StringIO()
-    first, second = trial(1.1), trial(1.25, 4, 5)
-    with searching(console=Console(file=out, width=20)) as tell:
-        tell("timing the target", 0.0, None)
+    first, second = trial(1.1), trial(1.25, "Q8_0")
+    with make_progress(console=Console(file=out, width=20)) as on_progress:
+        on_progress("timing the target", 0.0, None)
         for best in (first, first, second, second):
-            tell("trying Q8_0", 0.5, best)
+            on_progress("trying Q8_0", 0.5, best)
     assert out.getvalue().splitlines() == [
         "timing the target",
-        "best so far: Q4_0, 1.10× expected",
-        "best so far: Q4_0 without 4-5, 1.25× expected",
+        "best so far: Q4_0, expected 1.10×",
+        "best so far: Q8_0, expected 1.25×",
     ]
 
 
 @pytest.mark.parametrize(("width", "shown"), [(100, True), (40, False)])
 def test_a_terminal_shows_the_best_so_far_where_there_is_room(width: int, shown: bool) -> None:
     out = io.StringIO()
-    with searching(console=Console(file=out, width=width, force_terminal=True)) as tell:
-        tell("trying [bold]", 0.5, trial(1.25))
+    with make_progress(console=Console(file=out, width=width, force_terminal=True)) as on_progress:
+        on_progress("trying [bold]", 0.5, trial(1.25))
         # More than the budget is no more than the whole bar.
-        tell("trying Q8_0", 1.5, trial(1.25))
+        on_progress("trying Q8_0", 1.5, trial(1.25))
     assert "100%" in out.getvalue()
     assert ("best 1.25× Q4_0" in out.getvalue()) is shown
 
 
 def test_quiet_says_nothing() -> None:
     out = io.StringIO()
-    with searching(quiet=True, console=Console(file=out)) as tell:
-        tell("timing the target", 0.0, trial(1.1))
+    with make_progress(quiet=True, console=Console(file=out)) as on_progress:
+        on_progress("timing the target", 0.0, trial(1.1))
     assert out.getvalue() == ""
 
 
-def test_the_table_holds_the_best_trials_only() -> None:
-    trials = [trial(2 - place / 100, place) for place in range(SHOWN + 5)]
+def test_the_table_has_a_row_for_each_trial() -> None:
+    trials = [trial(2.0), trial(1.1, "Q8_0")]
     console = Console(file=io.StringIO(), width=80, record=True)
-    console.print(trials_table(Found(trials, 20.0, Blocks(30), 500, 60.0, None)))
-    _names, first, *others = console.export_text().splitlines()
-    assert first.split() == ["Q4_0", "0", "90", "MiB", "8.5", "75%", "2.00×"]
-    assert len(others) == SHOWN - 1
+    console.print(trials_table(trials))
+    names, *rows = console.export_text().splitlines()
+    assert names.split() == ["type", "size", "ms/token", "agrees", "speed-up"]
+    assert [row.split() for row in rows] == [
+        ["Q4_0", "90", "MiB", "8.5", "75%", "2.00×"],
+        ["Q8_0", "90", "MiB", "8.5", "75%", "1.10×"],
+    ]

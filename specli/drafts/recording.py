@@ -1,4 +1,4 @@
-"""The target's own answers, and what a candidate would have said in its place."""
+"""The target's own greedy answers, and how far a candidate agrees with them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from time import perf_counter
 
 import numpy as np
 
+from specli.drafts.score import Agreement
 from specli.llama.decoder import Decoder, Logits
-from specli.making.score import Echo
 
 ROWS = 64
-"""Logits that one batch asks for: each is as long as the vocabulary."""
+"""Rows of logits per batch: each is as long as the vocabulary."""
 
 FEWEST = 16
-"""Tokens of each answer that are waited for, however slow the target is."""
+"""Tokens of each answer that are recorded however slow the target is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ def record_answers(
     most: int,
     seconds: float,
 ) -> list[Answer]:
-    """Greedy answers of at most `most` tokens to all prompts, decoded side by side.
+    """Greedy answers of at most `most` tokens to all prompts, decoded in parallel.
 
-    Sequence i of the target, which must be empty and is empty again after, takes prompt i. The
-    answers stay shorter where `seconds` are over.
+    Sequence i of the target, which must be empty and is empty again afterwards, takes prompt i.
+    The answers are cut short after `seconds`.
     """
     answers = [Answer(prompt, []) for prompt in prompts]
     began = perf_counter()
@@ -66,28 +66,28 @@ def record_answers(
     return answers
 
 
-def echo(draft: Decoder, answer: Answer) -> Echo:
-    """What `draft` would say at each token of an answer, all before it being the target's.
+def measure_agreement(draft: Decoder, answer: Answer) -> Agreement:
+    """The draft's choice at each token of an answer, given the target's tokens before it.
 
-    Uses sequence 0, which must be empty and is empty again after.
+    Uses sequence 0, which must be empty and is empty again afterwards.
     """
     if len(answer.prompt) > 1:
         _decode(draft, 0, answer.prompt[:-1], 0)
     agrees: list[bool] = []
     confidences: list[float] = []
-    # Each of these is followed by the answer's token of the same place.
+    # The token after inputs[i] is answer.tokens[i].
     inputs = [answer.prompt[-1], *answer.tokens[:-1]]
     rows = min(ROWS, draft.n_batch)
     for start in range(0, len(inputs), rows):
         chunk = inputs[start : start + rows]
         first = draft.add(0, chunk, len(answer.prompt) - 1 + start, len(chunk))
         draft.decode()
-        for place in range(len(chunk)):
-            token, confidence = choice(draft.logits(first + place))
-            agrees.append(token == answer.tokens[start + place])
+        for index in range(len(chunk)):
+            token, confidence = greedy(draft.logits(first + index))
+            agrees.append(token == answer.tokens[start + index])
             confidences.append(confidence)
     draft.rollback(0, 0)
-    return Echo(agrees, confidences)
+    return Agreement(agrees, confidences)
 
 
 def _decode(decoder: Decoder, seq: int, tokens: list[int], outputs: int) -> int:
@@ -101,7 +101,7 @@ def _decode(decoder: Decoder, seq: int, tokens: list[int], outputs: int) -> int:
     return row
 
 
-def choice(logits: Logits) -> tuple[int, float]:
+def greedy(logits: Logits) -> tuple[int, float]:
     """The most probable token and its probability."""
     token = int(logits.argmax())
     return token, 1.0 / float(np.exp(logits - logits[token]).sum())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import specli
-from specli.making.make import Wishes, make_draft
+from specli.drafts.make import MakeOptions, make_draft
 from tests import tiny_gguf as tiny
 
 BUILT = Path(specli.__file__).parents[1] / ".native" / version("llama-cpp-python") / "build/bin"
@@ -18,12 +18,9 @@ PROGRAM = BUILT / "llama-completion"
 
 @pytest.mark.skipif(not PROGRAM.exists(), reason="llama.cpp's programs have not been built")
 def test_llama_cpp_generates_with_a_made_draft(tmp_path: Path, own_cache: Path) -> None:
-    shape = tiny.Shape(layers=4)
-    extra: dict[str, tiny.Value] = {"llama.attention.head_count_kv": [2] * 4}
-    target = tiny.write(tmp_path / "target.gguf", tiny.llama_bytes(shape=shape, extra=extra))
+    target = tiny.write(tmp_path / "target.gguf", tiny.llama_bytes())
     draft = tmp_path / "draft.gguf"
-    wishes = Wishes(60, "Q8_0", frozenset({1, 2}))
-    make_draft(target, wishes, draft, lambda _doing, _spent, _best: None)
+    make_draft(target, MakeOptions(60, "Q8_0"), draft, lambda _task, _spent, _best: None)
     arguments = ["-m", str(draft), "-p", "the", "-n", "4", "-t", "1", "-c", "64", "--ignore-eos"]
     done = subprocess.run(
         [str(PROGRAM), *arguments, "--no-conversation", "--temp", "0"],

@@ -1,6 +1,6 @@
-"""What the target is asked while drafts are tried: one short prompt for each kind of text.
+"""Prompts for the target while drafts are tried: one short prompt for each kind of text.
 
-Other prompts than those that speeds are reported on, so that no draft is chosen by its exam.
+Speeds are reported on other prompts, so that no draft is chosen on the test set.
 """
 
 from __future__ import annotations

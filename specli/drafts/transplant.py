@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import specli
+from specli.drafts.prompts import PROMPTS
+from specli.drafts.transplant_match import (
+    NO_TOKEN,
+    Overlap,
+    match,
+    overlap,
+    parts,
+    read_lexicon,
+)
 from specli.errors import ModelFileError, PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
@@ -20,15 +29,6 @@ from specli.llama.metadata import write_grafted
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.weights import Stored, floats, stored
-from specli.making.prompts import PROMPTS
-from specli.making.transplant_match import (
-    NO_TOKEN,
-    Overlap,
-    match,
-    overlap,
-    parts,
-    read_lexicon,
-)
 from specli.pairs.vocabulary import compare_vocabularies
 
 LEAST_OF_TEXT = 0.95
@@ -219,7 +219,7 @@ def _moved(tensor: TensorInfo, data: Stored, rows: _Rows) -> Iterator[Stored]:
 
 def _provenance(
     target: Path, donor: Path, target_header: Header, donor_header: Header, shared: Overlap
-) -> dict[str, str | int | Sequence[int]]:
+) -> dict[str, str | int]:
     target_name = target_header.text("general.name") or target.stem
     donor_name = donor_header.text("general.name") or donor.stem
     digest = file_sha256(donor)

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from specli.drafts.transplant import EMBEDDING, transplant
+from specli.drafts.transplant_match import NO_TOKEN, Lexicon, match, read_lexicon
 from specli.errors import PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import read_header
@@ -20,8 +22,6 @@ from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
 from specli.llama.weights import floats
-from specli.making.transplant import EMBEDDING, transplant
-from specli.making.transplant_match import NO_TOKEN, Lexicon, match, read_lexicon
 from specli.pairs.vocabulary import require_compatible
 from tests import tiny_gguf as tiny
 

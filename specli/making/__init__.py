@@ -1,1 +1,0 @@
-"""Drafts made from a target itself: fewer blocks, smaller weights, the same vocabulary."""
