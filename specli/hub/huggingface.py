@@ -72,7 +72,7 @@ def parse_hub(reference: str) -> HubReference | None:
         )
     if announced:
         raise UsageError(
-            f"{reference!r} names no model on the Hub",
+            f"no such model on the Hub: {reference!r}",
             hint="write hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf, either with @REVISION",
         )
     return None
@@ -159,7 +159,7 @@ def explained(reference: HubReference) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled as error:
         raise FetchError(
-            f"{reference} is not in the cache, and HF_HUB_OFFLINE forbids to fetch it",
+            f"{reference} is not in the cache, and HF_HUB_OFFLINE prevents downloading it",
             hint="unset HF_HUB_OFFLINE, or choose among the local models: specli models",
         ) from error
     except HfHubHTTPError as error:

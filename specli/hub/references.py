@@ -88,7 +88,7 @@ def locate(reference: str) -> Path | HubReference | PackageReference:
     if hub_reference is not None:
         return hub_reference
     raise UsageError(
-        f"{reference!r} names no model", hint="a model is named by " + "; or ".join(FORMS)
+        f"no such model: {reference!r}", hint="a model is named by " + "; or ".join(FORMS)
     )
 
 

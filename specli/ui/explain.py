@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.engine.explain import Explanation
+from specli.ui.figures import counted
 
 
 def explanation(told: Explanation) -> RenderableType:
@@ -35,9 +36,9 @@ def estimate(told: Explanation) -> str | None:
     if told.speedup is None:
         return None
     rounds = told.plain_rounds
-    basis = f"measured in {rounds} of the rounds" if rounds else "as probed before"
-    one = f"{told.target_ms[1]:.1f} ms a token, {basis}"
-    return f"estimated {told.speedup:.2f}x of plain decoding ({one})"
+    basis = f"from {counted(rounds, 'round')}" if rounds else "measured before"
+    baseline = f"baseline {told.target_ms[1]:.1f} ms/token, {basis}"
+    return f"speed-up ≈ {told.speedup:.2f}× ({baseline})"
 
 
 def _curve(title: str, points: dict[int, float]) -> RenderableType:

@@ -37,7 +37,7 @@ def test_other_strings_are_not_taken_for_repositories(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["hf:", "hf:a", "hf:a/b/c", "hf:a/b/c.bin", "hf:a/b:"])
 def test_a_wrong_reference_to_the_hub_shows_the_form(text: str) -> None:
-    with pytest.raises(UsageError, match="names no model") as caught:
+    with pytest.raises(UsageError, match="no such model") as caught:
         parse_hub(text)
     assert "hf:OWNER/REPO:QUANT" in (caught.value.hint or "")
 

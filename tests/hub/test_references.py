@@ -72,7 +72,7 @@ def test_whatever_is_typed_it_is_a_model_or_an_error_for_people(reference: str) 
 
 @pytest.mark.parametrize("reference", ["", "what is this?", "https://example.org/model"])
 def test_anything_else_lists_the_forms_there_are(reference: str) -> None:
-    with pytest.raises(UsageError, match="names no model") as caught:
+    with pytest.raises(UsageError, match="no such model") as caught:
         fetch(reference)
     assert "package:NAME==VERSION" in (caught.value.hint or "")
     assert isinstance(caught.value, SpecliError)
