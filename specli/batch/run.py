@@ -106,7 +106,7 @@ def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure
                 reason = reason or _reason(error)
         if reason is not None:
             count += 1
-            failed(Failure(entry.place, reason))
+            failed(Failure(entry.location, reason))
     return count
 
 
@@ -160,7 +160,7 @@ class _Batch:
                 self._ended = True
                 self._totals.expected = self._totals.seen + len(self._live)
             elif isinstance(entry, Bad):
-                self._fail(Failure(entry.place, entry.reason))
+                self._fail(Failure(entry.location, entry.reason))
             else:
                 self._begin(entry)
             if self._stopped():
@@ -170,7 +170,7 @@ class _Batch:
         work = self._work
         number = work.known.get(prompt.id)
         if number is not None and number & _MET:
-            self._fail(Failure(prompt.place, _duplicate(prompt)))
+            self._fail(Failure(prompt.location, _duplicate(prompt)))
             return
         hash_ = request_hash(prompt, work.settings)
         work.known.put(prompt.id, short_hash(hash_) | _MET)
@@ -192,7 +192,7 @@ class _Batch:
             request = _buildable(prompt, self._work, self._engine, self._model)
             seq = self._engine.submit(request)
         except Exception as error:
-            self._fail(Failure(prompt.place, _reason(error)))
+            self._fail(Failure(prompt.location, _reason(error)))
             return
         ticket = self._order.draw()
         self._live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
@@ -216,7 +216,7 @@ class _Batch:
         if finish == TIMEOUT:
             self._fail(
                 Failure(
-                    answer.prompt.place,
+                    answer.prompt.location,
                     "took longer than --timeout; the same command tries it again",
                 )
             )
@@ -268,7 +268,7 @@ def _duplicate(prompt: Prompt) -> str:
 
 def _answered_otherwise(prompt: Prompt) -> UsageError:
     return UsageError(
-        f"{prompt.place}: the id {prompt.id!r} already has an answer to another prompt, or with "
+        f"{prompt.location}: the id {prompt.id!r} already has an answer to another prompt, or with "
         "other settings of its line",
         hint="--restart answers everything again; give lines ids of their own if they move",
     )
