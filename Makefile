@@ -1,18 +1,30 @@
-# make demo and make test are all that a fresh machine needs; see README.md.
+# make demo and make test are all that a fresh machine needs; see README.md and CONTRIBUTING.md.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+# Processes for tests without a real model, each of which keeps one core busy.
+WORKERS ?= 2
 
-.PHONY: demo test lint docs bench-llama-cpp
+.PHONY: demo test test-fast coverage lint docs site bench-llama-cpp
 
 demo: $(INSTALLED)
 	$(BIN)/specli run "Write a Python function that computes a factorial" -n 128
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+# Tests with a real model use every core, and some slow ones have a time budget: one by one.
+test: test-fast
+	$(BIN)/python -m pytest -m "real or slow" $(ARGS)
+
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" $(ARGS)
+
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage report --fail-under=90 \
+		--include='specli/engine/*,specli/drafters/*,specli/sampling/*'
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -22,6 +34,10 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/cli_docs.py
+
+site: docs
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 bench-llama-cpp: $(INSTALLED)
 	$(BIN)/python scripts/bench_llama_cpp.py $(ARGS)

@@ -127,6 +127,7 @@ def answer_batch(
             known=known,
             in_order=task.in_order,
             limits=Limits(options.timeout, task.max_failures),
+            stopped=attendant.stopped,
         )
         if task.strict:
             _require_valid(work, session, attendant)
@@ -285,7 +286,6 @@ def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> T
                 session.slots,
                 totals,
                 watcher,
-                attendant.stopped,
             )
     finally:
         if task.report is not None:

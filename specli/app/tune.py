@@ -25,7 +25,7 @@ from specli.bench.space import (
     layer_choices,
     thread_choices,
 )
-from specli.bench.tuner import MOST_TOKENS, Space, Standing, Tuned, space_of, standing, tune
+from specli.bench.tuner import MOST_TOKENS, SearchState, Space, Tuned, search_state, space_of, tune
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -82,7 +82,7 @@ class Outcome:
         return self.verdict.chosen == PLAIN_SETTING
 
 
-OpenWatch = Callable[[float], AbstractContextManager[Callable[[Standing, float], None]]]
+OpenWatch = Callable[[float], AbstractContextManager[Callable[[SearchState, float], None]]]
 """Opens a view of so many seconds, which takes where the search stands and the seconds gone."""
 
 
@@ -229,7 +229,7 @@ def _measured(
     with open_watch(task.budget) as watch:
 
         def told(race: Race[Setting]) -> None:
-            watch(standing(race), perf_counter() - began)
+            watch(search_state(race), perf_counter() - began)
 
         with Rig(setup, cache_dir() / "probes", questions, notes.append) as rig:
             tuned = tune(rig, space, task.budget - _RESERVE, told)

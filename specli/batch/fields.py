@@ -1,4 +1,4 @@
-"""What a JSON line may hold: specli's own fields, and OpenAI's batch request lines."""
+"""The fields of a JSON line: specli's own form, and OpenAI's batch requests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 MaxTokens = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+"""The range of OpenAI's API."""
 Stops = str | list[str]
 
 
 class FieldError(Exception):
-    """A line cannot be answered; says why, in one sentence."""
+    """A line that cannot be answered; the message is one sentence."""
 
 
 class _Strict(BaseModel):
@@ -27,7 +29,7 @@ class Part(_Strict):
     text: str
 
 
-class Said(_Strict):
+class ChatMessage(_Strict):
     """A message of a conversation."""
 
     role: Text
@@ -40,13 +42,13 @@ class Said(_Strict):
 
 
 class Line(_Strict):
-    """A line of specli's own form. Fields of other names are there for templates."""
+    """A line of specli's own form; templates may use fields of other names."""
 
     model_config = ConfigDict(extra="ignore")
 
     id: str | int | None = None
     prompt: Text | None = None
-    messages: Annotated[list[Said], Field(min_length=1)] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
     system: str | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
@@ -73,23 +75,23 @@ class _Predicted(_Strict):
 
 
 class Body(_Strict):
-    """The body of an OpenAI request, as far as specli can do what it asks for."""
+    """The body of an OpenAI request, limited to what specli supports."""
 
-    messages: Annotated[list[Said], Field(min_length=1)] | None = None
+    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
     prompt: Text | None = None
     max_tokens: MaxTokens | None = None
     max_completion_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
     stop: Stops | None = None
     response_format: _Format | None = None
     prediction: _Predicted | None = None
     n: Literal[1] = 1
     stream: Literal[False] = False
-    # These say who asks and with which of the service's models, which changes nothing here.
+    # These name the client and the service's model and have no effect here.
     model: str | None = None
     user: str | None = None
     metadata: dict[str, Any] | None = None
@@ -98,14 +100,14 @@ class Body(_Strict):
     @property
     def schema_text(self) -> str | None:
         """The JSON schema that the answer must follow."""
-        asked = self.response_format
-        if asked is None or asked.type == "text":
+        form = self.response_format
+        if form is None or form.type == "text":
             return None
-        if asked.type == "json_object":
+        if form.type == "json_object":
             return '{"type": "object"}'
-        if asked.json_schema is None:
+        if form.json_schema is None:
             raise FieldError("body.response_format.json_schema is missing")
-        return json.dumps(asked.json_schema.schema_)
+        return json.dumps(form.json_schema.schema_)
 
     @property
     def predicted(self) -> str | None:
@@ -125,7 +127,7 @@ KNOWN = frozenset(Line.model_fields)
 
 
 def parsed_line(fields: Mapping[str, object]) -> Line:
-    """The line's own fields. Raises FieldError naming the first that is wrong."""
+    """The line's own fields. Raises FieldError naming the first invalid one."""
     try:
         return Line.model_validate(fields)
     except ValidationError as error:
@@ -133,7 +135,7 @@ def parsed_line(fields: Mapping[str, object]) -> Line:
 
 
 def parsed_request(fields: Mapping[str, object]) -> Request:
-    """OpenAI's batch request. Raises FieldError naming the first field that is wrong."""
+    """OpenAI's batch request. Raises FieldError naming the first invalid field."""
     try:
         return Request.model_validate(fields)
     except ValidationError as error:
@@ -146,7 +148,7 @@ def _joined(content: str | list[Part]) -> str:
 
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    # Unions add the names of their members behind the place of the fault.
+    # Unions append the names of their members to the path.
     path = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
     name = ".".join(map(str, path))
     if first["type"] == "extra_forbidden":

@@ -11,7 +11,7 @@ _FIELDS = 3
 
 
 def digest(text: str) -> bytes:
-    """16 bytes that stand for a text: different texts with equal digests will not be met."""
+    """A 16-byte hash of a text; collisions are not expected in practice."""
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -27,23 +27,23 @@ class Ids:
         return self._count
 
     def get(self, key: str) -> int | None:
-        """The number of an id, None for one that was never put."""
-        place, _high, _low = self._find(key)
-        return self._words[place + 2] if self._words[place] else None
+        """The number of an id, None if it was never put."""
+        word, _high, _low = self._find(key)
+        return self._words[word + 2] if self._words[word] else None
 
     def put(self, key: str, value: int) -> None:
         """Set the number of an id."""
-        place, high, low = self._find(key)
-        if not self._words[place]:
+        word, high, low = self._find(key)
+        if not self._words[word]:
             if 3 * (self._count + 1) > 2 * (self._mask + 1):
                 self._grow()
-                place, high, low = self._find(key)
+                word, high, low = self._find(key)
             self._count += 1
-            self._words[place], self._words[place + 1] = high, low
-        self._words[place + 2] = value
+            self._words[word], self._words[word + 1] = high, low
+        self._words[word + 2] = value
 
     def _find(self, key: str) -> tuple[int, int, int]:
-        """(first word of the id's slot or of the free one it would take, digest in two words)."""
+        """(first word of the id's slot, or of the free slot it would take; digest in two words)."""
         data = digest(key)
         high = int.from_bytes(data[:8], "little") or 1
         low = int.from_bytes(data[8:], "little")
@@ -51,16 +51,16 @@ class Ids:
 
     def _slot(self, high: int, low: int) -> int:
         words, slot = self._words, low & self._mask
-        while words[place := _FIELDS * slot] and (words[place], words[place + 1]) != (high, low):
+        while words[word := _FIELDS * slot] and (words[word], words[word + 1]) != (high, low):
             slot = (slot + 1) & self._mask
-        return place
+        return word
 
     def _grow(self) -> None:
         old = self._words
         slots = 2 * (self._mask + 1)
         self._words = array("Q", [0]) * (_FIELDS * slots)
         self._mask = slots - 1
-        for place in range(0, len(old), _FIELDS):
-            if old[place]:
-                moved = self._slot(old[place], old[place + 1])
-                self._words[moved : moved + _FIELDS] = old[place : place + _FIELDS]
+        for word in range(0, len(old), _FIELDS):
+            if old[word]:
+                moved = self._slot(old[word], old[word + 1])
+                self._words[moved : moved + _FIELDS] = old[word : word + _FIELDS]

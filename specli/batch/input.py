@@ -1,4 +1,4 @@
-"""Where prompts come from: JSON lines, text, CSV, a folder of files, each read as it is needed."""
+"""Prompts from JSON lines, text, CSV or a folder of files, each read when it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Literal
 
 from specli.batch.fields import KNOWN, FieldError
 from specli.batch.lines import Lines
-from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt
+from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt, require_unicode
 from specli.batch.template import MissingFieldError, Template
 from specli.errors import UsageError
 
@@ -29,10 +29,10 @@ SUFFIXES: dict[str, Kind] = {
 }
 
 LONGEST_CELL = 1 << 24
-"""Characters of a CSV cell: a quote that is never closed must not read the file to its end."""
+"""Characters of a CSV cell: an unclosed quote must not read the file to its end."""
 
-MOST_TOLD = 20
-"""Unused fields that are told of: lines may use values as names."""
+MOST_REPORTED = 20
+"""Unknown fields to report: lines may use values as field names."""
 
 _COUNTED = 1 << 20
 
@@ -42,9 +42,9 @@ Entry = Prompt | Bad
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line before its fields are looked at: `own` are the line's, a template names `named`."""
+    """A line before validation: `own` are its fields, `named` those that a template may use."""
 
-    place: str
+    location: str
     id: str
     own: Mapping[str, object]
     named: Mapping[str, object]
@@ -52,7 +52,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How an input is to be read; `kind` None decides by the name, then by the first line."""
+    """How to read an input; `kind` None decides by the name, then by the first line."""
 
     kind: Kind | None = None
     template: Template | None = None
@@ -71,8 +71,8 @@ class Source:
         called_off: Callable[[], bool] = lambda: False,
         notice: Callable[[str], None] = lambda _text: None,
     ) -> None:
-        """Prompts of `file`, which is called `path` (None: standard input), or of the folder
-        `path` where `file` is None. `notice` hears once of each field that is not used."""
+        """Prompts of `file`, named `path` (None: standard input), or of the folder `path` if
+        `file` is None. `notice` is called once for each unknown field."""
         self._path = path
         self._name = "stdin" if path is None else str(path)
         self._file = file
@@ -82,11 +82,11 @@ class Source:
         self._lines = None if file is None else Lines(file.fileno(), called_off)
 
     def ready(self) -> bool:
-        """Whether the next prompt is there without a wait."""
+        """Whether the next prompt is available without waiting."""
         return self._lines is None or self._lines.ready()
 
     def total(self) -> int | None:
-        """How many prompts there are, as far as that is quickly known."""
+        """The number of prompts; None if it cannot be found quickly."""
         if self._file is None:
             return len(self._files())
         kind = self._reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
@@ -96,15 +96,17 @@ class Source:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_COUNTED), b""))
 
     def entries(self) -> Iterator[Entry]:
-        """Prompts and lines that are none. Raises UsageError for a CSV file without the column."""
+        """Prompts and invalid lines. Raises UsageError for a CSV file without the column."""
         for row in self._rows():
             if isinstance(row, Bad):
                 yield row
                 continue
             try:
-                yield self._prompt(row)
+                prompt = self._prompt(row)
+                require_unicode(prompt)
+                yield prompt
             except (FieldError, MissingFieldError) as error:
-                yield Bad(row.place, str(error))
+                yield Bad(row.location, str(error))
 
     def _rows(self) -> Iterator[_Row | Bad]:
         if self._lines is None:
@@ -123,23 +125,23 @@ class Source:
         for number, line in lines:
             if not line.strip():
                 continue
-            place = f"{self._name}:{number}"
+            location = f"{self._name}:{number}"
             try:
                 fields = json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield Bad(place, f"not JSON: {error}")
+                yield Bad(location, f"not JSON: {error}")
                 continue
             if isinstance(fields, dict):
                 named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
-                yield _Row(place, str(number), own=fields, named=named)
+                yield _Row(location, str(number), own=fields, named=named)
             else:
-                yield Bad(place, "not a JSON object")
+                yield Bad(location, "not a JSON object")
 
     def _text_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
         for number, line in lines:
             if line.strip():
-                place = f"{self._name}:{number}"
-                yield _text_row(place, str(number), line)
+                location = f"{self._name}:{number}"
+                yield _text_row(location, str(number), line)
 
     def _file_rows(self) -> Iterator[_Row | Bad]:
         folder = self._path or Path()
@@ -149,7 +151,7 @@ class Source:
             except OSError as error:
                 yield Bad(str(path), f"cannot be read: {error.strerror}")
                 continue
-            # An editor ends the file with a newline that nobody meant.
+            # Editors end a file with a newline that is not part of the prompt.
             yield _text_row(
                 str(path), path.relative_to(folder).as_posix(), content.removesuffix(b"\n")
             )
@@ -173,39 +175,39 @@ class Source:
         self._require_columns(header, column)
         while True:
             number = rows.line_num + 1
-            place = f"{self._name}:{number}"
+            location = f"{self._name}:{number}"
             try:
                 cells = next(rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Bad(place, f"not CSV: {error}")
+                yield Bad(location, f"not CSV: {error}")
                 continue
             if not cells:
                 continue
             if len(cells) != len(header):
-                yield Bad(place, f"{len(cells)} columns where the header has {len(header)}")
-            elif not all(map(_encodable, cells)):
-                yield Bad(place, "not UTF-8 text")
+                yield Bad(location, f"{len(cells)} columns, but the header has {len(header)}")
+            elif not all(map(_is_unicode, cells)):
+                yield Bad(location, "not UTF-8 text")
             else:
                 row = dict(zip(header, cells, strict=True))
-                # Cells are text: settings other than the system message are left to the flags.
+                # Cells are text, so other settings than the system message come from flags.
                 own = {name: row[name] for name in ("id", "system") if row.get(name)}
                 named = row
                 if column is not None:
                     own["prompt"] = row[column]
                     named = {"text": row[column], **row}
-                yield _Row(place, str(number), own, named)
+                yield _Row(location, str(number), own, named)
 
     def _column(self) -> str | None:
-        """The column of the prompts; None where a template makes them."""
+        """The column of the prompts; None if a template makes them."""
         column = self._reading.column
         if column is None and self._reading.template is not None:
             return None
         return column or "prompt"
 
     def _require_columns(self, header: list[str], column: str | None) -> None:
-        """Raises UsageError for a column that is missing: it would be missed in every row."""
+        """Raises UsageError for a missing column, which would be missing in every row."""
         names = [] if column is None else [column]
         if self._reading.template is not None:
             names += [name for name in self._reading.template.names if name != "text" or not column]
@@ -213,33 +215,35 @@ class Source:
             if name not in header:
                 raise UsageError(
                     f"{self._name} has no column {name!r}",
-                    hint=f"--column names the prompts' column; there are: {', '.join(header)}",
+                    hint=f"choose one with --column: {', '.join(header)}",
                 )
 
     def _prompt(self, row: _Row) -> Prompt:
-        """Raises FieldError and MissingFieldError for a line that cannot be answered."""
+        """Raises FieldError or MissingFieldError for a line that cannot be answered."""
         template = self._reading.template
         if "custom_id" in row.own and "body" in row.own:
             if template is not None:
-                raise FieldError("a request of OpenAI's form leaves nothing for --template")
-            return requested_prompt(row.place, row.own)
+                raise FieldError("--template does not apply to a request of OpenAI's form")
+            return requested_prompt(row.location, row.own)
         if template is None:
-            self._tell_unused(row)
-            return own_prompt(row.place, row.id, row.own)
+            self._report_unknown(row)
+            return own_prompt(row.location, row.id, row.own)
         filled = {**row.own, "prompt": template.fill(row.named)}
-        return own_prompt(row.place, row.id, filled)
+        return own_prompt(row.location, row.id, filled)
 
-    def _tell_unused(self, row: _Row) -> None:
-        """A field that is misspelt would be missed without a word."""
-        for name in sorted(row.own.keys() - KNOWN - self._unused)[: MOST_TOLD - len(self._unused)]:
+    def _report_unknown(self, row: _Row) -> None:
+        """A misspelt field would otherwise be ignored silently."""
+        for name in sorted(row.own.keys() - KNOWN - self._unused)[
+            : MOST_REPORTED - len(self._unused)
+        ]:
             self._unused.add(name)
-            self._notice(f"{row.place}: the field {name!r} means nothing to specli")
+            self._notice(f"{row.location}: unknown field {name!r} (ignored)")
 
 
 def _recognised(
     lines: Iterator[tuple[int, bytes]],
 ) -> tuple[Kind, Iterator[tuple[int, bytes]]]:
-    """JSON lines where the first line is an object, else text; and the lines, none missing."""
+    """JSON lines if the first line is an object, else text; and all lines."""
     for number, line in lines:
         if line.strip():
             try:
@@ -255,38 +259,38 @@ def _header(rows: Iterator[list[str]], name: str) -> list[str]:
         header = next(rows, [])
     except csv.Error as error:
         raise UsageError(
-            f"{name} is not CSV: {error}", hint="--format names another form"
+            f"{name} is not CSV: {error}", hint="choose another form with --format"
         ) from None
     if len(set(header)) != len(header):
-        raise UsageError(f"{name} has two columns of one name", hint="rename one of them")
+        raise UsageError(f"{name} has two columns of the same name", hint="rename one of them")
     return header
 
 
-def _text_row(place: str, id_: str, line: bytes) -> _Row | Bad:
+def _text_row(location: str, id_: str, line: bytes) -> _Row | Bad:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Bad(place, f"not UTF-8 text (byte {error.start})")
+        return Bad(location, f"not UTF-8 text (byte {error.start})")
     own = {"prompt": text}
-    return _Row(place, id_, own, {"text": text, **own})
+    return _Row(location, id_, own, {"text": text, **own})
 
 
-def _encodable(text: str) -> bool:
+def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def opened(path: Path) -> IO[bytes] | None:
-    """The file to read, None for a folder. Raises UsageError where there is neither."""
+    """The file to read, None for a folder. Raises UsageError if it cannot be read."""
     if path.is_dir():
         return None
     try:
         return path.open("rb", buffering=0)
     except OSError as error:
         raise UsageError(
-            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
+            f"cannot read {path}: {error.strerror}", hint=f"paths are relative to {Path.cwd()}"
         ) from None
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a file lies in a folder, or below it."""
+    """Whether a file is in a folder or below it."""
     return os.path.commonpath([path.resolve(), folder.resolve()]) == str(folder.resolve())

@@ -1,4 +1,4 @@
-"""Lines of a file or a pipe, read in pieces, and never waited for longer than wanted."""
+"""Lines of a file or a pipe, read in pieces; waiting for a pipe can be called off."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 _PIECE = 1 << 16
 _PATIENCE = 0.2
-"""Seconds between two looks at whether the wait has been called off."""
+"""Seconds between two checks whether the wait has been called off."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """Numbered lines of a descriptor, without their ends; the first one is line 1."""
+    """Numbered lines of a descriptor without their line ends; the first is line 1."""
 
     def __init__(self, descriptor: int, called_off: Callable[[], bool] = lambda: False) -> None:
         """`called_off` ends the iteration while it waits for a pipe."""
@@ -26,7 +26,7 @@ class Lines:
         self._ended = False
 
     def ready(self) -> bool:
-        """Whether the next line, or the end, is there without a wait."""
+        """Whether the next line, or the end, is available without waiting."""
         return bool(self._lines) or self._ended or self._readable(0)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
@@ -48,7 +48,7 @@ class Lines:
         try:
             return bool(select.select([self._descriptor], [], [], seconds)[0])
         except OSError:
-            # Windows waits for sockets only: reading will wait instead.
+            # On Windows select takes only sockets; reading waits instead.
             return True
 
     def _read(self) -> None:

@@ -1,12 +1,13 @@
-"""Where records go: a file that a later run can go on from, or a pipe."""
+"""Where records go: a file that a later run can resume, or a pipe."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
@@ -17,18 +18,21 @@ from specli.batch.ids import Ids
 from specli.errors import SpecliError, UsageError
 
 HELD_SUFFIX = ".held"
-"""Behind the output's name: records that wait for their turn, kept until it has come."""
+"""Suffix of the file with records that wait for an earlier prompt."""
 
 LOCK_SUFFIX = ".lock"
 
+TIMEOUT = "timeout"
+"""The finish reason of an answer that took longer than allowed."""
+
 MOST_HELD = 1 << 24
-"""Bytes of waiting records after which those that have had their turn are dropped."""
+"""Size in bytes at which the file of waiting records is rewritten without those written since."""
 
 _SHOWN = 60
 """Characters of a setting that a message quotes."""
 
 _BEGIN = b'{"id": '
-"""What every record begins with."""
+"""How every record begins."""
 
 Settings = Mapping[str, object]
 
@@ -37,17 +41,17 @@ class Output(Protocol):
     """Takes records, each a line of JSON with its newline."""
 
     def held(self, id_: str) -> bytes | None:
-        """The record that an earlier run has held back under this id."""
+        """The waiting record that an earlier run left under this id."""
 
     def hold(self, id_: str, record: bytes) -> None:
         """Keep a record that must wait for its turn."""
 
     def write(self, id_: str, record: bytes) -> None:
-        """Hand a record on; when this returns it is out of this process's hands."""
+        """Write a record; when this returns it has left this process."""
 
 
 class Stream:
-    """A pipe or a terminal: nothing can be gone on from."""
+    """A pipe or a terminal, which cannot be resumed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -64,31 +68,33 @@ class Stream:
 
 
 class Journal:
-    """A file of records, each on disk before the next one is begun. Use it as a context manager.
+    """A file of records, each synced to disk before the next is written. A context manager.
 
-    A line that a killed run has torn is cut off, or completed where only its end is missing.
-    Records that must wait for their turn lie in a second file until then, so that a kill
-    loses nothing that has been computed.
+    An incomplete last line, left by a killed run, is removed, or completed if only its newline is
+    missing. Records that wait for an earlier prompt are kept in a second file, so that a kill
+    loses no computed answer. Records of answers that timed out count as missing: the prompt is
+    answered again, and the first write removes them.
     """
 
     def __init__(self, path: Path, known: Ids, *, restart: bool = False) -> None:
-        """Lock and read the file, or make it; `restart` empties it.
+        """Lock and read the file, or create it; `restart` empties it.
 
-        Each record's id goes into `known`, with the `short_hash` of its request. Raises
-        UsageError for a file that holds something else than records, and SpecliError where it
-        cannot be written or another process writes it.
+        Adds each record's id to `known` with the `short_hash` of its request. Raises UsageError
+        for a file with anything else than records, and SpecliError if it cannot be written or
+        another process writes it.
         """
         self.path = path
         self.settings: Settings | None = None
-        """The settings that the records found were made with; None where there are none."""
+        """The settings of the records found; None if there are none."""
         self.records = 0
-        """How many records earlier runs have written."""
+        """Number of records of earlier runs."""
         self._known = known
         self._held: dict[str, bytes] = {}
+        self._timed_out: set[str] = set()
         self._held_path = path.with_name(path.name + HELD_SUFFIX)
         self._lock_path = path.with_name(path.name + LOCK_SUFFIX)
         if not path.absolute().parent.is_dir():
-            raise UsageError(f"there is no folder {path.parent}", hint="make it first")
+            raise UsageError(f"no such folder: {path.parent}", hint="create it first")
         with ExitStack() as stack:
             try:
                 self._lock(stack)
@@ -107,7 +113,7 @@ class Journal:
         except Timeout:
             raise SpecliError(
                 f"another specli batch is writing {self.path}",
-                hint="wait for it, or name another output with -o",
+                hint="wait for it, or choose another output with -o",
             ) from None
 
     def held(self, id_: str) -> bytes | None:
@@ -118,9 +124,15 @@ class Journal:
             self._held[id_] = record
             self._append(self._held_file, record)
             if os.fstat(self._held_file).st_size > MOST_HELD:
-                self._drop_released()
+                # A record that never gets its turn must not keep all others.
+                self._rewrite(self._held_path, self._held_file, self._held.values())
 
     def write(self, id_: str, record: bytes) -> None:
+        if self._timed_out:
+            lines = self._lines(self._file, self.path)
+            kept = (line for _n, line in lines if _parsed(line, "").id not in self._timed_out)
+            self._rewrite(self.path, self._file, kept)
+            self._timed_out.clear()
         self._append(self._file, record)
         if self._held.pop(id_, None) is not None and not self._held:
             os.ftruncate(self._held_file, 0)
@@ -133,55 +145,65 @@ class Journal:
         except OSError as error:
             raise _cannot_write(self.path, error) from None
 
-    def _drop_released(self) -> None:
-        """Write anew what still waits: a record that never gets its turn must not keep the rest.
+    def _rewrite(self, path: Path, descriptor: int, records: Iterable[bytes]) -> None:
+        """Replace a file by one with these records.
 
-        The new file has its name before the old one is gone, so that a kill loses nothing."""
-        with ExitStack() as stack:
-            partial = self._held_path.with_name(self._held_path.name + ".part")
-            fresh = _opened(stack, partial)
-            os.ftruncate(fresh, 0)
-            self._append(fresh, b"".join(self._held.values()))
-            partial.replace(self._held_path)
-            _sync_folder(self.path.parent)
-            os.dup2(fresh, self._held_file)
+        The new file is complete before it replaces the old one, so a kill loses nothing."""
+        real = path.resolve()
+        partial = real.with_name(real.name + ".part")
+        try:
+            with ExitStack() as stack:
+                fresh = _opened(stack, partial)
+                os.ftruncate(fresh, 0)
+                with open(os.dup(fresh), "wb") as file:  # noqa: PTH123 - a descriptor
+                    file.writelines(records)
+                os.fsync(fresh)
+                partial.replace(real)
+                _sync_folder(real.parent)
+                os.dup2(fresh, descriptor)
+        except OSError as error:
+            raise _cannot_write(path, error) from None
 
     def _read(self, *, restart: bool) -> None:
         for number, line in self._lines(self._file, self.path):
             if restart:
-                # The first line has shown that what goes is a file of records.
+                # The first line has shown that this is a file of records.
                 break
-            id_, hash_, settings = _record(line, f"{self.path}:{number}")
-            if self._known.get(id_) is not None:
+            record = _parsed(line, f"{self.path}:{number}")
+            if self._known.get(record.id) is not None or record.id in self._timed_out:
                 raise UsageError(
-                    f"{self.path}:{number}: a second record of the id {id_!r}",
-                    hint="remove one of the two, or name another output with -o",
+                    f"{self.path}:{number}: a second record of the id {record.id!r}",
+                    hint="remove one of them, or choose another output with -o",
                 )
-            self._known.put(id_, hash_)
-            self._learn(settings)
+            self._learn(record.settings)
+            if record.timed_out:
+                self._timed_out.add(record.id)
+                continue
+            self._known.put(record.id, record.hash)
             self.records += 1
         for number, line in self._lines(self._held_file, self._held_path):
-            id_, _hash, settings = _record(line, f"{self._held_path}:{number}")
-            # A kill may have come between a record's turn and its end here.
-            if not restart and self._known.get(id_) is None:
-                self._held[id_] = line
-                self._learn(settings)
+            record = _parsed(line, f"{self._held_path}:{number}")
+            # A kill may have come after a record was written and before it was removed here.
+            if restart or record.timed_out or self._known.get(record.id) is not None:
+                continue
+            self._held[record.id] = line
+            self._learn(record.settings)
         if restart:
             os.ftruncate(self._file, 0)
         if not self._held:
             os.ftruncate(self._held_file, 0)
 
     def _lines(self, descriptor: int, path: Path) -> Iterator[tuple[int, bytes]]:
-        """Numbered lines; a torn last one is cut off, or given the newline that alone it lacks.
+        """Numbered lines; an incomplete last one is removed, or completed by its newline.
 
-        Raises UsageError where the first line shows that the file holds something else."""
+        Raises UsageError if the first line is not a record."""
         with open(os.dup(descriptor), "rb") as file:  # noqa: PTH123 - a descriptor
             file.seek(0)
             end = 0
             for number, line in enumerate(file, 1):
                 end += len(line)
                 if number == 1 and not line.startswith(_BEGIN[: len(line)]):
-                    _record(line, f"{path}:1")
+                    _parsed(line, f"{path}:1")
                 if line.endswith(b"\n"):
                     yield number, line
                 elif _is_record(line):
@@ -196,26 +218,26 @@ class Journal:
             self.settings = settings
         elif settings != self.settings:
             raise UsageError(
-                f"{self.path} holds records of different settings: "
-                f"{_differences(self.settings, settings)}",
-                hint="--restart answers all anew; or name another output with -o",
+                f"{self.path} has records of different settings "
+                f"({_differences(self.settings, settings)})",
+                hint="--restart answers everything again; or choose another output with -o",
             )
 
     def require_settings(self, settings: Settings) -> None:
-        """Raises UsageError, naming what has changed, unless the records were made with these."""
+        """Raises UsageError naming the changes if the records have other settings."""
         if self.settings is not None and self.settings != settings:
             raise UsageError(
                 f"{self.path} was created with different settings "
                 f"({_differences(self.settings, settings)})",
-                hint="--restart answers all anew; or name another output with -o",
+                hint="--restart answers everything again; or choose another output with -o",
             )
 
     def close(self) -> None:
-        """Free the lock; the files beside the output go, but for records that wait."""
+        """Release the lock and remove the helper files, except waiting records."""
         if not self._held:
             self._held_path.unlink(missing_ok=True)
         with suppress(OSError):
-            # Still held: who waits for it notices that the file has no name any more.
+            # Still held: a waiting process notices that the file was removed.
             self._lock_path.unlink()
         self._stack.close()
 
@@ -232,9 +254,9 @@ class Journal:
 
 
 class InOrder:
-    """Hands records on in the order in which their tickets were drawn.
+    """Writes records in the order in which their tickets were drawn.
 
-    With `in_order` False they are handed on as they come.
+    With `in_order` False they are written as they come.
     """
 
     def __init__(self, output: Output, *, in_order: bool) -> None:
@@ -246,7 +268,7 @@ class InOrder:
 
     @property
     def ahead(self) -> int:
-        """Tickets drawn since the one whose turn it is."""
+        """Number of tickets drawn after the one to be written next."""
         return self._drawn - self._turn if self._in_order else 0
 
     def draw(self) -> int:
@@ -254,7 +276,7 @@ class InOrder:
         return self._drawn - 1
 
     def put(self, ticket: int, id_: str, record: bytes | None) -> None:
-        """The record of a ticket, None where there will be none."""
+        """Write or keep the record of a ticket; None if the prompt has none."""
         if not self._in_order:
             if record is not None:
                 self._output.write(id_, record)
@@ -272,47 +294,56 @@ class InOrder:
 
 
 def record_line(id_: str, report: Mapping[str, object], settings: Settings, hash_: str) -> bytes:
-    """The line of one answer."""
+    """One answer as a line."""
     record = {"id": id_, **report, "settings": settings, "hash": hash_}
     return json.dumps(record, ensure_ascii=False).encode() + b"\n"
 
 
 def short_hash(hash_: str) -> int:
-    """As much of a request's hash as the table of ids keeps: 64 bits, the lowest one zero."""
+    """The part of a request's hash that the table of ids keeps: 64 bits, the lowest one zero."""
     return int(hash_[:16], 16) & ~1
 
 
-def _record(line: bytes, place: str) -> tuple[str, int, Settings]:
-    """(id, hash, settings) of a record. Raises UsageError for anything else."""
+@dataclass(frozen=True, slots=True)
+class _Record:
+    id: str
+    hash: int
+    settings: Settings
+    timed_out: bool
+
+
+def _parsed(line: bytes, location: str) -> _Record:
+    """Raises UsageError for a line that is not a record."""
     try:
         record = json.loads(line)
         id_, settings = record["id"], record["settings"]
         if isinstance(id_, str) and isinstance(settings, dict):
-            return id_, short_hash(record["hash"]), settings
+            timed_out = record.get("finish_reason") == TIMEOUT
+            return _Record(id_, short_hash(record["hash"]), settings, timed_out)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UsageError(
-        f"{place} is not a record of specli batch", hint="name another output with -o"
+        f"{location} is not a record of specli batch", hint="choose another output with -o"
     ) from None
 
 
 def _is_record(line: bytes) -> bool:
     try:
-        _record(line, "")
+        _parsed(line, "")
     except UsageError:
         return False
     return True
 
 
 def _opened(stack: ExitStack, path: Path) -> int:
-    """A descriptor to read from and append to, closed with `stack`."""
+    """A descriptor for reading and appending, closed with `stack`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     stack.callback(os.close, descriptor)
     return descriptor
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power loss, where the system has a way to."""
+    """Make names in a folder survive a power loss, if the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -323,7 +354,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _differences(old: Settings, new: Settings) -> str:
     names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return "; ".join(
+    return ", ".join(
         f"{name}: {_shown(old.get(name))}, now {_shown(new.get(name))}" for name in names
     )
 
@@ -337,7 +368,7 @@ def _cannot_write(path: Path, error: OSError) -> SpecliError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return SpecliError(
         f"cannot write {path}: {error.strerror}",
-        hint="free some space, and run the same command again to go on"
+        hint="free some space and run the same command again"
         if full
-        else f"check the path, seen from {Path.cwd()}, or name another one with -o",
+        else f"paths are relative to {Path.cwd()}; choose another output with -o",
     )

@@ -1,23 +1,23 @@
-"""One prompt of a batch: what a line asks for, whichever form the line has."""
+"""One prompt of a batch, whichever form its line has."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from specli.batch.fields import FieldError, parsed_line, parsed_request
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt and what its line asks for; None leaves it to the flags.
+    """A prompt and the settings of its line; None: the flags decide.
 
-    `messages` are (role, text). A `raw` prompt has one, which no chat template is put around.
+    `messages` are (role, text). A `raw` prompt has one message and no chat template.
     """
 
     id: str
-    place: str
+    location: str
     messages: tuple[tuple[str, str], ...]
     raw: bool = False
     system: str | None = None
@@ -34,32 +34,41 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A line that cannot be answered, and why."""
+    """A line that cannot be answered, and the reason."""
 
-    place: str
+    location: str
     reason: str
 
 
-def own_prompt(place: str, id_: str, fields: Mapping[str, object]) -> Prompt:
-    """A prompt from a line of specli's own form, with `id_` where it has no id itself.
+def require_unicode(prompt: Prompt) -> None:
+    """Raises FieldError for half of a surrogate pair, which JSON's escapes can spell."""
+    for name, value in asdict(prompt).items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise FieldError(f"{name}: half of a surrogate pair is no Unicode text") from None
+
+
+def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
+    """A prompt from a line of specli's own form, with `id_` if it has no id of its own.
 
     Raises FieldError for a line that cannot be answered.
     """
     line = parsed_line(fields)
     if (line.prompt is None) == (line.messages is None):
         given = "neither" if line.prompt is None else "both"
-        raise FieldError(f"one of prompt and messages is needed, {given} given")
+        raise FieldError(f"needs one of prompt and messages, has {given}")
     messages = [("user", line.prompt or "")]
     if line.messages is not None:
-        messages = [(said.role, said.text) for said in line.messages]
+        messages = [(message.role, message.text) for message in line.messages]
     if line.system is not None and messages[0][0] == "system":
-        raise FieldError("system is given twice, as a field and as a message")
+        raise FieldError("two system messages: the field system, and a message")
     schema = line.json_schema
     if schema is not None and not isinstance(schema, str):
         schema = json.dumps(schema)
     return Prompt(
         id=id_ if line.id is None else str(line.id),
-        place=place,
+        location=location,
         messages=tuple(messages),
         system=line.system,
         max_tokens=line.max_tokens,
@@ -71,7 +80,7 @@ def own_prompt(place: str, id_: str, fields: Mapping[str, object]) -> Prompt:
     )
 
 
-def requested_prompt(place: str, fields: Mapping[str, object]) -> Prompt:
+def requested_prompt(location: str, fields: Mapping[str, object]) -> Prompt:
     """A prompt from a line of OpenAI's batch input. Raises FieldError as `own_prompt`."""
     request = parsed_request(fields)
     body = request.body
@@ -79,12 +88,12 @@ def requested_prompt(place: str, fields: Mapping[str, object]) -> Prompt:
     if raw:
         messages = [("user", body.prompt)] if body.prompt is not None else []
     else:
-        messages = [(said.role, said.text) for said in body.messages or []]
+        messages = [(message.role, message.text) for message in body.messages or []]
     if not messages:
         raise FieldError(f"body.{'prompt' if raw else 'messages'} is missing")
     return Prompt(
         id=request.custom_id,
-        place=place,
+        location=location,
         messages=tuple(messages),
         raw=raw,
         max_tokens=body.max_completion_tokens or body.max_tokens,

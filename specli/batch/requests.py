@@ -1,4 +1,4 @@
-"""From a prompt of a batch to what the engine is asked for."""
+"""From a prompt of a batch to a request for the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _gbnf = lru_cache(maxsize=64)(gbnf_of_schema)
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What holds for every prompt that does not say otherwise."""
+    """Settings for every prompt whose line does not override them."""
 
     sampling: SamplingParams
     max_tokens: int | None = None
@@ -33,19 +33,19 @@ class Defaults:
 
 
 def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
-    """32 hexadecimal digits that stand for everything that decides an answer's text."""
-    asked = {
+    """A hash, 32 hexadecimal digits, of everything that decides an answer's text."""
+    deciding = {
         name: value
         for name, value in asdict(prompt).items()
-        if value is not None and name not in ("id", "place", "prediction")
+        if value is not None and name not in ("id", "location", "prediction")
     }
-    return digest(json.dumps([asked, settings], sort_keys=True)).hex()
+    return digest(json.dumps([deciding, settings], sort_keys=True)).hex()
 
 
 def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest:
-    """The request; who gets it closes its grammar.
+    """The request of a prompt; the caller closes its grammar.
 
-    Raises UsageError for messages, settings or a schema that cannot be used.
+    Raises UsageError for invalid messages, settings or schemas.
     """
     tokens = _prompt_tokens(model, prompt, defaults)
     predicted: list[int] = []
@@ -67,7 +67,7 @@ def _prompt_tokens(model: Model, prompt: Prompt, defaults: Defaults) -> list[int
     messages = [Message(role, text) for role, text in prompt.messages]
     if prompt.raw or defaults.raw:
         if prompt.system is not None or len(messages) > 1 or messages[0].role != "user":
-            raise UsageError("messages need the chat template, which --raw leaves out")
+            raise UsageError("several messages need the chat template, which --raw disables")
         return model.vocab.tokenize(messages[0].content, add_special=True)
     system = defaults.system if prompt.system is None else prompt.system
     if system and messages[0].role != "system":

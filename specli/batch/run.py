@@ -1,4 +1,4 @@
-"""Feeds the engine with prompts and hands their answers on, until there are no more."""
+"""Submits prompts to the engine and writes their answers until there are no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 from specli.batch.ids import Ids
 from specli.batch.input import Entry, Source
-from specli.batch.output import InOrder, Output, Settings, record_line, short_hash
+from specli.batch.output import TIMEOUT, InOrder, Output, Settings, record_line, short_hash
 from specli.batch.prompt import Bad, Prompt
 from specli.batch.requests import Defaults, build, request_hash
 from specli.batch.totals import Failure, Totals
@@ -21,19 +21,16 @@ from specli.generation import Generation
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 
-TIMEOUT = "timeout"
-"""The finish reason of an answer that took longer than allowed."""
-
 WINDOW = 32
-"""Answers, for each sequence that runs, that may wait until an earlier prompt has its own."""
+"""Answers per running sequence that may wait for an earlier prompt's answer."""
 
 _MET = 1
-"""Lowest bit of an id's number: the id has been met in this run's input."""
+"""Lowest bit of an id's number: the id has occurred in this run's input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to give up: on one prompt (seconds), and on the batch (failures)."""
+    """Limits after which one prompt (seconds) or the batch (failures) ends."""
 
     timeout: float | None = None
     max_failures: int | None = None
@@ -41,20 +38,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done: prompts, what holds for all of them, and where answers go."""
+    """A batch: its prompts, their common settings, and where answers go."""
 
     source: Source
     defaults: Defaults
     settings: Settings
     output: Output
     known: Ids
-    """Ids that have answers, with the hashes of their requests; those met are added."""
+    """Ids with answers and the hashes of their requests; ids of this run are added."""
     in_order: bool = True
     limits: Limits = field(default_factory=Limits)
+    stopped: Callable[[], bool] = lambda: False
+    """Whether to stop soon; prompts that are being answered then have no record."""
 
 
 class Watcher(Protocol):
-    """Sees how a batch goes on."""
+    """Follows the progress of a batch."""
 
     def changed(self, totals: Totals) -> None:
         """A step is over."""
@@ -82,18 +81,17 @@ def answer_all(
     slots: int,
     totals: Totals,
     watcher: Watcher,
-    stopped: Callable[[], bool],
 ) -> None:
-    """Answer every prompt, at most `slots` at once, or stop soon after `stopped` says so.
+    """Answer every prompt, at most `slots` at once, or stop soon after `work.stopped` says so.
 
     Raises BatchFailedError after too many failures, and UsageError for a prompt whose id has an
     answer to something else.
     """
-    _Batch(work, engine, model, slots, totals, watcher, stopped).run()
+    _Batch(work, engine, model, slots, totals, watcher).run()
 
 
 def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure], None]) -> int:
-    """How many prompts of the source could not be answered, each told to `failed`."""
+    """The number of prompts that cannot be answered; `failed` is called for each."""
     met = Ids()
     count = 0
     for entry in work.source.entries():
@@ -104,11 +102,11 @@ def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure
             met.put(entry.id, _MET)
             try:
                 _close(_buildable(entry, work, engine, model))
-            except SpecliError as error:
-                reason = reason or error.message
+            except Exception as error:
+                reason = reason or _reason(error)
         if reason is not None:
             count += 1
-            failed(Failure(entry.place, reason))
+            failed(Failure(entry.location, reason))
     return count
 
 
@@ -123,7 +121,6 @@ class _Batch:
         slots: int,
         totals: Totals,
         watcher: Watcher,
-        stopped: Callable[[], bool],
     ) -> None:
         self._work = work
         self._engine = engine
@@ -131,7 +128,7 @@ class _Batch:
         self._slots = slots
         self._totals = totals
         self._watcher = watcher
-        self._stopped = stopped
+        self._stopped = work.stopped
         self._entries: Iterator[Entry] = work.source.entries()
         self._order = InOrder(work.output, in_order=work.in_order)
         self._live: dict[int, _Answer] = {}
@@ -163,7 +160,7 @@ class _Batch:
                 self._ended = True
                 self._totals.expected = self._totals.seen + len(self._live)
             elif isinstance(entry, Bad):
-                self._fail(Failure(entry.place, entry.reason))
+                self._fail(Failure(entry.location, entry.reason))
             else:
                 self._begin(entry)
             if self._stopped():
@@ -173,7 +170,7 @@ class _Batch:
         work = self._work
         number = work.known.get(prompt.id)
         if number is not None and number & _MET:
-            self._fail(Failure(prompt.place, _duplicate(prompt)))
+            self._fail(Failure(prompt.location, _duplicate(prompt)))
             return
         hash_ = request_hash(prompt, work.settings)
         work.known.put(prompt.id, short_hash(hash_) | _MET)
@@ -190,12 +187,13 @@ class _Batch:
         self._submit(prompt, hash_)
 
     def _submit(self, prompt: Prompt, hash_: str) -> None:
+        # One prompt must not end the batch, whatever is wrong with it: every rerun would meet it.
         try:
             request = _buildable(prompt, self._work, self._engine, self._model)
-        except SpecliError as error:
-            self._fail(Failure(prompt.place, error.message))
+            seq = self._engine.submit(request)
+        except Exception as error:
+            self._fail(Failure(prompt.location, _reason(error)))
             return
-        seq = self._engine.submit(request)
         ticket = self._order.draw()
         self._live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
 
@@ -214,7 +212,12 @@ class _Batch:
         self._order.put(answer.ticket, answer.prompt.id, line)
         self._totals.finish_reasons[finish] += 1
         if finish == TIMEOUT:
-            self._fail(Failure(answer.prompt.place, "took longer than --timeout allows"))
+            self._fail(
+                Failure(
+                    answer.prompt.location,
+                    "took longer than --timeout; the same command tries it again",
+                )
+            )
         else:
             self._totals.answered += 1
 
@@ -233,35 +236,37 @@ class _Batch:
         self._watcher.failed(failure)
         most = self._work.limits.max_failures
         if most is not None and self._totals.failed >= most:
-            raise BatchFailedError(
-                f"stopped after {self._totals.failed} failures, as --max-failures says"
-            )
+            raise BatchFailedError(f"stopped after {self._totals.failed} failures (--max-failures)")
 
 
 def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:
-    """A request that the engine takes. Raises SpecliError for a prompt that cannot be answered."""
+    """A request that the engine accepts. Raises SpecliError if the prompt cannot be answered."""
     request = build(model, prompt, work.defaults)
     try:
         engine.check(request)
-    except SpecliError:
+    except BaseException:
         _close(request)
         raise
     return request
 
 
+def _reason(error: Exception) -> str:
+    return error.message if isinstance(error, SpecliError) else f"{type(error).__name__}: {error}"
+
+
 def _close(request: GenerationRequest) -> None:
-    """Free a grammar: a batch would gather them."""
+    """Free a grammar, of which a batch may have many."""
     if isinstance(request.grammar, Grammar):
         request.grammar.close()
 
 
 def _duplicate(prompt: Prompt) -> str:
-    return f"a second prompt of the id {prompt.id!r}"
+    return f"a second prompt with the id {prompt.id!r}"
 
 
 def _answered_otherwise(prompt: Prompt) -> UsageError:
     return UsageError(
-        f"{prompt.place}: the id {prompt.id!r} has been answered already, for another prompt "
-        "or other settings of its line",
-        hint="--restart answers all anew; ids in the lines keep apart what moves between them",
+        f"{prompt.location}: the id {prompt.id!r} already has an answer to another prompt, or with "
+        "other settings of its line",
+        hint="--restart answers everything again; give lines ids of their own if they move",
     )

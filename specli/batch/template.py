@@ -10,30 +10,30 @@ from specli.errors import UsageError
 
 
 class MissingFieldError(Exception):
-    """A line has no field of a name that the template uses."""
+    """A line lacks a field that the template uses."""
 
 
 class Template:
-    """Text with `{name}` in it, where `{{` and `}}` stand for braces."""
+    """Text with `{name}` in it; `{{` and `}}` are literal braces."""
 
     def __init__(self, text: str) -> None:
-        """Raises UsageError for braces that do not pair, or with more than a name in them."""
+        """Raises UsageError for unbalanced braces, or braces with more than a name in them."""
         try:
             parsed = list(Formatter().parse(text))
         except ValueError as error:
             raise UsageError(
-                f"the template is not well formed: {error}", hint="write {{ and }} for braces"
+                f"invalid template: {error}", hint="write {{ and }} for literal braces"
             ) from None
         for _literal, name, form, conversion in parsed:
             if name == "" or form or conversion:
                 raise UsageError(
-                    "the template may only hold names of fields in braces",
-                    hint="such as {text}; write {{ and }} for braces",
+                    "braces in the template may contain only a field name",
+                    hint="such as {text}; write {{ and }} for literal braces",
                 )
         self._parts = [(literal, name) for literal, name, _form, _conversion in parsed]
         if not self.names:
             raise UsageError(
-                "the template names no field, so every prompt would be the same",
+                "the template uses no field, so all prompts would be the same",
                 hint="such as 'Summarise: {text}'",
             )
 
@@ -43,13 +43,13 @@ class Template:
         return [name for _literal, name in self._parts if name is not None]
 
     def fill(self, fields: Mapping[str, object]) -> str:
-        """The prompt; what is not text appears as JSON. Raises MissingFieldError."""
+        """The prompt; values other than text are written as JSON. Raises MissingFieldError."""
         written = []
         for literal, name in self._parts:
             written.append(literal)
             if name is not None:
                 if name not in fields:
-                    raise MissingFieldError(f"no field {name!r}, which the template uses")
+                    raise MissingFieldError(f"missing field {name!r}, which the template uses")
                 value = fields[name]
                 text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 written.append(text)

@@ -1,4 +1,4 @@
-"""What has become of a batch so far: the figures of progress and report."""
+"""Counts and rates of a batch, for the progress bar and the report."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from time import perf_counter
 from specli.events import Event, Prefilled, Stats
 
 MOST_FAILURES = 100
-"""Failures that the report names."""
+"""Failures listed in the report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A prompt without an answer, or with half of one: where it stands, and why."""
+    """A prompt without a complete answer: its file and line, and the reason."""
 
-    place: str
+    location: str
     reason: str
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counts of one run. `expected` is None where nobody knows how many prompts there are."""
+    """Counts of one run. `expected` is None if the number of prompts is unknown."""
 
     expected: int | None = None
     answered: int = 0
     earlier: int = 0
-    """Prompts whose answers an earlier run has left."""
+    """Prompts answered by an earlier run."""
     failed: int = 0
     failures: list[Failure] = field(default_factory=list)
     finish_reasons: Counter[str] = field(default_factory=Counter)
     prompt_n: int = 0
     stats: Stats = field(default_factory=Stats)
-    """Rounds of all sequences together. Its times are sums over sequences that ran side by side,
-    so that only counts and rates are used."""
+    """Rounds of all sequences together. Only counts and rates are used: times of sequences that
+    ran at once are added up."""
     since: float = field(default_factory=perf_counter)
 
     def add(self, event: Event) -> None:
@@ -51,7 +51,7 @@ class Totals:
 
     @property
     def seen(self) -> int:
-        """Prompts that are done with, in whichever way."""
+        """Prompts answered, failed, or answered earlier."""
         return self.answered + self.earlier + self.failed
 
     @property
@@ -60,12 +60,12 @@ class Totals:
 
     @property
     def predicted_per_second(self) -> float | None:
-        """Tokens a second over all sequences, prompts and pauses included."""
+        """Tokens per second over all sequences, prompts and pauses included."""
         return self.stats.predicted_n / self.seconds if self.stats.predicted_n else None
 
     @property
     def seconds_left(self) -> float | None:
-        """What the prompts still to come will take at the pace so far."""
+        """Expected time for the remaining prompts at the average pace."""
         now = self.answered + self.failed
         if self.expected is None or not now:
             return None
@@ -89,6 +89,7 @@ class Totals:
             "acceptance_rate": None if rate is None else round(rate, 4),
             "mean_accepted_length": None if length is None else round(length, 4),
             "failures": [
-                {"place": failure.place, "reason": failure.reason} for failure in self.failures
+                {"location": failure.location, "reason": failure.reason}
+                for failure in self.failures
             ],
         }

@@ -1,8 +1,7 @@
-"""The charts of a bench as SVG that stands inside a page: no script, no font, no file beside it.
+"""The charts of a bench as inline SVG without scripts, fonts or other files.
 
-matplotlib draws them, because its SVG is small and complete. Colours are written as variables of
-the page's style sheet, so that one drawing serves light and dark; texts stay text, in the font
-of the page.
+Drawn by matplotlib, whose SVG is small and complete. Colours become variables of the page's style
+sheet, so that one drawing serves light and dark mode; texts stay text, in the page's font.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from specli.bench.report import Interval
 
-# Colours that nobody would choose stand for the variables that replace them.
+# Placeholder colours, replaced by the variables of the page.
 _INK, _FAINT, _GRID = "#010101", "#010102", "#010103"
 _SERIES = ["#010111", "#010112", "#010113", "#010114", "#010115", "#010116"]
 _VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid"} | {
@@ -30,10 +29,10 @@ _MARKERS = "osD^vP"
 _ONE_BY_ONE = "target, one by one"
 _DASHES = (0, (4, 3))
 _WIDTH = 5.2
-"""Inches: on a phone the drawing is shown about as large, so its texts stay readable."""
-# Typed by hand: matplotlib wants a dictionary whose keys are its own literals.
+"""Inches, about the width on a phone, so that texts stay readable."""
+# Any: matplotlib expects a dictionary with its own literals as keys.
 _STYLE: Any = {
-    # Names come from people's files: a dollar sign is no formula.
+    # Names come from file names: a dollar sign is not a formula.
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "specli",
@@ -74,13 +73,13 @@ def speedup_chart(
             _marks(axes, rows, index, name)
         axes.axvline(1, color=_FAINT, linewidth=1.2, linestyle=_DASHES, zorder=1)
         _rows(axes, categories)
-        axes.set_xlabel("times as fast as plain decoding")
+        axes.set_xlabel("speed-up over plain decoding")
         _legend(figure, axes, settings)
         return _svg(figure, "speedup")
 
 
 def acceptance_chart(settings: Mapping[str, Sequence[float]]) -> str:
-    """The share of proposals whose token at a position was accepted; rates between 0 and 1."""
+    """Acceptance rate by position, between 0 and 1."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(3.0 + 0.2 * _legend_rows(settings))
         for index, (name, rates) in enumerate(settings.items()):
@@ -96,9 +95,9 @@ def acceptance_chart(settings: Mapping[str, Sequence[float]]) -> str:
 
 
 def cost_chart(target_ms: Mapping[int, float], draft_ms: Mapping[int, float]) -> str:
-    """T(k): milliseconds for k tokens at once, of the target and, where there is one, the draft.
+    """T(k): milliseconds for k tokens in one decode, of the target and a draft if there is one.
 
-    A dashed line shows k tokens one after the other.
+    A dashed line shows k tokens one by one.
     """
     series = {"target": target_ms, "draft model": draft_ms}
     shown = {name: points for name, points in series.items() if points}
@@ -115,14 +114,14 @@ def cost_chart(target_ms: Mapping[int, float], draft_ms: Mapping[int, float]) ->
             )
         axes.set_ylim(0, 1.15 * highest)
         axes.set_xlim(left=0)
-        axes.set_xlabel("tokens decoded at once")
+        axes.set_xlabel("tokens in one decode")
         axes.set_ylabel("milliseconds")
         _legend(figure, axes, [*shown, _ONE_BY_ONE])
         return _svg(figure, "cost")
 
 
 def speed_chart(settings: Mapping[str, Interval]) -> str:
-    """Tokens per second of every setting, plain decoding among them."""
+    """Tokens per second of every setting, including plain decoding."""
     with mpl.rc_context(_STYLE):
         figure, axes = _figure(0.9 + 0.34 * len(settings))
         _marks(axes, dict(enumerate(settings.values())), 0, None)
@@ -139,19 +138,19 @@ def _figure(height: float) -> tuple[Figure, Axes]:
 
 
 def _look(index: int) -> tuple[str, str]:
-    """Colour and marker of a series: both differ, for eyes that tell colours badly."""
+    """Colour and marker of a series; both differ, for colour-blind readers."""
     return _SERIES[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
 
 
 def _line(
-    axes: Axes, places: Sequence[float], values: Sequence[float], index: int, name: str
+    axes: Axes, positions: Sequence[float], values: Sequence[float], index: int, name: str
 ) -> None:
     colour, marker = _look(index)
-    axes.plot(places, values, label=name, color=colour, marker=marker)
+    axes.plot(positions, values, label=name, color=colour, marker=marker)
 
 
 def _marks(axes: Axes, rows: Mapping[float, Interval], index: int, name: str | None) -> None:
-    """Values at their rows, with a horizontal line where there is an interval."""
+    """Values at their rows, with a horizontal line for an interval."""
     colour, marker = _look(index)
     for row, one in rows.items():
         if one.low is not None and one.high is not None:
@@ -161,7 +160,7 @@ def _marks(axes: Axes, rows: Mapping[float, Interval], index: int, name: str | N
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Names instead of a scale, the first one on top."""
+    """Names instead of a scale, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -178,14 +177,14 @@ def _legend(figure: Figure, axes: Axes, settings: Sequence[str] | Mapping[str, o
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The drawing as an element of a page, its ids its own and its colours those of the page."""
+    """The drawing as an inline element with ids of its own and the page's colours."""
     written = io.StringIO()
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(written, format="svg", transparent=True, metadata=none)
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    # A page knows these names by itself; as addresses they only look like something to load.
+    # HTML needs no namespaces, and they look like addresses to load.
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"<style.*?</style>|font-family: [^;]+; ", "", text, flags=re.DOTALL)

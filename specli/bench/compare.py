@@ -1,4 +1,4 @@
-"""Two reports side by side: whether they may be compared, and what has changed."""
+"""Two reports compared: whether they are comparable, and what changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from specli.bench.report import PLAIN_NAME, Interval, ModelFacts, Report, Summar
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that two benches do not share; `grave` where no figure of both means the same."""
+    """A condition that differs between two benches; `grave` makes their figures incomparable."""
 
     what: str
     first: str
@@ -23,7 +23,7 @@ class Difference:
 
 
 def differences(first: Report, second: Report) -> list[Difference]:
-    """What two benches do not share, machine and models first."""
+    """Conditions that differ between two benches, machine and models first."""
     found = [
         Difference(f"machine, {name}", one, other, grave=True)
         for name, one, other in _unequal(first, second)
@@ -41,18 +41,18 @@ def differences(first: Report, second: Report) -> list[Difference]:
         for what, one, other in plain
         if one != other
     ]
-    asked = {(p.id, p.category, p.tokens) for p in first.prompts}
-    other_asked = {(p.id, p.category, p.tokens) for p in second.prompts}
-    if asked != other_asked:
-        shared = f"{len(other_asked)}, {len(asked & other_asked)} of them the same"
-        found.append(Difference("prompts", str(len(asked)), shared, grave=False))
+    prompts = {(p.id, p.category, p.tokens) for p in first.prompts}
+    other_prompts = {(p.id, p.category, p.tokens) for p in second.prompts}
+    if prompts != other_prompts:
+        shared = f"{len(other_prompts)}, {len(prompts & other_prompts)} of them the same"
+        found.append(Difference("prompts", str(len(prompts)), shared, grave=False))
     return found
 
 
 def _unequal(first: Report, second: Report) -> Iterator[tuple[str, str, str]]:
     for field in fields(first.machine):
         one, other = getattr(first.machine, field.name), getattr(second.machine, field.name)
-        # A reboot or another container may take a few pages of memory away.
+        # After a reboot, or in a container, a few pages of memory may be missing.
         same = abs(one - other) < 0.02 * one if field.name == "memory" else one == other
         if not same:
             yield field.name, _shown(one), _shown(other)
@@ -82,7 +82,7 @@ class Change:
     """One setting in one category in both reports.
 
     `first` and `second` are speed-ups over plain decoding; for plain itself tokens per second.
-    `clear` says whether their 95 % intervals lie apart, None where one has no interval.
+    `clear` says whether their 95 % intervals are disjoint, None if one has no interval.
     """
 
     setting: str
@@ -97,7 +97,7 @@ class Change:
 
 
 def changes(first: Report, second: Report) -> list[Change]:
-    """Every setting and category that both reports have, overall last."""
+    """Every setting and category in both reports, overall last."""
     found = []
     for one in first.summaries:
         other = second.summary(one.setting, one.category)

@@ -1,4 +1,4 @@
-"""Whether a text is plain decoding's own, and where it first is not."""
+"""Whether a text equals plain decoding's, and where it first differs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 NEAR_TIE = 0.1
-"""Two candidates closer than this may change places when a batch is computed with other kernels
-than a single token; in logits, or in logits over temperature plus noise when sampling."""
+"""Two candidates closer than this may swap, because a batch is computed with other kernels than a
+single token; in logits, or in logits over temperature plus noise when sampling."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`position` counts generated tokens from 0; the other fields are None when identical.
+    """`position` counts generated tokens from 0; the fields from it on are None when identical.
 
     `margin` is the distance of the two best candidates in plain decoding at that position.
     """
@@ -31,7 +31,7 @@ class Comparison:
 
     @property
     def difference(self) -> str:
-        """The first difference in words, for texts that are not identical."""
+        """The first difference in words."""
         kind = "a near tie" if self.near_tie else "more than a near tie"
         margin = "unknown" if self.margin is None else f"{self.margin:.4g}"
         return (
@@ -55,20 +55,20 @@ def compared(
     margins: Sequence[float],
     name: Callable[[int], str],
 ) -> Comparison:
-    """Two answers token by token; `margins` are plain decoding's, `name` shows a token."""
+    """Compare two answers; `margins` are plain decoding's, `name` gives a token's text."""
     if list(speculative) == list(plain):
         return Comparison(tokens=len(plain), identical=True)
-    place = next(
+    position = next(
         (n for n, (a, b) in enumerate(zip(speculative, plain, strict=False)) if a != b),
         min(len(speculative), len(plain)),
     )
-    margin = margins[place] if place < len(margins) else None
+    margin = margins[position] if position < len(margins) else None
     return Comparison(
         tokens=len(plain),
         identical=False,
         near_tie=margin is not None and margin <= NEAR_TIE,
-        position=place,
+        position=position,
         margin=margin,
-        speculative=name(speculative[place]) if place < len(speculative) else None,
-        plain=name(plain[place]) if place < len(plain) else None,
+        speculative=name(speculative[position]) if position < len(speculative) else None,
+        plain=name(plain[position]) if position < len(plain) else None,
     )

@@ -1,4 +1,4 @@
-"""What a search has measured, as figures and as the comments of the profile that it led to."""
+"""The measurements of a search, as figures and as comments of the profile it wrote."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from specli.bench.space import Setting
 from specli.bench.statistics import quartiles
 
 MARK = "# Written by specli tune"
-"""How a profile begins that a later search may replace."""
+"""The first line of a profile that a later search may replace."""
 
 _WIDTH = 96
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting: its speed-ups over plain decoding in the passes that it took part in.
+    """One setting and its speed-ups over plain decoding in the passes it took part in.
 
     `speedup` is their geometric mean, `quartiles` are the lower, the median and the upper one;
     `speed` is the median of tokens per second.
@@ -36,7 +36,7 @@ class Row:
 
 
 def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
-    """Every setting that was measured beside plain decoding: those still there first, by speed."""
+    """Every setting that was measured with plain decoding, those that remained first, by speed."""
     found = []
     for setting, speeds in race.speeds.items():
         gains = race.gains(setting, race.plain)
@@ -58,57 +58,62 @@ def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
 
 
 def spread(row: Row) -> str:
-    """The quartiles, the median between them."""
+    """Lower quartile, median and upper quartile."""
     return " ".join(f"{value:.2f}" for value in row.quartiles)
 
 
 def failures(race: Race[Setting]) -> list[tuple[str, str]]:
-    """(setting, reason) of what could not be measured at all."""
+    """(setting, reason) of settings that could not be measured."""
     return [(str(s), drop.reason) for s, drop in race.drops.items() if not race.speeds.get(s)]
-
-
-def ratio(found: LogRatio) -> str:
-    """A mean log ratio as a factor, with its interval where there is one."""
-    if not math.isfinite(found.low):
-        return f"{math.exp(found.mean):.2f}"
-    low, high = math.exp(found.low), math.exp(found.high)
-    return f"{math.exp(found.mean):.2f} (90 % interval {low:.2f} to {high:.2f})"
 
 
 def sentence(verdict: Verdict[Setting], default: Setting) -> str:
     """The outcome in one or two sentences."""
-    count = verdict.against_plain.count
-    passes = f"{count} {'pass' if count == 1 else 'passes'}"
     if not verdict.drafts:
-        return "Plain decoding wins: no way of drafting is faster" + (
-            "." if verdict.sure else ", as far as the time allowed to see."
+        return "Plain decoding is fastest" + (
+            "." if verdict.sure else ", but the time was too short to be sure."
         )
+    plain = verdict.against_plain
     chosen = (
-        f"{verdict.chosen} runs at {ratio(verdict.against_plain)} of plain decoding, "
-        f"on average over {passes}"
+        f"{verdict.chosen} is {factor(plain)} as fast as plain decoding{interval_text(plain)} "
+        f"over {plain.count} {'pass' if plain.count == 1 else 'passes'}"
     )
     if not verdict.sure:
-        chosen += ", which may still be chance"
+        excludes_one = plain.low > 0
+        chosen += ", in too few passes to be sure" if excludes_one else ": not significant"
     if verdict.chosen == default:
-        return f"{chosen}. Nothing else was faster by more than the noise."
-    return f"{chosen}, and at {ratio(verdict.against_default)} of the default, {default}."
+        return f"{chosen}. No other setting was significantly faster."
+    found = verdict.against_default
+    return f"{chosen}, and {factor(found)} as fast as the default, {default}{interval_text(found)}."
+
+
+def factor(found: LogRatio) -> str:
+    """A mean log ratio as a factor."""
+    return f"{math.exp(found.mean):.2f}×"
+
+
+def interval_text(found: LogRatio) -> str:
+    """The 90 % confidence interval in brackets, after a space; empty if there is none."""
+    if not math.isfinite(found.low):
+        return ""
+    return f" (90 % CI {math.exp(found.low):.2f}–{math.exp(found.high):.2f})"
 
 
 def comments(
     title: Sequence[str], race: Race[Setting], verdict: Verdict[Setting], default: Setting
 ) -> str:
-    """The evidence as YAML comments; `title` says who, when and where, a line each."""
+    """The evidence as YAML comments below the lines of `title`."""
     lines = [f"{MARK} {title[0]}"]
     for text in [*title[1:], sentence(verdict, default)]:
         lines += textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     found = rows(race, verdict.chosen)
     width = max((len(row.name) for row in found), default=0)
     for heading, part in (
-        ("Measured to the end", [row for row in found if row.left is None]),
-        ("Left before", [row for row in found if row.left is not None]),
+        ("Remained until the end", [row for row in found if row.left is None]),
+        ("Dropped earlier", [row for row in found if row.left is not None]),
     ):
         if part:
-            lines += ["#", f"# {heading}: speed-up over plain (its quartiles), passes"]
+            lines += ["#", f"# {heading}: speed-up over plain decoding (quartiles), passes"]
         lines += [f"#   {row.name:{width}}  {_figures(row)}" for row in part]
     unable = failures(race)
     if unable:

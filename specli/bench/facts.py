@@ -1,4 +1,4 @@
-"""The machine, the models and their costs, as a report names them."""
+"""The machine, models and costs in a report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MIB = 1 << 20
 
 
 def machine_facts() -> MachineFacts:
-    """This machine; its GPUs as llama.cpp sees them."""
+    """This machine, with the GPUs that llama.cpp finds."""
     machine = read_machine()
     return MachineFacts(
         system=machine.system,
@@ -35,7 +35,7 @@ def machine_facts() -> MachineFacts:
 
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
-    """Target and, where there is one, draft. Raises ModelFileError."""
+    """Target and draft, if there is one. Raises ModelFileError."""
     return tuple(map(_model_facts, ("target", "draft"), setup.files))
 
 
@@ -50,8 +50,8 @@ def _model_facts(role: str, path: Path) -> ModelFacts:
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 over the size, the first and the last MiB of a file: what tells models apart at
-    once, where reading all of it would take minutes."""
+    """SHA-256 over the size, the first and the last MiB of a file: distinguishes models without
+    reading the whole file, which would take minutes."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -62,7 +62,7 @@ def fingerprint(path: Path) -> str:
 
 
 def costs_of(policy: Policy) -> dict[str, CostCurve]:
-    """T(k) of target and draft where a policy knows them."""
+    """T(k) of target and draft, if the policy knows them."""
     if not isinstance(policy, AdaptivePolicy):
         return {}
     curves = {"target": policy.cost.target, "draft": policy.cost.draft}
@@ -75,7 +75,7 @@ def _curve(curve: Curve) -> CostCurve:
 
 
 def peak_memory() -> int:
-    """The most that this process had resident so far, in bytes."""
+    """Peak resident memory of this process in bytes."""
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource

@@ -2,8 +2,8 @@
 
 A pass measures plain decoding and every setting still in the race on one prompt, one after the
 other, so that all of them meet the same prompt on a machine in the same state. Settings are
-compared by the ratios of their speeds inside the passes they share. A setting leaves when it is
-surely slower than the leader, and at the end of a rung when it is in the slower half.
+compared by the ratios of their speeds in the passes they share. A setting is dropped when it is
+significantly slower than the leader, and at the end of a rung when it is in the slower half.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Generic, TypeVar
 S = TypeVar("S", bound=Hashable)
 
 WORTH_IT = math.log(1.02)
-"""A smaller gain is not worth a change, nor drafting its memory."""
+"""A smaller gain justifies neither a changed setting nor the memory of a draft."""
 
 SLOWER_HALF = "in the slower half"
 
 _SURE_AFTER = 3
-"""Shared passes before anything can be called sure."""
+"""Shared passes before a difference can be significant."""
 _CLOSE = math.log(1.01)
-"""Settings whose distance is known this well need no further passes."""
+"""Half width of the interval from which a difference needs no further passes."""
 
 _T90 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
 """Two-sided 90 % quantiles of Student's t for 1, 2, ... degrees of freedom."""
@@ -32,18 +32,18 @@ _T90 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A setting that cannot be measured at all, and why."""
+    """A setting that cannot be measured, and the reason."""
 
     reason: str
 
 
 Measure = Callable[[S, int, float], float | Failed | None]
-"""(setting, pass, deadline) to tokens per second; None where the deadline came first."""
+"""(setting, pass, deadline) to tokens per second; None if the deadline came first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """When and why a setting left: `passes` counts its own measurements."""
+    """When and why a setting was dropped; `passes` counts its measurements."""
 
     stage: str
     passes: int
@@ -52,7 +52,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class LogRatio:
-    """Where a mean log ratio lies with 90 % confidence; `count` ratios were seen."""
+    """The 90 % confidence interval of a mean log ratio from `count` ratios."""
 
     mean: float
     low: float
@@ -61,7 +61,7 @@ class LogRatio:
 
 
 def interval(values: Sequence[float]) -> LogRatio:
-    """The interval of the mean of `values`, all of the line where there are fewer than two."""
+    """The interval of the mean of `values`; infinite with fewer than two."""
     count = len(values)
     if count < 2:
         return LogRatio(values[0] if values else 0.0, -math.inf, math.inf, count)
@@ -73,18 +73,18 @@ def interval(values: Sequence[float]) -> LogRatio:
 
 @dataclass(slots=True)
 class Race(Generic[S]):
-    """What has been measured so far. No measurement begins that is not expected to end in time."""
+    """The measurements so far. None is started that is not expected to end before the deadline."""
 
     plain: S
     measure: Measure[S]
     clock: Callable[[], float]
     deadline: float
-    told: Callable[[], None] = lambda: None
+    on_progress: Callable[[], None] = lambda: None
     """Called after every measurement."""
     stage: str = ""
     passes: int = 0
     over: bool = False
-    """The deadline left no room for a measurement that was due."""
+    """Whether the deadline left no time for the next measurement."""
     speeds: dict[S, dict[int, float]] = field(default_factory=dict)
     """Tokens per second of each setting by pass, in the order of first measurement."""
     drops: dict[S, Drop] = field(default_factory=dict)
@@ -93,8 +93,8 @@ class Race(Generic[S]):
     def run_pass(self, settings: Iterable[S]) -> None:
         """Measure plain decoding and `settings` on the next prompt.
 
-        Every other pass goes backwards: a machine that slows down within a pass favours nobody,
-        and what was loaded last is used first.
+        Every other pass runs in reverse, so that a machine that slows down within a pass favours
+        no setting, and the models loaded last are used first.
         """
         order = [self.plain, *(s for s in settings if s not in self.drops)]
         if self.passes % 2:
@@ -118,17 +118,17 @@ class Race(Generic[S]):
         else:
             self.speeds.setdefault(setting, {})[number] = found
             self._seconds[setting] = self.clock() - began
-        self.told()
+        self.on_progress()
 
     def drop(self, setting: S, reason: str) -> None:
         self.drops[setting] = Drop(self.stage, len(self.speeds.get(setting, ())), reason)
 
     def pass_seconds(self, settings: Iterable[S]) -> float:
-        """What the next pass over `settings` is expected to take."""
+        """Expected seconds of the next pass over `settings`."""
         return sum(self._seconds.get(s, 0.0) for s in (self.plain, *settings))
 
     def gains(self, setting: S, other: S, since: int = 0) -> list[float]:
-        """Log ratios of the speeds of two settings in each pass that both took part in."""
+        """Log ratios of the speeds of two settings in each shared pass."""
         mine, theirs = self.speeds.get(setting, {}), self.speeds.get(other, {})
         return [
             math.log(mine[number] / theirs[number])
@@ -137,10 +137,10 @@ class Race(Generic[S]):
         ]
 
     def ranked(self, settings: Iterable[S], since: int = 0) -> list[S]:
-        """Those of `settings` that have been measured, fastest first.
+        """The measured ones of `settings`, fastest first.
 
-        Only passes that all of them took part in count, where there are any: one pass more on an
-        easy prompt would be an advantage.
+        If there are shared passes, only these count: an extra pass on an easy prompt would be an
+        advantage.
         """
         known = [s for s in settings if self.speeds.get(s)]
         shared = set(self.speeds.get(self.plain, ()))
@@ -159,9 +159,9 @@ class Race(Generic[S]):
 def narrow(
     race: Race[S], settings: Sequence[S], kept: Sequence[S], until: float, leave: int, stage: str
 ) -> list[S]:
-    """Race `settings` beside `kept`, which nothing drops, until about `until`.
+    """Race `settings` against `kept`, which are never dropped, until about `until`.
 
-    Returns at most `leave` of them, fastest first; more only where the race is over before.
+    Returns at most `leave` of them, fastest first; more only if the race ends before.
     """
     race.stage = stage
     first = race.passes
@@ -172,7 +172,7 @@ def narrow(
         while alive and not race.over:
             race.run_pass([*kept, *alive])
             alive = _possible(race, alive, kept, first)
-            # One prompt alone says too little to send half of them away.
+            # A single prompt is too little evidence to drop half of them.
             end = ends if race.passes - first > 1 else until
             if race.clock() + race.pass_seconds([*kept, *alive]) > end:
                 break
@@ -185,13 +185,13 @@ def narrow(
 
 
 def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> list[S]:
-    """Drop what is surely slower than the leader; what could not be measured has left already."""
+    """Drop settings that are significantly slower than the leader."""
     alive = [s for s in alive if s not in race.drops]
     leader = next(iter(race.ranked([race.plain, *kept, *alive], first)), race.plain)
     for setting in alive:
         distance = interval(race.gains(setting, leader, first))
         if _is_slower(distance):
-            race.drop(setting, f"surely slower than the best, by {_percent(-distance.mean)}")
+            race.drop(setting, f"significantly slower than the best, by {_percent(-distance.mean)}")
     return [s for s in alive if s not in race.drops]
 
 
@@ -215,9 +215,8 @@ def _percent(log_ratio: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[S]):
-    """What to use. `against_plain` and `against_default` are log ratios, plain and default being
-    the settings that nobody tuned; `sure` says whether drafting is surely faster, or surely not
-    worth it."""
+    """The chosen setting. `against_plain` and `against_default` are log ratios to the settings
+    without tuning; `sure` says whether it is significant that drafting is faster, or is not."""
 
     chosen: S
     drafts: bool
@@ -225,14 +224,14 @@ class Verdict(Generic[S]):
     against_plain: LogRatio
     against_default: LogRatio
     since: int
-    """The first pass that counted for the choice."""
+    """The first pass that counts for the choice."""
 
 
 def settle(race: Race[S], finalists: Sequence[S], most_passes: int, stage: str) -> int:
     """Measure the finalists until their order is known, or the race is over.
 
-    Returns the first pass that counts for the choice: the passes from here on, which had no part
-    in choosing the finalists, or all of them where these are too few.
+    Returns the first pass that counts for the choice: passes from here on, which did not influence
+    the choice of finalists, or all passes if these are too few.
     """
     race.stage = stage
     first = race.passes
@@ -249,18 +248,18 @@ def _is_clear(race: Race[S], finalists: Sequence[S], first: int) -> bool:
     for setting in order[1:]:
         distance = interval(race.gains(setting, order[0], first))
         half = distance.high - distance.mean
-        # Looking after every pass finds a difference by chance sooner or later: twice the
-        # interval must be clear of zero.
+        # Testing after every pass finds a difference by chance sooner or later, so twice the
+        # interval must exclude zero.
         if distance.mean + 2 * half >= 0 and half > _CLOSE:
             return False
     return True
 
 
 def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int) -> Verdict[S]:
-    """Choose among settings that draft and settings that do not, each from the least changed on.
+    """Choose among settings with and without drafting, each list from the least changed on.
 
-    A setting later in its list must be faster than those before it by more than the noise.
-    `plains[0]` must be the race's plain setting, and `drafting[0]` the default.
+    A later setting must be significantly faster than those before it. `plains[0]` must be the
+    race's plain setting, and `drafting[0]` the default.
     """
     plain = _pick(race, plains, since)[0]
     likely = _pick(race, drafting, since)
@@ -279,7 +278,7 @@ def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int
 
 
 def _pick(race: Race[S], settings: Sequence[S], since: int) -> list[S]:
-    """Those of `settings` that may be the fastest, in the order given."""
+    """The settings that may be the fastest, in the given order."""
     order = race.ranked([s for s in settings if s not in race.drops], since)
     if not order:
         return list(settings[:1])

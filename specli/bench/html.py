@@ -1,4 +1,4 @@
-"""A report as one page that opens anywhere, without a network and without a script."""
+"""A report as one HTML page without scripts that needs no network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATE = "page.html.jinja"
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A drawing, and one sentence on how to read it."""
+    """A drawing, and a sentence that explains it."""
 
     title: str
     meaning: str
@@ -29,16 +29,16 @@ class Chart:
 
 
 def require_charts() -> None:
-    """Raise UsageError where the library that draws is not installed: before hours of measuring."""
+    """Raise UsageError if the drawing library is missing, before hours of measuring."""
     if find_spec("matplotlib") is None:
         raise UsageError(
             "--html needs matplotlib, which is not installed",
-            hint="pip install 'specli[bench]', or write figures alone with --json FILE",
+            hint="pip install 'specli[bench]', or write only the figures with --json FILE",
         )
 
 
 def page(report: Report, command: str) -> str:
-    """The page of a report; `command` is what was typed. Raises UsageError as `require_charts`."""
+    """The page of a report made by `command`. Raises UsageError like `require_charts`."""
     require_charts()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -71,7 +71,7 @@ def page(report: Report, command: str) -> str:
 
 
 def charts(report: Report) -> list[Chart]:
-    """The drawings that the report has data for."""
+    """The charts that the report has data for."""
     found = [_speedups(report), _speeds(report), _acceptance(report), _costs(report)]
     return [chart for chart in found if chart is not None]
 
@@ -90,8 +90,8 @@ def _speedups(report: Report) -> Chart | None:
         return None
     return Chart(
         "Speed-up by category",
-        "Each prompt's median over its runs, then the geometric mean of the prompts; the lines are "
-        "95 % intervals, from three runs up. Left of the dashed line drafting lost time.",
+        "The geometric mean over prompts of each prompt's median; lines are 95 % confidence "
+        "intervals, with three or more runs. Left of the dashed line drafting was slower.",
         Markup(speedup_chart(categories, settings)),
     )
 
@@ -105,8 +105,8 @@ def _speeds(report: Report) -> Chart | None:
     speeds = {name: Interval(s.speed, s.speed_low, s.speed_high) for name, s in overall.items()}
     return Chart(
         "Tokens per second over settings",
-        "Medians over all prompts; the lines hold the middle half of the runs, and so show how "
-        "much prompts differ.",
+        "Medians over all prompts; lines span the middle 50 % of runs and show how much prompts "
+        "differ.",
         Markup(speed_chart(speeds)),
     )
 
@@ -123,8 +123,8 @@ def _acceptance(report: Report) -> Chart | None:
         return None
     return Chart(
         "Acceptance by position",
-        "Of all rounds that had a draft, the share in which the draft was still right at this "
-        "position; drafts shorter than that count as not accepted.",
+        "The share of rounds with a draft in which the token at this position was accepted; "
+        "shorter drafts count as not accepted.",
         Markup(acceptance_chart(rates)),
     )
 
@@ -138,28 +138,28 @@ def _costs(report: Report) -> Chart | None:
     if not curves.get("target"):
         return None
     return Chart(
-        "T(k), the time for k tokens at once",
-        "Verifying a draft pays because the target's line is flatter than the dashed one, its "
-        "time for as many tokens one by one.",
+        "T(k), the time for k tokens in one decode",
+        "Verifying a draft pays because the target's line is flatter than the dashed line, the "
+        "time for the same tokens one by one.",
         Markup(cost_chart(curves["target"], curves.get("draft", {}))),
     )
 
 
 def _overall(report: Report) -> dict[str, Summary]:
-    """By setting, the summary over all prompts, of those that have run."""
+    """The summary over all prompts of each setting that has runs."""
     found = {setting.name: report.summary(setting.name) for setting in report.settings}
     return {name: summary for name, summary in found.items() if summary is not None}
 
 
 def _flags(report: Report) -> list[tuple[str, list[object]]]:
-    """Flags that differ between settings, each with its value in every one of them."""
+    """Flags that differ between settings, with their value in each."""
     names = dict.fromkeys(name for setting in report.settings for name in setting.flags)
     rows = [(name, [setting.flags.get(name) for setting in report.settings]) for name in names]
     return [(name, values) for name, values in rows if any(v != values[0] for v in values)]
 
 
 def _differences(report: Report) -> list[tuple[str, str, str]]:
-    """(setting, prompt, what differs) where a text was not plain decoding's, each once."""
+    """(setting, prompt, difference) of each text that differs from plain decoding's."""
     found = {
         (run.setting, run.prompt, run.compared.difference)
         for run in report.runs
@@ -187,8 +187,8 @@ def _percent(rate: float | None) -> str:
 def _identical(summary: Summary) -> str:
     if not summary.compared:
         return _UNKNOWN
-    said = f"{summary.identical} of {summary.compared}"
-    return f"{said}, {summary.near_ties} near ties" if summary.near_ties else said
+    same = f"{summary.identical} of {summary.compared}"
+    return f"{same}, {summary.near_ties} near ties" if summary.near_ties else same
 
 
 def _value(value: object) -> str:
@@ -202,5 +202,5 @@ def _value(value: object) -> str:
 
 
 def _date(created: str) -> str:
-    """`2026-11-23 03:05 UTC` of an ISO 8601 date."""
+    """An ISO 8601 date as `2026-11-23 03:05 UTC`."""
     return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M %Z}".strip()

@@ -1,4 +1,4 @@
-"""Prompts to measure on: those that ship, by category, and files of a user's own."""
+"""Prompts to measure on: the built-in ones by category, and files of the user."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from specli.errors import UsageError
 SHIPPED = Path(__file__).parent / "prompts.yaml"
 
 OWN = "own"
-"""The category of prompts from a file that names none."""
+"""The category of prompts from a file without categories."""
 
 _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
 class BenchPrompt:
-    """A conversation up to the user's question, as (role, content), and what is asked next.
+    """A conversation up to the user's first question, as (role, content).
 
-    Each of `further` is asked after the model's own answer to what came before.
+    The questions in `further` follow one by one, each after the model's answer.
     """
 
     id: str
@@ -39,7 +39,7 @@ class BenchPrompt:
 
 
 def shipped_prompts() -> list[BenchPrompt]:
-    """The prompts written for specli, two or more in each category."""
+    """The built-in prompts, two or more per category."""
     content: dict[str, list[str | list[str]]] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     found = []
     for category, entries in content.items():
@@ -50,12 +50,12 @@ def shipped_prompts() -> list[BenchPrompt]:
 
 
 def read_prompts(path: Path) -> list[BenchPrompt]:
-    """The prompts of a file, each of them once.
+    """The prompts of a file.
 
-    Names ending in .jsonl hold an object a line, with `prompt` (text), `messages` (of a chat) or
+    Files named *.jsonl have one object per line, with `prompt` (text), `messages` (of a chat) or
     `turns` (the user's questions; the form of Spec-Bench and MT-Bench, with `question_id`), and
-    if wanted `id` and `category`. Any other file is text, a prompt a line. Empty lines are passed
-    over. Raises UsageError naming file and line.
+    optionally `id` and `category`. Any other file has one prompt per line. Empty lines are
+    skipped. Raises UsageError naming file and line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -68,7 +68,7 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
     # Not splitlines: JSON may hold U+2028 and its like inside a string.
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
-        raise UsageError(f"{path} holds no prompt", hint="write one a line")
+        raise UsageError(f"{path} has no prompts", hint="write one per line")
     if path.suffix == ".jsonl":
         prompts = [_of_json(line, f"{path}:{n}", n) for n, line in lines]
     else:
@@ -77,13 +77,11 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
 
 
 def in_categories(prompts: Sequence[BenchPrompt], names: Sequence[str]) -> list[BenchPrompt]:
-    """Those of the categories named, or all where none is. Raises UsageError for others."""
-    there = list(dict.fromkeys(prompt.category for prompt in prompts))
+    """Prompts of these categories, or all if none is named. Raises UsageError for unknown ones."""
+    known = list(dict.fromkeys(prompt.category for prompt in prompts))
     for name in names:
-        if name not in there:
-            raise UsageError(
-                f"no prompt is of the category {name!r}", hint=f"there are: {', '.join(there)}"
-            )
+        if name not in known:
+            raise UsageError(f"no such category: {name!r}", hint=f"choose from {', '.join(known)}")
     return [prompt for prompt in prompts if not names or prompt.category in names]
 
 
@@ -96,50 +94,52 @@ def _once(prompts: Iterable[BenchPrompt], path: Path) -> Iterator[BenchPrompt]:
     for name, count in counts.items():
         if count > 1:
             raise UsageError(
-                f"{path} holds {count} prompts with the id {name!r}", hint="give each its own"
+                f"{path} has {count} prompts with the id {name!r}", hint="give each its own id"
             )
     yield from prompts
 
 
-def _of_json(line: str, place: str, number: int) -> BenchPrompt:
-    """One line of JSON. `place` names it in errors."""
+def _of_json(line: str, location: str, number: int) -> BenchPrompt:
+    """One line of JSON; `location` is its file and line, for errors."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{place} is not JSON: {error}", hint="one object a line") from None
+        raise UsageError(
+            f"{location} is not JSON: {error}", hint="write one object per line"
+        ) from None
     if not isinstance(entry, dict):
-        raise UsageError(f"{place} is not a JSON object", hint='such as {"prompt": "Hello"}')
+        raise UsageError(f"{location} is not a JSON object", hint='such as {"prompt": "Hello"}')
     forms = [name for name in ("prompt", "messages", "turns") if name in entry]
     if len(forms) != 1:
         given = "none" if not forms else " and ".join(forms)
         raise UsageError(
-            f"{place} needs one of prompt, messages and turns, and has {given}",
+            f"{location} needs one of prompt, messages and turns, has {given}",
             hint='such as {"prompt": "Hello"}',
         )
     name = str(entry.get("id", entry.get("question_id", f"line-{number}")))
     category = str(entry.get("category", OWN))
     if forms == ["messages"]:
-        return BenchPrompt(name, category, _messages(entry["messages"], place))
+        return BenchPrompt(name, category, _messages(entry["messages"], location))
     turns = [entry["prompt"]] if forms == ["prompt"] else entry["turns"]
     if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
-        raise UsageError(f"{place}: {forms[0]} must be text that is not empty")
+        raise UsageError(f"{location}: {forms[0]} must be non-empty text")
     return _asked(name, category, turns)
 
 
-def _messages(given: object, place: str) -> tuple[tuple[str, str], ...]:
+def _messages(given: object, location: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(given, list) or not given:
-        raise UsageError(f"{place}: messages must be a list of messages")
+        raise UsageError(f"{location}: messages must be a non-empty list")
     found = []
     for message in given:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if role not in _ROLES or not isinstance(content, str):
             raise UsageError(
-                f"{place}: a message needs a role ({', '.join(_ROLES)}) and a content of text"
+                f"{location}: a message needs a role ({', '.join(_ROLES)}) and a content as text"
             )
         found.append((role, content))
     if found[-1][0] != "user":
-        raise UsageError(f"{place}: the last message must be the user's, to be answered")
+        raise UsageError(f"{location}: the last message must be the user's")
     return tuple(found)
 
 

@@ -1,7 +1,7 @@
-"""What a bench has measured: plain data, and the one JSON file that holds it.
+"""The measurements of a bench as plain data, and their JSON file.
 
-A report keeps every run, so that whoever reads it can sum it up in another way; `summaries` is
-what `specli.bench.statistics.summarised` makes of the runs.
+A report keeps every run, so that readers can summarise it differently; `summaries` comes from
+`specli.bench.statistics.summarised`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from specli.bench.difference import Comparison
 from specli.errors import SpecliError, UsageError
 
 VERSION = 1
-"""Of the file's form; a file of another version is refused."""
+"""Version of the file format; other versions are refused."""
 
 PLAIN_NAME = "plain"
-"""The setting that never drafts, and that every other one is compared with."""
+"""The setting without drafting, the baseline of all others."""
 
 OVERALL = "overall"
 """The category of a summary over all prompts."""
@@ -30,7 +30,7 @@ OVERALL = "overall"
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """Where the runs took place; memory in bytes. `build` names the llama.cpp library."""
+    """The machine of the runs; memory in bytes. `build` is the version of llama.cpp."""
 
     system: str
     cpu: str
@@ -44,7 +44,7 @@ class MachineFacts:
 class ModelFacts:
     """One model of the pair; `role` is `target` or `draft`, `size` in bytes.
 
-    `fingerprint` tells files apart: SHA-256 over the size, the first and the last MiB.
+    `fingerprint` identifies the file: SHA-256 over its size, first and last MiB.
     """
 
     role: str
@@ -56,7 +56,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class SettingFacts:
-    """A setting by its name, and what was in force by the names of flags."""
+    """A setting: its name, and the values in effect by the names of their flags."""
 
     name: str
     flags: dict[str, object]
@@ -64,7 +64,7 @@ class SettingFacts:
 
 @dataclass(frozen=True, slots=True)
 class PromptFacts:
-    """A prompt: `tokens` of its first turn, `turns` questions asked one after the other."""
+    """A prompt: `tokens` of its first turn, and the number of its `turns`."""
 
     id: str
     category: str
@@ -116,7 +116,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with the interval that holds it at 95 % confidence; None where too few runs."""
+    """A figure with its 95 % confidence interval; None with too few runs."""
 
     value: float
     low: float | None
@@ -156,7 +156,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """T(k) as measured: `ms[i]` milliseconds to decode `sizes[i]` tokens at once."""
+    """Measured T(k): `ms[i]` milliseconds to decode `sizes[i]` tokens at once."""
 
     sizes: tuple[int, ...]
     ms: tuple[float, ...]
@@ -166,9 +166,9 @@ class CostCurve:
 class Report:
     """A whole bench. `summaries` holds each setting's categories in order, then `OVERALL`.
 
-    `costs` has the keys `target` and `draft` where these are known. `peak_memory` is the most
-    that the process had resident, in bytes, with the models of all settings loaded at once.
-    `complete` is False where the bench was interrupted.
+    `costs` has the keys `target` and `draft` if known. `peak_memory` is the peak resident memory
+    of the process in bytes, with the models of all settings loaded at once. `complete` is False
+    if the bench was interrupted.
     """
 
     version: int
@@ -190,7 +190,7 @@ class Report:
     runs: tuple[Run, ...]
     summaries: tuple[Summary, ...]
     cache_prompt: bool = False
-    """Whether a run could use the prompt that an earlier one had left in the target's cache."""
+    """Whether a run could use the prompt that an earlier run left in the target's cache."""
 
     @property
     def categories(self) -> list[str]:
@@ -198,7 +198,7 @@ class Report:
         return list(dict.fromkeys(prompt.category for prompt in self.prompts))
 
     def summary(self, setting: str, category: str = OVERALL) -> Summary | None:
-        """The summary of a setting in a category; None where there was no run."""
+        """The summary of a setting in a category; None without runs."""
         for summary in self.summaries:
             if (summary.setting, summary.category) == (setting, category):
                 return summary
@@ -211,7 +211,7 @@ def to_json(report: Report) -> str:
 
 
 def read_report(path: Path) -> Report:
-    """The report in a file. Raises UsageError where there is none, or none of this version."""
+    """The report in a file. Raises UsageError for anything else, or another version."""
     try:
         text = path.read_text(encoding="utf-8")
         version = json.loads(text).get("version")
@@ -219,20 +219,21 @@ def read_report(path: Path) -> Report:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
     except (ValueError, AttributeError):
         raise UsageError(
-            f"{path} is not a report of specli bench", hint="specli bench --json FILE writes one"
+            f"{path} is not a report of specli bench",
+            hint="write one with specli bench --json FILE",
         ) from None
     if version != VERSION:
         raise UsageError(
-            f"{path} is a report of version {version}, and this is version {VERSION}",
+            f"{path} is a report of version {version}; this specli reads version {VERSION}",
             hint="measure again with specli bench --json FILE",
         )
     try:
         return TypeAdapter(Report).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{path} is not a sound report: {place}: {first['msg']}",
+            f"{path} is not a valid report: {field}: {first['msg']}",
             hint="measure again with specli bench --json FILE",
         ) from None
 
@@ -251,6 +252,6 @@ def write_text(path: Path, write: Callable[[IO[str]], object]) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise SpecliError(
-            f"{path} could not be written: {error.strerror or error}",
+            f"cannot write {path}: {error.strerror or error}",
             hint="check the folder and its permissions",
         ) from None

@@ -1,4 +1,4 @@
-"""A report as a table of runs, for spreadsheets."""
+"""The runs of a report as CSV."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 def write_csv(report: Report, file: IO[str]) -> None:
-    """A header and one row a run, in the order of measurement; times in milliseconds."""
+    """A header and one row per run, in the order of measurement; times in milliseconds."""
     categories = {prompt.id: prompt.category for prompt in report.prompts}
     writer = csv.writer(file)
     writer.writerow(COLUMNS)

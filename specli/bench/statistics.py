@@ -1,19 +1,18 @@
-"""From single runs to the figures of a report.
+"""The figures of a report, from its single runs.
 
-Speeds of a machine drift, and now and then a run is disturbed by other work. So a setting is only
-ever compared with plain decoding inside one turn, in which both met the same prompt one after the
-other, and medians are taken before anything is averaged:
+The speed of a machine drifts, and other work disturbs a run now and then. So a setting is compared
+with plain decoding only within one turn, in which both ran the same prompt one after the other, and
+medians are taken before averages:
 
     speed-up of a prompt   = median over its turns of (speed of the setting / speed of plain)
     speed-up of a category = geometric mean over its prompts
 
 Its interval is a stratified bootstrap: in each of `RESAMPLES` repetitions the turns of every
-prompt are drawn anew with replacement and the speed-up is computed again; the middle 95 % of the
-results is the interval. No shape of the noise is assumed, one wild run moves it little, and the
-prompts stay what they are: it answers how far the same bench may come out differently here, not
-what other prompts would give (`slowest_prompt` and `fastest_prompt` show how far prompts differ).
-With few turns it is a little too wide rather than too narrow; with fewer than three a median says
-nothing of its own error, and no interval is given.
+prompt are resampled with replacement and the speed-up is computed again; the middle 95 % of the
+results is the interval. It assumes no distribution of the noise, an outlier moves it little, and it
+covers repetitions of the same bench on this machine, not other prompts (`slowest_prompt` and
+`fastest_prompt` show how much prompts differ). With few turns it is rather too wide than too
+narrow; with fewer than three a median has no measurable error, and there is no interval.
 """
 
 from __future__ import annotations

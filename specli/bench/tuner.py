@@ -1,4 +1,4 @@
-"""`specli tune`: from drafting to machine to the details, and a choice that noise did not make."""
+"""The search of `specli tune`: drafting, then the machine, then details, then the finalists."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
 
 DRAFTING_SHARE, MACHINE_SHARE = 0.4, 0.55
 DETAILS_SHARES = (0.68, 0.78)
-"""Where in the budget each stage ends, the details having two; the finalists have the rest."""
+"""Share of the budget at which each stage ends; details have two, finalists get the rest."""
 
 LEAST_TOKENS, MOST_TOKENS = 24, 96
 _PASSES = 6
-"""Passes over all of the first settings that the length of a text is chosen for."""
+"""Passes over the first settings for which the length of a text is chosen."""
 _MOST_FINAL_PASSES = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What to search: the default, other ways to draft, and changes of the machine."""
+    """The search space: the default, other ways to draft, and machine settings."""
 
     default: Setting
     configs: tuple[SpeculativeConfig, ...]
@@ -52,22 +52,22 @@ def space_of(
 
 
 def affordable(space: Space, seconds: float, prompt: float, token: float) -> tuple[Space, int]:
-    """The part of the space that `seconds` suffice for, and how many tokens a text should have.
+    """The part of the space that fits into `seconds`, and the number of tokens of a text.
 
-    `prompt` and `token` are seconds for a usual prompt and for a token of the answer. What is
-    less likely to be best is left out where every setting could not be measured twice.
+    `prompt` and `token` are seconds for a usual prompt and for a token of the answer. The least
+    likely settings are left out if not every setting could be measured twice.
     """
     share = DRAFTING_SHARE * seconds
-    beside = 2
-    most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - beside)
+    always = 2
+    most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - always)
     configs = space.configs[:most]
-    each = share / (_PASSES * (len(configs) + beside))
+    each = share / (_PASSES * (len(configs) + always))
     tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
     return Space(space.default, configs, space.choices), tokens
 
 
 def search(race: Race[Setting], space: Space) -> int:
-    """Run the race to its deadline, or until everything is clear.
+    """Run the race until its deadline, or until the order is clear.
 
     Returns the first pass that counts for `verdict`. An interrupt leaves the race as it is.
     """
@@ -106,7 +106,7 @@ def search(race: Race[Setting], space: Space) -> int:
 
 
 def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Setting]:
-    """What to use by everything that has been measured since the pass `since`."""
+    """The choice by all measurements since the pass `since`."""
     left = [s for s in race.speeds if s not in race.drops]
     by_changes = sorted(left, key=lambda setting: setting.changes)
     plains = [s for s in by_changes if not s.drafts and s != race.plain]
@@ -115,11 +115,11 @@ def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Settin
 
 
 def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
-    """The leader on changed machines where it is faster for it, fastest first."""
+    """The leader with machine settings that make it faster, fastest first."""
     changes = space.choices.single(draft=leader.speculative.draft_model is not None)
     settings = [Setting(leader.speculative, change) for change in changes]
     if interval(race.gains(leader, race.plain)).low <= 0:
-        # Drafting is not surely faster, so what plain decoding can do matters as much.
+        # Drafting is not significantly faster, so plain decoding is varied too.
         settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
     first = race.passes
     kept = [space.default] if leader == space.default else [space.default, leader]
@@ -141,24 +141,24 @@ def _details(
     leader: Setting,
     better: Sequence[Setting],
 ) -> list[Setting]:
-    """What is still in the race on the better machine, and steps beside the best length."""
+    """Remaining settings with the better machine settings, and neighbours of the best length."""
     machine = together([setting.machine for setting in better])
     configs = [leader.speculative, *(s.speculative for s in best), default.speculative]
-    # Costs decide for some leaders: steps lead from a length that was set.
+    # Leaders whose length is adaptive have no neighbours; those with a fixed length do.
     fixed = [c for c in configs if c.draft_model and isinstance(c.policy, FixedLength)]
     configs += [step for config in fixed[:1] for step in neighbours(config)]
     fitting = [Setting(c, machine if c.draft_model else machine.without_draft()) for c in configs]
     found = list(dict.fromkeys([*better, *fitting]))
     for setting in best:
         if setting != leader and setting not in found:
-            race.drop(setting, f"goes on with {machine}")
+            race.drop(setting, f"continued with {machine}")
     return [s for s in found if s not in race.drops and s not in (default, leader)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a search has come to; `verdict` is None where not even plain decoding and one setting
-    could be measured. `seconds` go from the first load to the last measurement."""
+    """The result of a search; `verdict` is None if not even plain decoding and one setting could
+    be measured. `seconds` count from the first load to the last measurement."""
 
     race: Race[Setting]
     space: Space
@@ -172,15 +172,15 @@ def tune(
     rig: Rig,
     space: Space,
     budget: float,
-    told: Callable[[Race[Setting]], None] = lambda _race: None,
+    on_progress: Callable[[Race[Setting]], None] = lambda _race: None,
 ) -> Tuned:
     """Load the rig's base and search `space` within `budget` seconds, loading included.
 
-    Ctrl-C ends the search and keeps what there is. Raises what loading the base raises.
+    Ctrl-C ends the search and keeps its results. Raises what loading the base raises.
     """
     began = perf_counter()
     race = Race(PLAIN_SETTING, rig.measure, perf_counter, began + budget)
-    race.told = lambda: told(race)
+    race.on_progress = lambda: on_progress(race)
     since, interrupted = 0, False
     try:
         pace = rig.warm_up(race.deadline)
@@ -202,8 +202,8 @@ def tune(
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a search stands; `speedup` is the leader's over plain decoding."""
+class SearchState:
+    """The state of a search; `speedup` is the leader's over plain decoding."""
 
     stage: str
     rivals: int
@@ -214,13 +214,13 @@ class Standing:
     def best(self) -> str:
         if self.leader is None or self.speedup is None:
             return ""
-        return f"best so far {self.leader}, {self.speedup:.2f} of plain"
+        return f"best so far: {self.leader}, {self.speedup:.2f}×"
 
 
-def standing(race: Race[Setting]) -> Standing:
+def search_state(race: Race[Setting]) -> SearchState:
     """The state of a race."""
     there = [s for s in race.speeds if s not in race.drops and s != race.plain]
     known = [s for s in there if race.gains(s, race.plain)]
     leader = next(iter(race.ranked(known)), None)
     speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return Standing(race.stage, len(there), None if leader is None else str(leader), speedup)
+    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)

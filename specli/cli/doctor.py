@@ -1,4 +1,4 @@
-"""`specli doctor`: what this machine can do, and what speed-up it allows at all."""
+"""`specli doctor`: what this machine can do, and the speed-up it allows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from specli.options import Options
 
 @takes("profile", "model", "model_draft", "json")
 def doctor(*, options: Options) -> None:
-    """Show what this machine can do: build, cores, memory, its speed, and the speed-up to expect.
+    """Show build, cores, memory and speed of this machine, and the speed-up they allow.
 
-    Memory and arithmetic are measured, for about two seconds. Nothing is downloaded.
+    Measures memory and arithmetic for about two seconds. Downloads nothing.
     """
     import specli
     from specli.app.doctor import setup_to_examine

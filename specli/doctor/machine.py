@@ -1,7 +1,7 @@
-"""Processor, cores, load and memory of this machine, and GPUs that are to be seen.
+"""Processor, cores, load and memory of this machine, and signs of GPUs.
 
-Everything under `root` is a file that Linux shows; elsewhere these are missing and what they
-would have told is unknown, never guessed.
+Files under `root` are those of Linux; on other systems they are missing, and the facts they hold
+are unknown, never guessed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from specli.session.loading import physical_cores
 
 ROOT = Path("/")
 
+_QUIET_LOAD = 0.25
+"""Share of all cores that other programs may keep busy without affecting timings."""
+
 # What llama.cpp has kernels for, by Linux's names: x86 first, then ARM.
 _USED_INSTRUCTIONS = re.compile(
     r"pni|ssse3|sse4_[12]|avx|avx2|avx_vnni|avx512\w+|amx_\w+|f16c|fma|bmi2|"
@@ -28,22 +31,31 @@ _USED_INSTRUCTIONS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """Counts of cores; `allowed` is what this process may run on, `quota` what a container is
-    granted, in cores' time. None is unknown or, for the quota, without limit."""
+    """Counts of cores. `allowed` is the number this process may run on, `quota` the CPU time that
+    a container may use, in cores. None: unknown or, for the quota, unlimited."""
 
     physical: int
     logical: int
     allowed: int
     quota: float | None
     load: float | None
-    """Programs that wanted to run, on average over the last minute, all users together."""
+    """The system's load average over one minute."""
     threads: int
     """Threads that specli uses without -t."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether other programs leave specli's threads too few cores for reliable timings."""
+        return (
+            self.load is not None
+            and self.load > _QUIET_LOAD * self.logical
+            and self.logical - self.load < self.threads
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """This machine; memory in bytes. `cache` is the largest cache of the processor."""
+    """This machine; memory in bytes, `cache` the size of the processor's largest cache."""
 
     system: str
     cpu: str
@@ -53,11 +65,11 @@ class Machine:
     memory_free: int
     cache: int | None
     gpus: tuple[str, ...]
-    """Signs of GPUs, whether or not llama.cpp was built for them."""
+    """Signs of GPUs, whether or not this build of llama.cpp supports them."""
 
 
 def read_machine(root: Path = ROOT) -> Machine:
-    """Look at this machine, without measuring anything."""
+    """Read the facts of this machine; nothing is measured."""
     memory = psutil.virtual_memory()
     name, instructions = cpu_of(_text(root / "proc/cpuinfo"))
     return Machine(
@@ -73,7 +85,7 @@ def read_machine(root: Path = ROOT) -> Machine:
 
 
 def read_cores(root: Path = ROOT) -> Cores:
-    """Cores of the machine, and how many of them are left to this process."""
+    """Cores of the machine, and how many of them this process may use."""
     logical = psutil.cpu_count() or 1
     try:
         allowed = len(psutil.Process().cpu_affinity() or []) or logical
@@ -94,29 +106,29 @@ def read_cores(root: Path = ROOT) -> Cores:
 
 
 def cpu_of(cpuinfo: str) -> tuple[str | None, tuple[str, ...]]:
-    """Name and those instruction sets that llama.cpp uses, from the text of /proc/cpuinfo."""
-    name = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    """Name and the instruction sets that llama.cpp uses, from the text of /proc/cpuinfo."""
+    model = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    there = flags[1].split() if flags else []
-    used = tuple(instruction for instruction in there if _USED_INSTRUCTIONS.fullmatch(instruction))
-    return (name[1].strip() if name else None), used
+    available = flags[1].split() if flags else []
+    used = tuple(name for name in available if _USED_INSTRUCTIONS.fullmatch(name))
+    return (model[1].strip() if model else None), used
 
 
 def _cpu_name() -> str:
     if platform.system() == "Darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         try:
-            told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
         except (OSError, subprocess.SubprocessError):
             return platform.processor()
-        return told.stdout.strip()
+        return done.stdout.strip()
     return platform.processor()
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Cores' time that the control groups of this process grant it; None where none limits it.
+    """CPU time that control groups allow this process, in cores; None if unlimited.
 
-    Every group above counts too: the tightest decides.
+    Parent groups count too; the lowest limit applies.
     """
     quotas = []
     for line in _text(root / "proc/self/cgroup").splitlines():
@@ -148,7 +160,7 @@ def _quota_of_first_version(group: Path) -> float | None:
 
 
 def largest_cache(root: Path = ROOT) -> int | None:
-    """Bytes of the largest cache that the first core reaches."""
+    """Bytes of the largest cache of the first core."""
     units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
     sizes = []
     for file in (root / "sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
@@ -159,7 +171,7 @@ def largest_cache(root: Path = ROOT) -> int | None:
 
 
 def visible_gpus(root: Path = ROOT) -> list[str]:
-    """What shows that there is a GPU: device files of drivers, and NVIDIA's own program."""
+    """Signs of a GPU: device files of its driver, or NVIDIA's own program."""
     devices = root / "dev"
     signs = [str(path) for path in sorted(devices.glob("nvidia[0-9]*"))]
     if (devices / "kfd").exists():

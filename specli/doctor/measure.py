@@ -1,7 +1,7 @@
 """How fast this machine reads memory and multiplies matrices, measured now.
 
-Plain decoding reads every weight once for each token and multiplies by each once, so these two
-rates bound what any implementation can reach.
+Plain decoding reads every weight and multiplies by it once per token, so these two rates bound
+the speed of any implementation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SECONDS = 0.8
-"""Time for each of the two measurements, set-up left out."""
+"""Time for each of the two measurements, without set-up."""
 SMALLEST, LARGEST = 128 << 20, 1 << 30
 _WIDTH, _COLUMNS = 1024, 256
 
@@ -24,22 +24,22 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What was measured: the fastest of several repeats counts, for noise only slows down."""
+    """Measured rates, each from the fastest of several repeats: noise only slows a repeat down."""
 
     read_bytes_per_second: float
     read_size: int
-    """Bytes that were read in each repeat."""
+    """Bytes read in each repeat."""
     read_threads: int
     read_repeats: int
     flops_per_second: float
-    """Multiplications and additions of F32 matrices, with as many threads as NumPy takes."""
+    """Multiplications and additions of F32 matrices, with NumPy's own number of threads."""
 
 
 def measured_rates(threads: int, cache: int | None, free: int) -> Rates:
     """Measure both rates, in about two seconds.
 
-    `cache` and `free` are bytes: what is read is to be larger than the one and a small part of
-    the other.
+    `cache` and `free` are bytes. The memory read is larger than the cache and a small part of
+    what is free.
     """
     size = read_size(cache, free)
     read, repeats = read_rate(size, threads)
@@ -53,9 +53,9 @@ def read_size(cache: int | None, free: int) -> int:
 
 
 def read_rate(size: int, threads: int, clock: Clock = perf_counter) -> tuple[float, int]:
-    """Bytes per second at which `threads` threads together read `size` bytes; repeats made."""
+    """Bytes per second at which `threads` threads together read `size` bytes; number of repeats."""
     parts = np.array_split(np.empty(size // 8, dtype=np.uint64), threads)
-    # NumPy lets go of the interpreter's lock in both loops, so the threads run side by side.
+    # NumPy releases the interpreter's lock in both loops, so the threads run in parallel.
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(_fill, parts))
         seconds, repeats = _fastest(lambda: list(pool.map(_read, parts)), clock)
@@ -63,7 +63,7 @@ def read_rate(size: int, threads: int, clock: Clock = perf_counter) -> tuple[flo
 
 
 def _fill(part: NDArray[np.uint64]) -> None:
-    # Pages that nobody has written are all the same one and stay in the cache.
+    # Pages never written are all one shared page, which stays in the cache.
     part.fill(1)
 
 
@@ -81,7 +81,7 @@ def matrix_rate(clock: Clock = perf_counter) -> float:
 
 
 def _fastest(work: Callable[[], object], clock: Clock) -> tuple[float, int]:
-    """Seconds of the fastest repeat, and how many there were: one at least."""
+    """Seconds of the fastest repeat, and the number of repeats, at least one."""
     end = clock() + SECONDS
     best, repeats = float("inf"), 0
     while not repeats or clock() < end:

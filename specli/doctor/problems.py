@@ -1,4 +1,4 @@
-"""What is wrong or unfortunate here, one sentence each with what to do about it."""
+"""What makes generation slower here than it could be, each with a remedy."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specli.doctor.machine import Cores, Machine
+from specli.doctor.roofline import Roofline, is_far_above_limit
 from specli.llama.probe import tried
 from specli.pairs.quantities import short_bytes
 
-_QUIET_LOAD = 0.25
-"""Share of all cores that other programs may keep busy before it is worth a word."""
-# llama.cpp's name of a kernel set, and the instructions in Linux's words that it needs.
+# llama.cpp's name of a kernel set, and the instruction set it needs, by Linux's name.
 _KERNELS = {
     "AVX2": "avx2",
     "FMA": "fma",
@@ -25,7 +24,7 @@ _KERNELS = {
 }
 _AMX_KERNELS, _AMX = "AMX_INT8", "amx_int8"
 _REBUILD = (
-    "pip cache remove llama_cpp_python, then install it again with CMAKE_ARGS"
+    "pip cache remove llama_cpp_python, then reinstall it with CMAKE_ARGS"
     '="$(python3 scripts/cmake_args.py)"'
 )
 
@@ -39,7 +38,7 @@ class Problem:
 def find_problems(
     backends: Sequence[str], features: Mapping[str, str], gpu_offload: bool, machine: Machine
 ) -> list[Problem]:
-    """All that is known to make llama.cpp slower here than it has to be."""
+    """Everything about the build and the machine that slows llama.cpp down."""
     return [
         *core_problems(machine.cores),
         *gpu_problems(backends, gpu_offload, machine.gpus),
@@ -48,38 +47,34 @@ def find_problems(
 
 
 def core_problems(cores: Cores) -> list[Problem]:
-    """Cores that this process does not have, or shares."""
+    """Cores that this process may not use, or shares with other programs."""
     found = []
     if cores.allowed < cores.logical:
         found.append(
             Problem(
                 f"this process may use {cores.allowed} of {cores.logical} cores",
-                hint="taskset, a container or a batch system has set that, and specli starts "
-                "no more threads than it may use cores",
+                hint="set by taskset, a container or a batch system; specli starts no more threads "
+                "than that",
             )
         )
     if cores.quota is not None and cores.quota < cores.threads:
         found.append(
             Problem(
-                f"a container limit grants {cores.quota:.3g} cores of time to {cores.threads} "
-                "threads, which then wait for each other",
+                f"a container limits CPU time to {cores.quota:.3g} cores, shared by "
+                f"{cores.threads} threads that then wait for each other",
                 hint=f"use -t {max(1, int(cores.quota))}, or raise the limit",
             )
         )
-    if cores.load is not None and _is_busy(cores, cores.load):
+    if cores.busy:
         found.append(
             Problem(
-                f"the machine is busy: {cores.load:.1f} programs wanted to run on its "
-                f"{cores.logical} cores in the last minute",
-                hint="threads of llama.cpp wait for the slowest of them: timings taken now lie, "
-                "and fewer threads (-t) can be faster",
+                f"the machine is busy: load average (1 min) {cores.load:.1f} on {cores.logical} "
+                "cores",
+                hint="timings are unreliable right now; llama.cpp's threads wait for the slowest "
+                "one, so fewer threads (-t) can be faster",
             )
         )
     return found
-
-
-def _is_busy(cores: Cores, load: float) -> bool:
-    return load > _QUIET_LOAD * cores.logical and cores.logical - load < cores.threads
 
 
 def gpu_problems(backends: Sequence[str], gpu_offload: bool, gpus: Sequence[str]) -> list[Problem]:
@@ -88,8 +83,9 @@ def gpu_problems(backends: Sequence[str], gpu_offload: bool, gpus: Sequence[str]
     if gpus and not others:
         return [
             Problem(
-                f"a GPU is to be seen ({', '.join(gpus)}), but llama.cpp was built without one",
-                hint="install llama-cpp-python again with CMAKE_ARGS=-DGGML_CUDA=on "
+                f"a GPU is present ({', '.join(gpus)}), but llama.cpp was built without "
+                "GPU support",
+                hint="reinstall llama-cpp-python with CMAKE_ARGS=-DGGML_CUDA=on "
                 "(NVIDIA), -DGGML_HIP=on (AMD) or -DGGML_VULKAN=on",
             )
         ]
@@ -97,14 +93,14 @@ def gpu_problems(backends: Sequence[str], gpu_offload: bool, gpus: Sequence[str]
         return [
             Problem(
                 f"llama.cpp was built for {', '.join(others)}, but finds no such device",
-                hint="check the driver, and CUDA_VISIBLE_DEVICES where it is set",
+                hint="check the driver, and CUDA_VISIBLE_DEVICES if it is set",
             )
         ]
     return []
 
 
 def kernel_problems(built: Sequence[str], instructions: Sequence[str]) -> list[Problem]:
-    """Instructions that the processor has and the build does not use."""
+    """Instruction sets that the processor has and the build does not use."""
     usable = [name for name, needed in _KERNELS.items() if needed in instructions]
     missing = [name for name in usable if name not in built]
     found = []
@@ -112,14 +108,14 @@ def kernel_problems(built: Sequence[str], instructions: Sequence[str]) -> list[P
         found.append(
             Problem(
                 f"llama.cpp was built without {', '.join(missing)}, which this processor has",
-                hint=f"it was compiled for another machine: {_REBUILD}",
+                hint=f"compiled for another machine: {_REBUILD}",
             )
         )
     if built and _AMX in instructions and _AMX_KERNELS not in built:
         found.append(
             Problem(
                 "llama.cpp was built without AMX, which this processor has",
-                hint="that is right with GCC 12, whose AMX code crashes on quantised weights; "
+                hint="correct with GCC 12, whose AMX code crashes on quantised weights; "
                 f"with GCC 13 or later: {_REBUILD}",
             )
         )
@@ -127,11 +123,11 @@ def kernel_problems(built: Sequence[str], instructions: Sequence[str]) -> list[P
 
 
 def crash_problems(models: Sequence[Path], records: Path) -> list[Problem]:
-    """Models whose weights crash this build in their fastest layout, as their first load found."""
+    """Models whose repacked weights crash this build, as found on their first load."""
     return [
         Problem(
             f"this build of llama.cpp crashes on the repacked weights of {path.name}; specli "
-            "loads them as they are, which is slower",
+            "loads them without repacking, which is slower",
             hint=f"GCC 12 compiles AMX wrongly: {_REBUILD}",
         )
         for path in models
@@ -140,13 +136,28 @@ def crash_problems(models: Sequence[Path], records: Path) -> list[Problem]:
 
 
 def memory_problems(needed: int, free: int) -> list[Problem]:
-    """A pair that is larger than what is free, both in bytes."""
+    """A pair larger than free memory, both in bytes."""
     if needed <= free:
         return []
     return [
         Problem(
-            f"the pair needs about {short_bytes(needed)} and {short_bytes(free)} are free: "
-            "weights would be read from disk again and again",
-            hint="take smaller quantisations, or a smaller context (-c)",
+            f"the pair needs about {short_bytes(needed)}, but only {short_bytes(free)} are free: "
+            "weights would be read from disk for every token",
+            hint="use smaller quantisations or a smaller context (-c)",
+        )
+    ]
+
+
+def disturbed_problems(line: Roofline, *, busy: bool) -> list[Problem]:
+    """A measured T(1) far above the memory limit of this machine."""
+    if line.target_ms is None or not is_far_above_limit(line.target, line.target_ms):
+        return []
+    times = line.target_ms[1] / line.target.memory_ms
+    return [
+        Problem(
+            f"the measured T(1) of {line.target_ms[1]:.1f} ms is {times:.0f} times its memory "
+            f"limit of {line.target.memory_ms:.1f} ms: other programs "
+            f"{'disturbed' if busy else 'may have disturbed'} the measurement",
+            hint="measure again on an idle machine: specli run --recalibrate",
         )
     ]

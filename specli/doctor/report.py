@@ -1,4 +1,4 @@
-"""Everything that `specli doctor` tells, gathered once."""
+"""Everything that `specli doctor` reports, gathered once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from pathlib import Path
 
 from specli.doctor.machine import Machine, read_machine
 from specli.doctor.measure import Rates, measured_rates
-from specli.doctor.places import Place, in_force, read_places
-from specli.doctor.problems import Problem, crash_problems, find_problems, memory_problems
+from specli.doctor.paths import DiskUse, disk_use, relevant_variables
+from specli.doctor.problems import (
+    Problem,
+    crash_problems,
+    disturbed_problems,
+    find_problems,
+    memory_problems,
+)
 from specli.doctor.roofline import Roofline, limits, roofline
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
@@ -37,8 +43,8 @@ class Build:
 
 
 @dataclass(frozen=True, slots=True)
-class PairReport:
-    """What is known of the pair that was asked about."""
+class PairLimits:
+    """What is known about the chosen pair."""
 
     target: Path
     draft: Path | None
@@ -49,12 +55,14 @@ class PairReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class DoctorReport:
+    """All sections of the report."""
+
     build: Build
     machine: Machine
     rates: Rates
-    pair: PairReport | None
-    places: tuple[Place, ...]
+    pair: PairLimits | None
+    paths: tuple[DiskUse, ...]
     variables: Mapping[str, str]
     problems: tuple[Problem, ...]
 
@@ -64,7 +72,7 @@ class Report:
 
 
 def read_build(version: str) -> Build:
-    """Ask llama.cpp what it is."""
+    """Read versions, backends and devices from llama.cpp."""
     return Build(
         specli=version,
         llama=library.build_id(),
@@ -75,13 +83,13 @@ def read_build(version: str) -> Build:
     )
 
 
-def examine(version: str, setup: Setup | None) -> Report:
-    """Look at the machine, measure it, and hold the pair of `setup` against it.
+def examine(version: str, setup: Setup | None) -> DoctorReport:
+    """Read and measure the machine, and compare the pair of `setup` with it.
 
     Takes about two seconds. Raises ModelFileError and PairIncompatibleError for a pair that
     would not load.
     """
-    # Before anything is measured: measuring is a load of its own.
+    # First, because measuring adds to the load.
     machine = read_machine()
     build = read_build(version)
     rates = measured_rates(machine.cores.threads, machine.cache, machine.memory_free)
@@ -89,37 +97,40 @@ def examine(version: str, setup: Setup | None) -> Report:
     pair = None
     if setup is not None:
         records = cache_dir() / "probes"
-        pair = examine_pair(setup, rates, records)
+        pair = examine_pair(setup, rates, records, busy=machine.cores.busy)
         free = machine.memory_free + sum(d.free for d in build.devices if d.is_gpu)
         problems += memory_problems(sum(need.total for need in pair.needs), free)
         problems += crash_problems(setup.files, records)
-    return Report(
+        problems += disturbed_problems(pair.roofline, busy=machine.cores.busy)
+    return DoctorReport(
         build=build,
         machine=machine,
         rates=rates,
         pair=pair,
-        places=tuple(read_places()),
-        variables=in_force(os.environ),
+        paths=tuple(disk_use()),
+        variables=relevant_variables(os.environ),
         problems=tuple(problems),
     )
 
 
-def examine_pair(setup: Setup, rates: Rates, records: Path) -> PairReport:
+def examine_pair(setup: Setup, rates: Rates, records: Path, *, busy: bool) -> PairLimits:
     """Limits, measured costs and memory of a pair. Raises as `examine` does."""
     headers = [check_file(path) for path in setup.files]
     if len(headers) > 1:
         require_compatible(headers[0], headers[1], *setup.files)
     context = chosen_context(read_facts(headers[0]), setup.n_ctx)
     needs = tuple(
-        memory_need(read_facts(header), context, CacheTypes(place.type_k, place.type_v))
-        for header, place in zip(headers, setup.placements, strict=True)
+        memory_need(read_facts(header), context, CacheTypes(placement.type_k, placement.type_v))
+        for header, placement in zip(headers, setup.placements, strict=True)
     )
     known = load(costs_record(setup, records))
     draft_limits = None if len(headers) == 1 else limits(headers[1], rates)
-    return PairReport(
+    return PairLimits(
         target=setup.target,
         draft=setup.files[1] if len(headers) > 1 else None,
-        roofline=roofline(limits(headers[0], rates), draft_limits, known[0] if known else None),
+        roofline=roofline(
+            limits(headers[0], rates), draft_limits, known[0] if known else None, busy=busy
+        ),
         needs=needs,
         context=context,
     )

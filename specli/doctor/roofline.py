@@ -1,4 +1,4 @@
-"""What speed-up a pair can have at all: limits of the machine, and of what was measured.
+"""The highest speed-up a pair can reach, by the machine's limits and by measured costs.
 
 A round that verifies k tokens emits k of them at best: k-1 drafts, all accepted, and the target's
 own. So k T(1) / (T(k) + time of the k-1 drafts) bounds the speed-up, T(k) being the target's time
@@ -7,7 +7,7 @@ for k tokens at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from specli.doctor.measure import Rates
@@ -16,32 +16,39 @@ from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
 
 PAST = 64
-"""Tokens in the cache when a token is decoded: as many as where the costs are measured."""
+"""Tokens in the cache when a token is decoded: as many as when costs are measured."""
+
+FAR_ABOVE = 4
+"""Measured T(1) over its lower limit, above which the model alone does not explain the time.
+
+One other busy process multiplied T(1) by 40 to 190; overhead and the unpacking of quantised
+weights stay well below this factor.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one model asks of the machine for a token, bytes and milliseconds."""
+    """The work of one model for one token, in bytes and milliseconds."""
 
     name: str
     quantisation: str
     weight_bytes: int
-    """Weights that one token reads; experts at rest are not among them."""
+    """Weights read for one token; inactive experts do not count."""
     cache_bytes: int
-    """Keys, values and state that one token reads with `PAST` tokens before it."""
+    """Keys, values and state read for one token after `PAST` others."""
     memory_ms: float
     """Time to read both once: the memory-bound lower limit of T(1)."""
     compute_ms: float
     """Time to multiply by the weights for one token: k times this is the limit for k."""
 
     def least_ms(self, tokens: int) -> float:
-        """No batch of `tokens` takes less time, as far as the two measured rates tell."""
+        """The least time of a batch of `tokens`, by the two measured rates."""
         return max(self.memory_ms, tokens * self.compute_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """A speed-up that is not exceeded, and the tokens verified at once that would reach it."""
+    """An upper bound of the speed-up, and the tokens per round that would reach it."""
 
     speedup: float
     tokens: int
@@ -51,7 +58,8 @@ class Ceiling:
 class Roofline:
     """Limits of a pair. Ceilings with `draft` count the time of its draft model.
 
-    None stands for what is not known: no draft model, or costs that were not measured yet.
+    None is unknown: no draft model, or costs that were not measured yet. `disturbed` costs give
+    no measured ceiling.
     """
 
     target: Limits
@@ -61,12 +69,14 @@ class Roofline:
     target_ms: dict[int, float] | None
     """Measured T(k)."""
     draft_token_ms: float | None
+    disturbed: bool
+    """Whether other programs slowed down what was measured, as far as can be seen now."""
     measured: Ceiling | None
     measured_with_draft: Ceiling | None
 
 
 def limits(header: Header, rates: Rates) -> Limits:
-    """What a model asks of a machine with these rates. Raises ModelFileError as facts do."""
+    """The limits of a model on a machine with these rates. Raises ModelFileError."""
     facts = read_facts(header)
     cache = int(PAST * facts.kv_bytes_per_token()) + facts.state_bytes
     multiplied = facts.active_parameters
@@ -83,9 +93,24 @@ def limits(header: Header, rates: Rates) -> Limits:
     )
 
 
-def roofline(target: Limits, draft: Limits | None, costs: CostModel | None) -> Roofline:
-    """The ceilings of a pair, from limits and from measured costs where there are some."""
+def is_far_above_limit(target: Limits, target_ms: Mapping[int, float]) -> bool:
+    """Whether the measured T(1) cannot be explained by the model alone."""
+    return target_ms.get(1, 0.0) > FAR_ABOVE * target.least_ms(1)
+
+
+def roofline(
+    target: Limits, draft: Limits | None, costs: CostModel | None, *, busy: bool = False
+) -> Roofline:
+    """The ceilings of a pair, from limits and from measured costs if there are any.
+
+    `busy` says that other programs take the machine's time now.
+    """
     draft_ms = None if costs is None or costs.draft is None else costs.draft(1)
+    target_ms = None if costs is None else {k: costs.target(k) for k in costs.target.sizes}
+    disturbed = busy and target_ms is not None and is_far_above_limit(target, target_ms)
+    # Costs that say nothing about the pair must not lead to a verdict about it.
+    if disturbed:
+        costs = None
     return Roofline(
         target,
         draft,
@@ -93,8 +118,9 @@ def roofline(target: Limits, draft: Limits | None, costs: CostModel | None) -> R
         possible_with_draft=(
             None if draft is None else ceiling(target.least_ms, draft.least_ms(1), POINTS)
         ),
-        target_ms=None if costs is None else {k: costs.target(k) for k in costs.target.sizes},
+        target_ms=target_ms,
         draft_token_ms=draft_ms,
+        disturbed=disturbed,
         measured=None if costs is None else ceiling(costs.target, 0.0, costs.target.sizes),
         measured_with_draft=(
             None
@@ -110,6 +136,6 @@ def ceiling(
     """The best of k T(1) / (T(k) + (k-1) d) over `sizes`, d being the time of a drafted token."""
     alone = target_ms(1)
     found = [(k * alone / (target_ms(k) + (k - 1) * draft_ms), k) for k in sizes]
-    # Of equal ones the shortest: more tokens at once would win nothing.
+    # Of equal ones the shortest: more tokens would gain nothing.
     speedup, tokens = max(found, key=lambda one: (one[0], -one[1]))
     return Ceiling(speedup, tokens)

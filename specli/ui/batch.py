@@ -1,4 +1,4 @@
-"""How far a batch is: a bar on a terminal, and one line when it is over."""
+"""Progress of a batch: a bar on a terminal, and one line at the end."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rich.table import Column
 from rich.text import Text
 
 from specli.batch.totals import Failure, Totals
-from specli.ui.figures import UNKNOWN, number, percent
+from specli.ui.figures import UNKNOWN, counted, number, percent
 
 WIDE = 72
-"""Columns from which every figure has its name beside it."""
+"""Columns from which every figure has its name."""
 
 _MINUTE = 60
 _HOUR = 3600
 
 
 class BatchView:
-    """Shows a batch on a terminal; anywhere else only the failures, a line each.
+    """Shows a batch on a terminal; elsewhere only its failures, one line each.
 
-    Use it as a context manager. `bar` False shows no bar on a terminal either.
+    A context manager. `bar` False disables the bar on a terminal too.
     """
 
     def __init__(self, console: Console, totals: Totals, *, bar: bool = True) -> None:
@@ -51,7 +51,7 @@ class BatchView:
             )
 
     def failed(self, failure: Failure) -> None:
-        line = Text(f"{failure.place}: {failure.reason}")
+        line = Text(f"{failure.location}: {failure.reason}")
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def __enter__(self) -> Self:
@@ -70,7 +70,7 @@ class BatchView:
 
 
 def status(totals: Totals, *, wide: bool) -> str:
-    """The figures beside the bar; narrow terminals get them without names, and lose the last."""
+    """The figures next to the bar, without their names on narrow terminals."""
     of = UNKNOWN if totals.expected is None else str(totals.expected)
     parts = [f"{totals.seen}/{of}"]
     if totals.failed:
@@ -95,7 +95,7 @@ def summary(totals: Totals) -> str:
     if stats.predicted_n:
         speed = number(totals.predicted_per_second, 1)
         seconds = duration(totals.seconds)
-        parts.append(f"{stats.predicted_n} tokens in {seconds} at {speed} tok/s")
+        parts.append(f"{counted(stats.predicted_n, 'token')} in {seconds} at {speed} tok/s")
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
@@ -103,7 +103,7 @@ def summary(totals: Totals) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Time in the two largest units that say something."""
+    """A time in its two largest units."""
     if seconds is None:
         return UNKNOWN
     whole = round(seconds)

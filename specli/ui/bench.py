@@ -1,4 +1,4 @@
-"""The report of a bench, and two of them compared, as tables and bars."""
+"""The report of a bench, and a comparison of two, as tables and bars."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from specli.ui.figures import UNKNOWN, number, percent
 from specli.ui.text import harmless
 
 WIDE = 110
-"""Columns from which acceptance by position fits into the table."""
+"""Columns from which the table has acceptance by position."""
 _SHOWN_POSITIONS = 8
 _SHOWN_DIFFERENCES = 10
 _LONGEST_BAR = 60
@@ -50,11 +50,11 @@ def _about(report: Report) -> RenderableType:
     runs = f"{len(report.runs)} in {duration(report.seconds)}"
     wanted = report.runs_wanted * len(report.settings) * len(report.prompts)
     if not report.complete:
-        runs = f"{len(report.runs)} of {wanted} in {duration(report.seconds)}, then interrupted"
-    table.add_row("runs", f"{runs}, answers of at most {report.predict} tokens")
+        runs = f"{len(report.runs)} of {wanted} in {duration(report.seconds)}, interrupted"
+    table.add_row("runs", f"{runs}, at most {report.predict} tokens each")
     if report.cache_prompt:
-        table.add_row("prompts", "kept in the cache from run to run")
-    table.add_row("memory", f"{short_bytes(report.peak_memory)} at most, all settings together")
+        table.add_row("prompts", "cached from run to run")
+    table.add_row("memory", f"{short_bytes(report.peak_memory)} at peak, all settings loaded")
     return table
 
 
@@ -89,7 +89,7 @@ def _categories_table(report: Report, name: str, width: int) -> Table:
 
 
 def _add_figures(table: Table, width: int) -> None:
-    headings = ["tok/s", "quartiles", "of plain", "95 %", "acc.", "len.", "first", "same"]
+    headings = ["tok/s", "quartiles", "speed-up", "95 % CI", "acc.", "len.", "first", "same"]
     if width >= WIDE:
         headings.append("accepted by position, %")
     for heading in headings:
@@ -155,7 +155,7 @@ def _bars_of_categories(report: Report, name: str, width: int) -> Iterator[Rende
 
 
 def _bars(values: Sequence[tuple[str, float]], width: int) -> Table:
-    """A bar for each value, below one of length 1 to compare them with."""
+    """A bar for each value, below a reference bar of length 1."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
@@ -171,7 +171,7 @@ def _bars(values: Sequence[tuple[str, float]], width: int) -> Table:
 
 
 def _differences(report: Report) -> Iterator[RenderableType]:
-    """The first difference of every text that is not plain decoding's own, each once."""
+    """The first difference of each text that differs from plain decoding's."""
     found = {
         f"{run.setting} on {harmless(run.prompt)} {run.compared.difference}": run.compared.near_tie
         for run in report.runs
@@ -179,29 +179,29 @@ def _differences(report: Report) -> Iterator[RenderableType]:
     }
     if not found:
         return
-    yield from (Text(), Text("Other texts than plain decoding's", "bold"))
+    yield from (Text(), Text("Texts that differ from plain decoding", "bold"))
     for sentence, near_tie in list(found.items())[:_SHOWN_DIFFERENCES]:
         yield Text(sentence, "" if near_tie else "red")
     if len(found) > _SHOWN_DIFFERENCES:
-        yield Text(f"and {len(found) - _SHOWN_DIFFERENCES} more, all of them in --json", "dim")
+        yield Text(f"and {len(found) - _SHOWN_DIFFERENCES} more; --json has all", "dim")
 
 
 def _legend() -> RenderableType:
-    said = (
-        "of plain: speed-up over plain decoding; 95 %: its interval on these prompts, from three "
-        "runs up; acc.: share of drafted tokens accepted; len.: tokens a round; first: time to the "
-        "first token; same: runs with plain decoding's very text."
+    legend = (
+        "speed-up: over plain decoding; 95 % CI: its confidence interval on these prompts, with "
+        "three or more runs; acc.: acceptance rate; len.: tokens per round; first: time to the "
+        "first token; same: runs with the same text as plain decoding."
     )
-    return Group(Text(), Text(said, "dim"))
+    return Group(Text(), Text(legend, "dim"))
 
 
 def changes_view(changes: Sequence[Change]) -> RenderableType:
-    """What two benches share, setting by setting: speed-ups, and tokens a second for plain."""
+    """Both benches by setting: speed-ups, and tokens per second for plain decoding."""
     parts: list[RenderableType] = []
     for name in dict.fromkeys(change.setting for change in changes):
-        figure = "tok/s" if name == PLAIN_NAME else "of plain"
+        figure = "tok/s" if name == PLAIN_NAME else "speed-up"
         table = _table("category", WIDE)
-        for heading in (f"A, {figure}", f"B, {figure}", "B/A", "beyond the noise"):
+        for heading in (f"A, {figure}", f"B, {figure}", "B/A", "significant"):
             table.add_column(heading, justify="right", no_wrap=True)
         for change in changes:
             if change.setting == name:

@@ -1,4 +1,4 @@
-"""How far a bench is, on stderr: redrawn between runs and never during one."""
+"""Progress of a bench on stderr, redrawn between runs and never during one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rich.table import Column
 from specli.ui.batch import duration
 
 Watch = Callable[[str, int], None]
-"""Is told what was measured last, and how many runs are done."""
+"""Called with what was measured last and the number of runs done."""
 
 _LINES = 10
-"""Lines in a log, about, for a whole bench."""
+"""Approximate number of log lines for a whole bench."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def watching(
     console: Console | None = None,
     clock: Callable[[], float] = monotonic,
 ) -> Iterator[Watch]:
-    """Shows a bench of `total` runs: a bar on a terminal, elsewhere a line now and then."""
+    """Show a bench of `total` runs: a bar on a terminal, else about ten lines."""
     console = console or Console(stderr=True)
     began = clock()
 
@@ -48,7 +48,7 @@ def watching(
             TextColumn("{task.fields[left]}"),
             TextColumn("{task.description}", markup=False, table_column=what_column),
         )
-        # A thread that redraws the bar would be measured along.
+        # A thread that redraws the bar would affect the measurement.
         with Progress(
             *columns, console=console, expand=True, auto_refresh=False, transient=True
         ) as bars:

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from specli.doctor.machine import Cores, Machine
 from specli.doctor.measure import Rates
-from specli.doctor.places import Place
+from specli.doctor.paths import DiskUse
 from specli.doctor.problems import Problem
-from specli.doctor.report import Build, PairReport, Report
+from specli.doctor.report import Build, DoctorReport, PairLimits
 from specli.doctor.roofline import PAST, Ceiling, Limits, Roofline
 from specli.pairs.quantities import short_bytes
 
@@ -22,19 +22,19 @@ Row = tuple[str, str, str]
 _POINTS_A_ROW = 4
 _NO_PAIR: Row = (
     "pair",
-    "none here yet",
-    "specli run fetches the embedded one; -m and -md name another",
+    "not on this machine yet",
+    "specli run fetches the embedded pair; -m and -md select another",
 )
 
 
-def doctor_view(report: Report) -> RenderableType:
-    """All sections; what is wrong comes last, where it is seen."""
+def doctor_view(report: DoctorReport) -> RenderableType:
+    """All sections; problems come last, where they are seen."""
     return Group(
         _section("llama.cpp", _build_rows(report.build)),
         _section("Processor and memory", _machine_rows(report.machine, report.build)),
         _section("Measured now", _rate_rows(report.rates, report.machine)),
         *_pair_sections(report.pair, report),
-        _section("Files", [_place_row(place) for place in report.places]),
+        _section("Files", [_path_row(use) for use in report.paths]),
         *(
             [_section("Environment", [(n, v or "empty", "") for n, v in report.variables.items()])]
             if report.variables
@@ -60,7 +60,7 @@ def _build_rows(build: Build) -> list[Row]:
     rows = [("versions", f"specli {build.specli}, {build.llama}", "")]
     rows += [(f"built for {name}", build.features.get(name, "yes"), "") for name in build.backends]
     for device in build.devices:
-        # The CPU's memory is the machine's, which comes below.
+        # The CPU's memory is the machine's, shown below.
         memory = f", {_free(device.free, device.total)}" if device.is_gpu else ""
         rows.append((f"device {device.name}", f"{device.description}{memory}", ""))
     return rows
@@ -72,79 +72,78 @@ def _free(free: int, total: int) -> str:
 
 def _machine_rows(machine: Machine, build: Build) -> list[Row]:
     cores = machine.cores
-    counts = f"{cores.physical} physical, {cores.logical} logical, {cores.allowed} allowed here"
+    counts = f"{cores.physical} physical, {cores.logical} logical, {cores.allowed} usable"
     if cores.quota is not None:
-        counts += f", time of {cores.quota:.3g} granted"
+        counts += f", CPU time limited to {cores.quota:.3g}"
     rows = [
         ("system", machine.system, ""),
         ("processor", machine.cpu, ""),
-        ("instructions", " ".join(machine.instructions) or "not known on this system", ""),
+        ("instructions", " ".join(machine.instructions) or "unknown on this system", ""),
         ("cores", counts, ""),
-        ("threads", f"{cores.threads} unless -t says otherwise", "one per physical core allowed"),
-        ("load", _load(cores), ""),
+        ("threads", f"{cores.threads} by default (-t)", "one per usable physical core"),
+        ("load average (1 min)", _load(cores), ""),
     ]
     if machine.cache is not None:
         rows.append(("largest cache", short_bytes(machine.cache), ""))
     rows.append(("memory", _free(machine.memory_free, machine.memory), ""))
-    gpus = ", ".join(machine.gpus) or "no sign of one"
-    rows.append(("GPU", f"{gpus}; {'used' if build.gpu_offload else 'none used'}", ""))
+    gpus = ", ".join(machine.gpus) or "none found"
+    rows.append(("GPU", f"{gpus}; {'used' if build.gpu_offload else 'not used'}", ""))
     return rows
 
 
 def _load(cores: Cores) -> str:
     if cores.load is None:
-        return "not known on this system"
-    return f"{cores.load:.2f} programs wanting to run in the last minute"
+        return "unknown on this system"
+    return f"{cores.load:.2f}{', busy: timings are unreliable right now' if cores.busy else ''}"
 
 
 def _rate_rows(rates: Rates, machine: Machine) -> list[Row]:
     meaning = (
-        "every token reads all weights once, so this bounds plain decoding on the processor: "
+        "bounds plain decoding on the processor, which reads all weights for every token; "
         f"{short_bytes(rates.read_size)} read by {rates.read_threads} "
         f"{'thread' if rates.read_threads == 1 else 'threads'}, best of {rates.read_repeats}"
     )
     if machine.cache is not None and rates.read_size < 2 * machine.cache:
-        meaning += "; the processor's cache may have helped"
+        meaning += "; the processor's cache may have raised it"
     return [
         ("memory read", f"{rates.read_bytes_per_second / 1e9:.1f} GB/s", meaning),
         (
             "arithmetic",
             f"{rates.flops_per_second / 1e9:.0f} GFLOP/s",
-            "bounds the verification of many tokens at once: products of F32 matrices in NumPy; "
-            "llama.cpp's integer kernels for quantised weights can be faster",
+            "bounds the verification of many tokens; F32 matrix products in NumPy, which "
+            "llama.cpp's integer kernels for quantised weights can exceed",
         ),
     ]
 
 
-def _pair_sections(pair: PairReport | None, report: Report) -> list[RenderableType]:
+def _pair_sections(pair: PairLimits | None, report: DoctorReport) -> list[RenderableType]:
     if pair is None:
         return [_section("Speed-up", [_NO_PAIR])]
     line = pair.roofline
-    sections = [_section("The pair", _limit_rows(pair, report))]
+    sections = [_section("Pair", _limit_rows(pair, report))]
     if line.target_ms is not None:
-        sections.append(_section("Its measured times", _measured_rows(line)))
-    return [*sections, _section("The most that drafting can gain", _ceiling_rows(line))]
+        sections.append(_section("Measured costs", _measured_rows(line)))
+    return [*sections, _section("Upper bounds of the speed-up", _ceiling_rows(line))]
 
 
-def _limit_rows(pair: PairReport, report: Report) -> list[Row]:
+def _limit_rows(pair: PairLimits, report: DoctorReport) -> list[Row]:
     line = pair.roofline
     rows = [_model_row("target", pair.target, line.target)]
     if line.draft is not None and pair.draft is not None:
         rows.append(_model_row("draft", pair.draft, line.draft))
-    where = " if it ran on the processor" if report.build.gpu_offload else ""
+    where = " on the processor" if report.build.gpu_offload else ""
     rows.append(
         (
             "memory limit of T(1)",
             f"{line.target.memory_ms:.1f} ms, {1000 / line.target.memory_ms:.1f} tok/s{where}",
-            "plain decoding cannot be faster than reading this once for each token; only a cache "
-            "that holds the weights can beat it",
+            "the least time of a token in plain decoding, unless a cache holds the weights",
         )
     )
     rows.append(
         (
             "arithmetic limit",
-            f"{line.target.compute_ms:.2f} ms for each token verified",
-            "T(k), the time for k tokens at once, is at least k times this",
+            f"{line.target.compute_ms:.2f} ms per verified token",
+            "T(k), the time for k tokens in one decode, is at least k times this",
         )
     )
     total = sum(need.total for need in pair.needs)
@@ -154,7 +153,7 @@ def _limit_rows(pair: PairReport, report: Report) -> list[Row]:
 
 def _model_row(role: str, path: Path, limits: Limits) -> Row:
     weights, cache = short_bytes(limits.weight_bytes), short_bytes(limits.cache_bytes)
-    read = f"reads {weights} of weights for each token, and {cache} of cache after {PAST} tokens"
+    read = f"reads {weights} of weights per token, and {cache} of cache after {PAST} tokens"
     return (role, f"{path.name}, {limits.quantisation}", read)
 
 
@@ -164,18 +163,18 @@ def _measured_rows(line: Roofline) -> list[Row]:
         (
             "T(k), ms",
             _points(times),
-            f"the target's time for k tokens at once; {1000 / times[1]:.1f} tok/s without drafting"
+            f"the target's time for k tokens in one decode; {1000 / times[1]:.1f} tok/s plain"
             if 1 in times
-            else "the target's time for k tokens at once",
+            else "the target's time for k tokens in one decode",
         )
     ]
     if line.draft_token_ms is not None:
-        rows.append(("draft, ms", f"{line.draft_token_ms:.1f} for each token drafted", ""))
+        rows.append(("draft, ms", f"{line.draft_token_ms:.1f} per drafted token", ""))
     return rows
 
 
 def _points(times: dict[int, float]) -> str:
-    """Rows of a few points, so that no terminal parts a size from its time."""
+    """Rows of a few points, so that no terminal separates a size from its time."""
     points = [f"{k}: {ms:.1f}" for k, ms in times.items()]
     rows = [points[start : start + _POINTS_A_ROW] for start in range(0, len(points), _POINTS_A_ROW)]
     return "\n".join("  ".join(row) for row in rows)
@@ -186,37 +185,40 @@ def _ceiling_rows(line: Roofline) -> list[Row]:
         (
             "machine",
             _ceiling(line.possible),
-            "every draft accepted and none costing time, both limits reached by the target",
+            "every draft accepted and free, both limits reached by the target",
         )
     ]
     if line.possible_with_draft is not None:
-        meaning = "the same, with the draft model as fast as memory lets it be"
+        meaning = "the same, with the draft model at its memory limit"
         rows.append(("machine, with draft", _ceiling(line.possible_with_draft), meaning))
     if line.measured is None:
-        note = "specli run with this pair measures T(k) and keeps it"
+        if line.disturbed:
+            note = "T(1) is far above its memory limit, and the machine is busy"
+            return [*rows, ("measured", "no verdict: the measurement was disturbed", note)]
+        note = "specli run measures T(k) of this pair and stores it"
         return [*rows, ("measured", "not measured yet", note)]
-    meaning = "every draft accepted and none costing time, by the measured T(k)"
+    meaning = "every draft accepted and free, by the measured T(k)"
     rows.append(("measured", _ceiling(line.measured), meaning))
     if line.measured_with_draft is not None:
-        meaning = "the same, less the measured time of the draft model: real texts stay below"
+        meaning = "the same, with the measured time of the draft model; real texts stay below"
         rows.append(("measured, with draft", _ceiling(line.measured_with_draft), meaning))
     return rows
 
 
 def _ceiling(found: Ceiling) -> str:
     if found.tokens == 1:
-        return "1.00x: drafting cannot pay"
-    return f"{found.speedup:.2f}x of plain decoding, at {found.tokens} tokens a round"
+        return "1.00×: drafting cannot pay"
+    return f"{found.speedup:.2f}×, at {found.tokens} tokens per round"
 
 
-def _place_row(place: Place) -> Row:
-    size = "not there" if place.bytes is None else short_bytes(place.bytes)
-    return (place.name, size, str(place.path))
+def _path_row(use: DiskUse) -> Row:
+    size = "does not exist" if use.bytes is None else short_bytes(use.bytes)
+    return (use.name, size, str(use.path))
 
 
 def _problems(problems: tuple[Problem, ...]) -> RenderableType:
     if not problems:
-        return Text("No problem found.", "green")
+        return Text("No problems found.", "green")
     table = Table.grid(padding=(0, 1))
     table.add_column()
     table.add_column(overflow="fold")
@@ -225,4 +227,4 @@ def _problems(problems: tuple[Problem, ...]) -> RenderableType:
         if problem.hint:
             text.append(f"\n{problem.hint}", "dim")
         table.add_row(Text("  !", "bold yellow"), text)
-    return Group(Text("Worth knowing", "bold"), table)
+    return Group(Text("Problems", "bold"), table)

@@ -1,4 +1,4 @@
-"""Figures written the same way in every view."""
+"""Figures in one format for every view."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ UNKNOWN = "–"
 
 
 def percent(rate: float | None, digits: int = 0) -> str:
-    """A rate between 0 and 1 in percent."""
+    """A rate between 0 and 1 as a percentage."""
     return UNKNOWN if rate is None else f"{100 * rate:.{digits}f}%"
 
 

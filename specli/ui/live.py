@@ -1,7 +1,7 @@
-"""The live view: text as it is accepted, and below it how the speculation does.
+"""The live view: text as it is accepted, and below it the state of the speculation.
 
-Finished lines are printed above the live region and stay; the terminal wraps them, so that what
-is copied has no line breaks of ours. Only the unfinished line and the status are drawn again.
+Finished lines are printed above the live region and stay; the terminal wraps them, so copied text
+has no extra line breaks. Only the unfinished line and the status are redrawn.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ REFRESH_SECONDS = 1 / 12
 class LiveView:
     """Shows events on a terminal while its context is entered.
 
-    The thread that generates only hands events over: it spends its time in native code, without
-    the interpreter's lock, and a thread of the view's own draws meanwhile.
+    The generating thread only passes events on; it spends its time in native code without the
+    interpreter's lock, and the view's own thread draws meanwhile.
     """
 
     def __init__(self, console: Console, refresh_seconds: float = REFRESH_SECONDS) -> None:
@@ -49,7 +49,7 @@ class LiveView:
             auto_refresh=False,
             transient=True,
             redirect_stdout=False,
-            # What goes to a file must not come back on the terminal.
+            # Output redirected to a file must not appear on the terminal.
             redirect_stderr=sys.stderr.isatty(),
             vertical_overflow="crop",
         )
@@ -59,13 +59,13 @@ class LiveView:
         self._failure: Exception | None = None
 
     def event(self, event: Event, stats: Stats) -> None:
-        """Take one event and the statistics after it; drawing happens elsewhere.
+        """Take one event and the statistics after it, without drawing.
 
-        Raises what the terminal raised when it was last written to.
+        Raises the error of the last write to the terminal, if there was one.
         """
         if self._failure is not None:
             raise self._failure
-        # A copy, because the generating thread goes on counting while this is drawn.
+        # A copy, because the generating thread changes the original while this is drawn.
         copy = replace(stats, recent=list(stats.recent), by_drafter=dict(stats.by_drafter))
         with self._lock:
             if isinstance(event, Prefilled):
@@ -82,13 +82,13 @@ class LiveView:
             return self._stats
 
     def held(self, pieces: list[Piece]) -> None:
-        """Text that an interrupt set free."""
+        """Text released by an interrupt."""
         with self._lock:
             self._pending += pieces
             self._changed = True
 
     def refresh(self) -> None:
-        """Draw in one write what has come since the last time; nothing when nothing has."""
+        """Draw what has arrived since the last call, if anything, in one write."""
         with self._lock:
             if not self._changed:
                 return
@@ -103,7 +103,7 @@ class LiveView:
             self._live.refresh()
 
     def _finished_lines(self, pieces: list[Piece]) -> list[Text]:
-        """Add to the last line, and return the lines that this completes."""
+        """Append to the last line, and return the completed lines."""
         finished = []
         for piece in pieces:
             head, *rest = piece.text.split("\n")
@@ -114,7 +114,7 @@ class LiveView:
         return finished
 
     def _print(self, lines: list[Text]) -> None:
-        """Above the region, which Rich draws anew below it in the same write."""
+        """Print above the region; Rich redraws the region in the same write."""
         self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     def _draw_until_over(self) -> None:
@@ -138,7 +138,7 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave the plain text behind, and nothing of the status."""
+        """Keep the text and remove the status."""
         self._over.set()
         self._thread.join()
         try:
@@ -157,10 +157,9 @@ def _no_status(_width: int) -> list[Text]:
 
 
 class _Region:
-    """The growing line with the status below; of a line too high for the window, its end.
+    """The unfinished line and the status; if the line is too high for the window, its end.
 
-    One object that changes: Rich would take a new one over only in a drawing of its own, after
-    the finished lines.
+    One mutable object, because Rich would draw a new one separately, after the finished lines.
     """
 
     def __init__(self) -> None:
@@ -168,7 +167,7 @@ class _Region:
         self.status: Callable[[int], list[Text]] = _no_status
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        # `options` may be those of a print that neither wraps nor crops: rows are made here.
+        # `options` may come from a print that neither wraps nor crops, so rows are made here.
         status = self.status(options.max_width)
         room = max(1, console.height - len(status))
         for row in rows_of(self.line, options.max_width)[-room:] + status:
@@ -176,9 +175,9 @@ class _Region:
 
 
 class _DrawnAtOnce(RenderHook):
-    """Brackets each write as one synchronised update, so that no half-drawn region is seen.
+    """Marks each write as one synchronised update, so that no half-drawn region is visible.
 
-    Terminals that do not know this private mode ignore it.
+    Terminals without this private mode ignore it.
     """
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:

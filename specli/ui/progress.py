@@ -1,4 +1,4 @@
-"""Long steps before the first token, downloads above all, shown on stderr."""
+"""Progress of downloads and other long steps before the first token, on stderr."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rich.table import Column
 from specli.hub.progress import Action, Progress, ProgressSink, ignore
 
 WIDE = 72
-"""Columns from which the speed fits beside the bar."""
+"""Columns from which the speed fits next to the bar."""
 
-WORDS: dict[Action, str] = {"fetch": "fetching", "verify": "verifying", "make": "making"}
+WORDS: dict[Action, str] = {"fetch": "downloading", "verify": "verifying", "make": "making"}
 
 
 @contextmanager
 def reporting(*, quiet: bool = False, console: Console | None = None) -> Iterator[ProgressSink]:
-    """A sink that shows what is reported to it: bars on a terminal, else a line per file.
+    """A sink that shows the progress it receives: bars on a terminal, else a line per file.
 
-    Nothing appears before the first report. `console` is stderr's where none is given.
+    Nothing appears before the first report. `console` defaults to stderr.
     """
     if quiet:
         yield ignore
@@ -51,18 +51,18 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: set[tuple[str, str]] = set()
+        self._printed: set[tuple[str, str]] = set()
 
     def __call__(self, progress: Progress) -> None:
         key = (progress.action, progress.name)
-        if key not in self._said:
-            self._said.add(key)
+        if key not in self._printed:
+            self._printed.add(key)
             line = f"{WORDS[progress.action]} {progress.name}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Bars:
-    """A bar per file, and one for all downloads where there are several."""
+    """A bar per file, and one for all downloads if there are several."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(*_columns(console.width), console=console, expand=True)
@@ -77,7 +77,7 @@ class _Bars:
             if not self._tasks:
                 self._bars.start()
             if key not in self._tasks:
-                # The file's own name says most where there is little room.
+                # The file name is most informative if space is short.
                 label = f"{WORDS[progress.action]} {progress.name.rpartition('/')[2]}"
                 self._tasks[key] = self._bars.add_task(label, total=None)
             self._bars.update(self._tasks[key], completed=progress.done, total=progress.total)
@@ -90,10 +90,10 @@ class _Bars:
         if len(self._fetches) == 1:
             return
         if is_new and self._total is not None:
-            # The sum stands below what it adds up.
+            # The total comes below its parts.
             self._bars.remove_task(self._total)
         if is_new or self._total is None:
-            self._total = self._bars.add_task("in all", total=None)
+            self._total = self._bars.add_task("total", total=None)
         known = [item.total for item in self._fetches.values() if item.total is not None]
         self._bars.update(
             self._total,

@@ -1,4 +1,4 @@
-"""The lines below the text while it is generated."""
+"""The status lines below the text during generation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from specli.events import Prefilled, Stats
-from specli.ui.figures import number, percent
+from specli.ui.figures import counted, number, percent
 from specli.ui.text import style_of
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -18,7 +18,7 @@ MOST_BAR = 40
 
 
 def status_rows(stats: Stats, prefilled: Prefilled | None, width: int) -> list[Text]:
-    """Two rows of at most `width` cells: while the prompt is read, and after that."""
+    """Two rows of at most `width` cells, for the prompt and then for the rounds."""
     if prefilled is None or prefilled.done < prefilled.total:
         return [_fitting(row, width) for row in _prompt_rows(prefilled, width)]
     return [_fitting(row, width) for row in (_figures(stats, width), _rounds(stats, width))]
@@ -31,7 +31,7 @@ def _prompt_rows(prefilled: Prefilled | None, width: int) -> list[Text]:
     cells = min(width, MOST_BAR)
     done = int(share * cells)
     bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
-    head = f"reading the prompt{GAP}{prefilled.done} of {prefilled.total} tokens"
+    head = f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
     return [Text(head, "dim"), bar]
 
 
@@ -51,7 +51,7 @@ def _figures(stats: Stats, width: int) -> Text:
 
 
 def _rounds(stats: Stats, width: int) -> Text:
-    """What each drafter got accepted, in its colour, then the recent rounds."""
+    """Accepted tokens of each drafter in its colour, then the recent rounds."""
     row = Text()
     for name, counts in stats.by_drafter.items():
         row.append(f"{name} {counts.accepted}", style_of(name))
@@ -63,7 +63,7 @@ def _rounds(stats: Stats, width: int) -> Text:
 
 
 def sparkline(rounds: Sequence[tuple[int, int]]) -> str:
-    """One sign per (accepted, drafted): a bar against the longest draft of them all."""
+    """One character per (accepted, drafted): accepted tokens relative to the longest draft."""
     longest = max((drafted for _accepted, drafted in rounds), default=0)
     return "".join(
         BARS[round(accepted / longest * (len(BARS) - 1))] if drafted else NOT_DRAFTED

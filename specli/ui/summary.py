@@ -1,4 +1,4 @@
-"""How much the drafting helped, told once a generation is over."""
+"""The figures of a generation once it is over."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.events import Stats
-from specli.ui.figures import number, percent
+from specli.ui.figures import counted, number, percent
 from specli.ui.text import style_of
 
 SECOND = 1000
 
 
 def summary_table(stats: Stats) -> RenderableType:
-    """Drafting, drafters, speeds and times, one figure a row; 40 columns are enough.
+    """Drafting, drafters, speeds and times, one figure per row; 40 columns are enough.
 
-    An empty row comes first, to part it from the text above.
+    The first row is empty and separates the table from the text above.
     """
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
@@ -29,7 +29,7 @@ def summary_table(stats: Stats) -> RenderableType:
 
 def _add_drafting(table: Table, stats: Stats) -> None:
     _heading(table, "Drafting")
-    table.add_row("  drafted", f"{stats.drafted} in {stats.rounds_with_proposal} rounds")
+    table.add_row("  drafted", f"{stats.drafted} in {counted(stats.rounds_with_proposal, 'round')}")
     table.add_row("  accepted", f"{stats.accepted} ({percent(stats.acceptance_rate, 1)})")
     table.add_row("  mean accepted", f"{number(stats.mean_accepted_length, 2)} tokens per round")
     rates = (f"{100 * rate:.0f}" for rate in stats.acceptance_per_position)
@@ -46,7 +46,7 @@ def _add_speed(table: Table, stats: Stats) -> None:
     prompt = f"{stats.prompt_n} at {number(stats.prompt_per_second, 1)} tok/s"
     table.add_row("  prompt tokens", prompt)
     if stats.prompt_cached:
-        table.add_row("  in the cache", f"{stats.prompt_cached} of them")
+        table.add_row("  from cache", f"{stats.prompt_cached} of them")
     speed = number(stats.predicted_per_second, 1)
     table.add_row("  generated", f"{stats.predicted_n} at {speed} tok/s")
     if stats.drafted:
@@ -63,11 +63,15 @@ def _seconds(ms: float) -> str:
 
 
 def summary_line(stats: Stats) -> str:
-    """The same in one line, for where no one looks at a table."""
-    parts = [f"{stats.predicted_n} tokens at {number(stats.predicted_per_second, 1)} tok/s"]
+    """The same in one line, for output that is not a terminal."""
+    parts = [
+        f"{counted(stats.predicted_n, 'token')} at {number(stats.predicted_per_second, 1)} tok/s"
+    ]
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
         parts.append(f"{number(stats.mean_accepted_length, 2)} per round")
-    parts.append(f"prompt {stats.prompt_n} tokens at {number(stats.prompt_per_second, 1)} tok/s")
+    parts.append(
+        f"prompt {counted(stats.prompt_n, 'token')} at {number(stats.prompt_per_second, 1)} tok/s"
+    )
     return ", ".join(parts)

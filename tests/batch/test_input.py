@@ -56,7 +56,7 @@ def test_a_line_may_set_everything_for_itself(file: Path) -> None:
     }
     assert only(file, line) == Prompt(
         id="7",
-        place=f"{file}:1",
+        location=f"{file}:1",
         messages=(("user", "a"), ("assistant", "b"), ("user", "c")),
         system="s",
         max_tokens=5,
@@ -90,7 +90,7 @@ def test_a_request_of_openai_is_taken_for_what_it_asks(file: Path) -> None:
     }
     assert only(file, line) == Prompt(
         id="r-1",
-        place=f"{file}:1",
+        location=f"{file}:1",
         messages=(("system", "s"), ("user", "a")),
         max_tokens=5,
         temperature=0.5,
@@ -115,8 +115,8 @@ BAD: dict[str, tuple[object, str]] = {
     "no JSON": ('{"prompt": ', "not JSON"),
     "deep": ("[" * 100_000, "not JSON"),
     "list": ([1], "not a JSON object"),
-    "nothing asked": ({"id": "a"}, "one of prompt and messages is needed, neither given"),
-    "both": ({"prompt": "a", "messages": SAID}, "both given"),
+    "nothing asked": ({"id": "a"}, "needs one of prompt and messages, has neither"),
+    "both": ({"prompt": "a", "messages": SAID}, "has both"),
     "empty": ({"prompt": ""}, "prompt: string should have at least 1 character"),
     "number": ({"prompt": 5}, "prompt: input should be a valid string"),
     "no messages": ({"messages": []}, "messages: list should have at least 1 item"),
@@ -129,7 +129,7 @@ BAD: dict[str, tuple[object, str]] = {
     "surrogate": ('{"prompt": "\\ud800"}', "prompt: "),
     "two systems": (
         {"messages": [{"role": "system", "content": "a"}], "system": "b"},
-        "system is given twice",
+        "two system messages",
     ),
     "url": ({**CHAT, "url": "/v1/embeddings", "body": {"messages": SAID}}, "url: "),
     "tools": ({**CHAT, "body": {"messages": SAID, "tools": []}}, "body.tools is not supported"),
@@ -151,7 +151,7 @@ def test_a_bad_line_is_told_with_its_place_and_the_rest_goes_on(file: Path, name
     assert isinstance(before, Prompt)
     assert isinstance(behind, Prompt)
     assert isinstance(bad, Bad)
-    assert bad.place == f"{file}:2"
+    assert bad.location == f"{file}:2"
     assert told in bad.reason
     assert "\n" not in bad.reason
 
@@ -164,7 +164,7 @@ def test_any_bytes_are_prompts_or_bad_lines(
     path = tmp_path_factory.mktemp("any") / f"prompts.{suffix}"
     path.write_bytes(b"prompt\n" * (suffix == "csv") + data)
     for entry in read(path):
-        assert entry.place.startswith(f"{path}:")
+        assert entry.location.startswith(f"{path}:")
         assert isinstance(entry, Bad) or all(text for _role, text in entry.messages)
 
 
@@ -211,8 +211,8 @@ def test_csv_has_ids_and_system_messages_in_columns(tmp_path: Path) -> None:
     assert isinstance(last, Prompt)
     assert (first.id, first.messages, first.system) == ("a", (("user", "one, two"),), "s")
     assert (second.id, second.messages, second.system) == ("3", (("user", "line\nbreak"),), None)
-    assert (short.place, short.reason) == (f"{path}:5", "2 columns where the header has 3")
-    assert quotes.place == f"{path}:6"
+    assert (short.location, short.reason) == (f"{path}:5", "2 columns, but the header has 3")
+    assert quotes.location == f"{path}:6"
     assert last.id == "c"
 
 
@@ -282,11 +282,11 @@ def test_a_folder_gives_its_files_in_order(tmp_path: Path) -> None:
     assert bad == Bad(str(tmp_path / "c.bin"), "not UTF-8 text (byte 0)")
 
 
-def test_a_field_that_means_nothing_is_told_once(file: Path) -> None:
+def test_an_unknown_field_is_reported_once(file: Path) -> None:
     notes: list[str] = []
     file.write_text('{"prompt": "a", "max_token": 5}\n{"prompt": "b", "max_token": 5}\n')
     read(file, notes)
-    assert notes == [f"{file}:1: the field 'max_token' means nothing to specli"]
+    assert notes == [f"{file}:1: unknown field 'max_token' (ignored)"]
 
 
 def test_an_input_that_is_not_there_is_refused(tmp_path: Path) -> None:

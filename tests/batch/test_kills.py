@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from specli.batch.output import HELD_SUFFIX
 from tests import tiny_gguf as tiny
 
@@ -86,6 +88,7 @@ def _lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
 
+@pytest.mark.slow
 def test_six_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     outcome = kill_often(tmp_path, kills=6, prompts=600, seconds=(0.3, 1.0))
     assert outcome.runs_cut_short >= 3

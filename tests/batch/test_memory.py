@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import tiny_gguf as tiny
 
 ALLOWED_MIB = 15
 """Prompts and records that stay in memory would take about 30 MiB, at 2 KiB for each."""
 
 
+@pytest.mark.slow
 def test_many_prompts_take_no_more_memory_than_few(tmp_path: Path) -> None:
     peak(tmp_path, 1)
     few = peak(tmp_path, 50)

@@ -133,11 +133,32 @@ def test_records_that_have_had_their_turn_do_not_pile_up(
         assert journal.held("099") is None
 
 
+def timed_out(id_: str) -> bytes:
+    report = {"text": "half", "finish_reason": "timeout"}
+    return record_line(id_, report, SETTINGS, hash_of(id_))
+
+
+def test_answers_that_timed_out_are_missing_and_leave_with_the_first_write(path: Path) -> None:
+    content = line("a") + timed_out("ü") + line("c")
+    path.write_bytes(content)
+    path.with_name(path.name + HELD_SUFFIX).write_bytes(timed_out("d"))
+    known = Ids()
+    with Journal(path, known) as journal:
+        assert [known.get(id_) is None for id_ in IDS] == [False, True, False]
+        assert journal.held("d") is None
+        assert journal.settings == SETTINGS
+        assert path.read_bytes() == content, "nothing is lost before there is a better answer"
+        journal.write("ü", line("ü"))
+        journal.write("d", line("d"))
+    assert ids_in(path) == ["a", "c", "ü", "d"]
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_other_settings_are_refused_by_name(path: Path) -> None:
     path.write_bytes(WHOLE)
     with Journal(path, Ids()) as journal:
         journal.require_settings(SETTINGS)
-        with pytest.raises(UsageError, match=r"temp: 0\.5, now 0\.9; top_k: not set, now"):
+        with pytest.raises(UsageError, match=r"\(temp: 0\.5, now 0\.9, top_k: not set, now 5\)"):
             journal.require_settings({**SETTINGS, "temp": 0.9, "top_k": 5})
 
 
@@ -166,7 +187,7 @@ def test_a_file_of_something_else_is_left_alone(path: Path, content: bytes, rest
     [
         (line("a") + b"oops\n" + line("c"), "answers.jsonl:2 is not a record"),
         (line("a") + line("c") + line("a"), "answers.jsonl:3: a second record of the id 'a'"),
-        (line("a") + line("c", {"seed": 2}), "records of different settings: model"),
+        (line("a") + line("c", {"seed": 2}), r"records of different settings \(model"),
     ],
 )
 def test_records_that_no_run_has_left_are_refused(path: Path, content: bytes, told: str) -> None:
@@ -192,9 +213,9 @@ def test_a_full_disk_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(SpecliError, match="No space left") as error:
             journal.write("a", line("a"))
         monkeypatch.undo()
-    assert "to go on" in str(error.value.hint)
+    assert "run the same command again" in str(error.value.hint)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         Journal(tmp_path / "no" / "answers.jsonl", Ids())

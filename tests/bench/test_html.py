@@ -68,7 +68,7 @@ def test_all_four_charts_are_drawn_with_their_series() -> None:
         "Speed-up by category",
         "Tokens per second over settings",
         "Acceptance by position",
-        "T(k), the time for k tokens at once",
+        "T(k), the time for k tokens in one decode",
     ]
     for svg in found.values():
         assert "var(--series-1)" in svg
@@ -131,6 +131,7 @@ def test_a_setting_without_runs_in_a_category_leaves_a_gap() -> None:
     assert svg.count("speedup-LineCollection") == 1
 
 
+@pytest.mark.slow
 def test_many_settings_still_have_a_look_of_their_own() -> None:
     names = [f"setting {number}" for number in range(9)]
     one = Interval(1.0, 0.9, 1.1)

@@ -117,6 +117,7 @@ def test_a_prompt_that_does_not_fit_is_no_fault_of_a_setting(
         rig.measure(Setting(four), 0, math.inf)
 
 
+@pytest.mark.slow
 def test_a_measurement_ends_at_its_deadline(
     rig: Rig, auto: SpeculativeConfig, four: SpeculativeConfig
 ) -> None:

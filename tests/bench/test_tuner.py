@@ -100,7 +100,7 @@ def test_plain_decoding_is_chosen_where_all_drafting_loses(seed: int, draft: boo
     _race, found = searched(machine, 120, draft=draft)
     assert not found.chosen.drafts
     assert not found.drafts
-    assert sentence(found, DEFAULT).startswith("Plain decoding wins")
+    assert sentence(found, DEFAULT).startswith("Plain decoding is fastest")
 
 
 def test_plain_decoding_has_its_own_best_threads() -> None:
@@ -129,7 +129,7 @@ def test_an_interrupted_search_still_has_an_answer() -> None:
         if len(machine.measured) == 60:
             raise KeyboardInterrupt
 
-    race.told = interrupt
+    race.on_progress = interrupt
     with pytest.raises(KeyboardInterrupt):
         search(race, space)
     found = verdict(race, space)
@@ -163,7 +163,7 @@ def test_the_evidence_names_what_was_measured_and_why_the_rest_left() -> None:
     assert all(line.startswith("#") for line in text.splitlines())
     assert text.startswith(MARK)
     assert all(f"#   {setting} " in text for setting in race.speeds)
-    assert f"{found.chosen} runs at" in " ".join(text.replace("#", "").split())
+    assert f"{found.chosen} is " in " ".join(text.replace("#", "").split())
     left = {row.name: row.left for row in rows(race, found.chosen)}
     assert left[str(found.chosen)] is None
     assert sum(drop is not None for drop in left.values()) >= 10

@@ -43,6 +43,7 @@ SAMPLED = ["--temp", "0.8", "--seed", "5", "--repeat-penalty", "1.2"]
 
 
 @pytest.mark.parametrize("sampling", [[], SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.slow
 def test_texts_are_those_of_run_at_any_parallel_and_with_any_drafter(
     specli: Specli, prompts: Path, tmp_path: Path, sampling: list[str]
 ) -> None:
@@ -140,13 +141,13 @@ def test_bad_lines_are_told_and_the_others_answered(
     assert list(texts(answers)) == ["x", "6"]
     told = outcome.err.splitlines()
     assert f"{path}:2: not JSON: Expecting value: line 1 column 1 (char 0)" in told
-    assert f"{path}:3: a second prompt of the id 'x'" in told
+    assert f"{path}:3: a second prompt with the id 'x'" in told
     assert any(line.startswith(f"{path}:4: the prompt has ") for line in told)
     assert any(line.startswith(f"{path}:5: the JSON schema ") for line in told)
     assert told[-1] == "error: 4 of 6 prompts failed"
     totals = json.loads(report.read_text())
     assert (totals["answered"], totals["failed"]) == (2, 4)
-    assert [failure["place"] for failure in totals["failures"]] == [
+    assert [failure["location"] for failure in totals["failures"]] == [
         f"{path}:{number}" for number in (2, 3, 4, 5)
     ]
     assert totals["completion_tokens"] == sum(r["completion_tokens"] for r in records(answers))
@@ -161,7 +162,7 @@ def test_strict_generates_nothing_where_one_prompt_is_bad(
     prompts.write_text(whole + '{"prompt": "a", "id": "1"}\n{}\n')
     outcome = specli("batch", str(prompts), *flags)
     assert outcome.code == 5
-    assert outcome.err.splitlines()[0] == f"{prompts}:6: a second prompt of the id '1'"
+    assert outcome.err.splitlines()[0] == f"{prompts}:6: a second prompt with the id '1'"
     assert "2 of the prompts cannot be answered" in outcome.err
     assert answers.read_bytes() == b""
     prompts.write_text(whole)
@@ -174,7 +175,7 @@ def test_too_many_failures_stop_the_batch(specli: Specli, prompts: Path) -> None
     outcome = specli("batch", str(prompts), *TARGET, "--format", "jsonl", "--max-failures", "2")
     assert outcome.code == 5
     assert outcome.out == ""
-    assert outcome.err.splitlines()[-1] == "error: stopped after 2 failures, as --max-failures says"
+    assert outcome.err.splitlines()[-1] == "error: stopped after 2 failures (--max-failures)"
 
 
 def test_an_answer_that_takes_too_long_is_cut_and_says_so(
@@ -190,7 +191,72 @@ def test_an_answer_that_takes_too_long_is_cut_and_says_so(
     assert 0 < cut["completion_tokens"] < 30000
     assert cut["text"]
     assert other["finish_reason"] == "length"
-    assert f"{path}:1: took longer than --timeout allows" in outcome.err
+    assert f"{path}:1: took longer than --timeout" in outcome.err
+
+
+def test_an_answer_that_timed_out_is_tried_again_by_the_same_command(
+    specli: Specli, tmp_path: Path, answers: Path
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    command = [
+        "batch",
+        str(path),
+        "-m",
+        "long.gguf",
+        "-c",
+        "0",
+        "-n",
+        "600",
+        "--ignore-eos",
+        "-np",
+        "2",
+    ]
+    command += ["-o", str(answers), "--timeout"]
+    assert specli(*command, "0.001").code == 5
+    assert {record["finish_reason"] for record in records(answers)} == {"timeout"}
+    assert specli(*command, "0.001").code == 5
+    outcome = specli(*command, "100")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.startswith("2 answered, 1200 tokens")
+    assert [record["finish_reason"] for record in records(answers)] == ["length", "length"]
+    assert sorted(texts(answers)) == ["1", "2"]
+    assert specli(*command, "100").err == "0 answered, 2 earlier\n"
+
+
+HALF = "cut \ud83d"
+FATAL = {
+    "message": {"messages": [{"role": "user", "content": HALF}]},
+    "part": {"messages": [{"role": "user", "content": [{"type": "text", "text": HALF}]}]},
+    "id": {"id": HALF, "prompt": "a"},
+    "prediction": {"prompt": "a", "prediction": HALF},
+    "openai prediction": {
+        "custom_id": "x",
+        "body": {
+            "messages": [{"role": "user", "content": "a"}],
+            "prediction": {"type": "content", "content": HALF},
+        },
+    },
+    "pattern": {"prompt": "a", "json_schema": {"type": "string", "pattern": "^*$"}},
+    "penalty": {
+        "custom_id": "x",
+        "body": {"messages": [{"role": "user", "content": "a"}], "presence_penalty": 1e39},
+    },
+}
+
+
+@pytest.mark.parametrize("name", FATAL)
+@pytest.mark.parametrize("strict", [[], ["--strict"]], ids=["", "strict"])
+def test_whatever_is_wrong_with_one_line_the_others_are_answered(
+    specli: Specli, tmp_path: Path, answers: Path, name: str, strict: list[str]
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    lines = [{"prompt": "first"}, FATAL[name], {"prompt": "last"}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = specli("batch", str(path), *TARGET, "-o", str(answers), *strict)
+    assert outcome.code == 5, outcome.err
+    assert sum(line.startswith(f"{path}:2: ") for line in outcome.err.splitlines()) == 1
+    assert list(texts(answers)) == ([] if strict else ["1", "3"])
 
 
 @pytest.mark.parametrize("form", ["text", "csv", "folder"])
@@ -228,7 +294,7 @@ def test_a_pipe_gets_records_only_and_stderr_one_line(specli: Specli, prompts: P
 ERRORS: dict[str, tuple[list[str], str]] = {
     "no input": (["no.jsonl"], "no.jsonl"),
     "column": (["p.jsonl", "--column", "a", "--format", "text"], "--column is for CSV"),
-    "template": (["p.jsonl", "--template", "same"], "names no field"),
+    "template": (["p.jsonl", "--template", "same"], "uses no field"),
     "parallel": (["p.jsonl", "-np", "0"], "--parallel"),
     "parallel word": (["p.jsonl", "-np", "many"], "'many'"),
     "system": (["p.jsonl", "--raw", "--system", "s"], "--raw"),
@@ -237,7 +303,7 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "itself": (["p.jsonl", "-o", "p.jsonl"], "input and output"),
     "inside": (["folder", "-o", "folder/out.jsonl"], "would become a prompt"),
     "folder": (["p.jsonl", "-o", "folder"], "is a folder"),
-    "somewhere": (["p.jsonl", "-o", "no/out.jsonl"], "no folder"),
+    "somewhere": (["p.jsonl", "-o", "no/out.jsonl"], "no such folder"),
     "not records": (["p.jsonl", "-o", "notes.txt"], "not a record"),
     "grammar": (["p.jsonl", "--json-schema", "{"], "not valid JSON"),
 }

@@ -61,11 +61,11 @@ def test_drafters_and_parallel_may_change_between_runs(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--temp", "0.5"], "temp: not set, now 0.5"),
-        (["-n", "25"], "predict: 24, now 25"),
-        (["--system", "s"], 'system: not set, now "s"'),
-        (["--top-k", "0"], "top_k: not set, now 0"),
-        (["-m", "long.gguf"], 'model: "target.gguf", now "long.gguf"'),
+        (["--temp", "0.5"], "(temp: not set, now 0.5)"),
+        (["-n", "25"], "(predict: 24, now 25)"),
+        (["--system", "s"], '(system: not set, now "s")'),
+        (["--top-k", "0"], "(top_k: not set, now 0)"),
+        (["-m", "long.gguf"], '(model: "target.gguf", now "long.gguf"'),
     ],
 )
 def test_changed_settings_are_refused_unless_restarted(
@@ -91,7 +91,7 @@ def test_a_changed_prompt_under_an_old_id_is_refused(
     prompts.write_text('{"prompt": "new"}\n' + prompts.read_text())
     outcome = specli(*command)
     assert outcome.code == 2
-    assert f"{prompts}:1: the id '1' has been answered already" in outcome.err
+    assert f"{prompts}:1: the id '1' already has an answer" in outcome.err
 
 
 def test_a_seed_that_was_drawn_is_kept(specli: Specli, prompts: Path, answers: Path) -> None:

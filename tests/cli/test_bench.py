@@ -190,7 +190,7 @@ def test_what_is_no_report_is_not_compared(specli: Specli, tmp_path: Path) -> No
     Path("a.json").write_text(json.dumps({"version": 1}))
     outcome = specli("bench", "compare", "a.json", "missing.json")
     assert outcome.code == 2
-    assert "a.json is not a sound report" in outcome.err
+    assert "a.json is not a valid report" in outcome.err
 
 
 def test_figures_are_shown_even_where_they_cannot_be_kept(
@@ -209,10 +209,10 @@ def test_figures_are_shown_even_where_they_cannot_be_kept(
 def test_prompts_stay_in_the_cache_only_where_that_is_asked_for(specli: Specli) -> None:
     fresh, outcome = report(specli, "--runs", "2")
     assert not fresh.cache_prompt
-    assert "kept in the cache" not in outcome.out
+    assert "cached from run to run" not in outcome.out
     cached, outcome = report(specli, "--runs", "2", "--cache-prompt")
     assert cached.cache_prompt
-    assert "kept in the cache" in outcome.out
+    assert "cached from run to run" in outcome.out
     assert [run.output for run in cached.runs] == [run.output for run in fresh.runs]
 
 

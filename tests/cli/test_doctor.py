@@ -1,4 +1,4 @@
-"""`specli doctor`: what it tells of this machine, of a pair, and of a pair that is not here."""
+"""`specli doctor` on this machine, with a pair, and with a pair that is not on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -14,7 +15,7 @@ import specli as package
 from specli.app.prepare import prepared_setup
 from specli.doctor import measure
 from specli.doctor.problems import Problem
-from specli.doctor.report import Report, examine
+from specli.doctor.report import DoctorReport, examine
 from specli.engine.calibration import Calibration
 from specli.engine.cost import CostModel, Curve
 from specli.hub.cache import cache_dir
@@ -30,10 +31,11 @@ COSTS = CostModel(Curve([1, 4], [10.0, 16.0]), Curve([1, 2], [1.0, 1.5]))
 
 @pytest.fixture(autouse=True)
 def quick(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rates from one repeat over little memory, and a cache that knows no costs yet."""
+    """Rates from one repeat over little memory, no load, and a cache without costs."""
     monkeypatch.setenv("SPECLI_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measure, "SECONDS", 0.0)
     monkeypatch.setattr(measure, "LARGEST", 1 << 20)
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
@@ -47,7 +49,7 @@ def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
     assert told["pair"]["roofline"]["target"]["memory_ms"] > 0
     assert told["pair"]["roofline"]["possible"]["speedup"] >= 1
     assert told["pair"]["roofline"]["measured"] is None
-    assert {place["name"] for place in told["places"]} >= {"whole cache", "own profiles"}
+    assert {use["name"] for use in told["paths"]} >= {"whole cache", "own profiles"}
 
 
 def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None:
@@ -62,6 +64,42 @@ def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None
     assert line["measured_with_draft"]["speedup"] == pytest.approx(4 * 10 / (16 + 3 * 1))
 
 
+def test_costs_measured_on_a_busy_machine_give_no_verdict(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
+    record = costs_record(setup, cache_dir() / "probes")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    disturbed = CostModel(Curve([1, 4], [1047.9, 4800.0]), Curve([1, 2], [900.0, 950.0]))
+    save(record, disturbed, Calibration())
+    busy = machine(of_cores=cores(physical=2, logical=2, allowed=2, threads=2, load=3.74))
+    monkeypatch.setattr("specli.doctor.report.read_machine", lambda: busy)
+    done = specli("doctor", "-m", "target.gguf", "-md", "draft.gguf")
+    words = " ".join(done.out.split())
+    assert "measured no verdict: the measurement was disturbed" in words
+    assert "the measured T(1) of 1047.9 ms is" in words
+    told = json.loads(specli("doctor", "--json", "-m", "target.gguf", "-md", "draft.gguf").out)
+    line = told["pair"]["roofline"]
+    assert (line["disturbed"], line["measured"], line["measured_with_draft"]) == (True, None, None)
+    assert line["target_ms"]["1"] == 1047.9
+
+
+def test_an_automatic_draft_is_the_one_that_run_would_take(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specli.app.pairs.find_made_draft", lambda _: Path("draft.gguf"))
+    done = specli("doctor", "--json", "-m", "target.gguf", "-md", "auto")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["pair"]["draft"] == "draft.gguf"
+
+
+def test_an_automatic_draft_that_is_not_there_is_an_error_with_advice(specli: Specli) -> None:
+    done = specli("doctor", "-m", "target.gguf", "-md", "auto")
+    assert done.code == 2
+    assert "no draft" in done.err
+    assert "hint: make one: specli pair make" in done.err
+
+
 def test_a_token_is_never_printed(specli: Specli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hf_secret@proxy")
@@ -71,10 +109,10 @@ def test_a_token_is_never_printed(specli: Specli, monkeypatch: pytest.MonkeyPatc
         assert "hf_secret" not in done.out + done.err
 
 
-def test_without_the_embedded_pair_the_machine_is_told_alone(specli: Specli) -> None:
+def test_without_the_embedded_pair_only_the_machine_is_shown(specli: Specli) -> None:
     done = specli("doctor")
     assert done.code == 0
-    assert "none here yet" in done.out
+    assert "not on this machine yet" in done.out
     assert "memory read" in done.out
 
 
@@ -96,21 +134,12 @@ def test_a_named_model_that_is_not_here_or_broken_is_an_error(
     assert done.out == ""
 
 
-def test_the_best_draft_of_this_machine_is_taken_with_auto(
-    specli: Specli, monkeypatch: pytest.MonkeyPatch, sealed: Path
-) -> None:
-    monkeypatch.setattr("specli.app.pairs.find_made_draft", lambda _target: sealed / "draft.gguf")
-    done = specli("doctor", "-m", "target.gguf", "-md", "auto", "--json")
-    assert done.code == 0, done.err
-    assert "draft.gguf" in done.out
-
-
 def test_a_pair_that_cannot_work_is_refused(specli: Specli) -> None:
     done = specli("doctor", "-m", "target.gguf", "-md", "foreign.gguf")
     assert done.code == 3
 
 
-def shown(report: Report, width: int) -> str:
+def shown(report: DoctorReport, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
     with console.capture() as capture:
         console.print(doctor_view(report))
@@ -129,11 +158,11 @@ def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
     text = shown(report, width)
     assert max(len(line) for line in text.splitlines()) <= width
     words = " ".join(text.split())
-    for figure in ("1.2.3", "2 allowed here", "time of 1.5 granted", "target.gguf", "GFLOP/s"):
+    for figure in ("1.2.3", "2 usable", "CPU time limited to 1.5", "target.gguf", "GFLOP/s"):
         assert figure in words
     assert "! something is wrong mend it ! another thing" in words
 
 
-def test_a_machine_without_problems_is_told_so() -> None:
+def test_a_machine_without_problems_is_said_to_have_none() -> None:
     sound = replace(examine("1.2.3", None), problems=())
-    assert "No problem found." in shown(sound, 80)
+    assert "No problems found." in shown(sound, 80)

@@ -39,7 +39,7 @@ def test_models_from_anywhere_are_pulled_and_their_places_printed_in_order(
 def test_without_a_terminal_each_file_is_a_line_on_stderr(hub: FakeHub) -> None:
     hub.add(REPO, {"Tiny-Q8_0.gguf": b"eight"})
     said = run("pull", f"{REPO}:Q8_0").stderr.splitlines()
-    assert said[0] == f"fetching {REPO}/Tiny-Q8_0.gguf"
+    assert said[0] == f"downloading {REPO}/Tiny-Q8_0.gguf"
     assert run("pull", f"{REPO}:Q8_0", "--quiet").stderr == ""
 
 

@@ -32,8 +32,8 @@ def test_a_sound_machine_has_no_problem() -> None:
     ("odd", "said"),
     [
         (cores(allowed=2, threads=2), "may use 2 of 8 cores"),
-        (cores(quota=1.5), "grants 1.5 cores of time to 4 threads"),
-        (cores(load=6.2), "6.2 programs wanted to run on its 8 cores"),
+        (cores(quota=1.5), "limits CPU time to 1.5 cores, shared by 4 threads"),
+        (cores(load=6.2), "load average (1 min) 6.2 on 8 cores"),
     ],
 )
 def test_cores_that_are_missing_or_shared_are_told(odd: object, said: str) -> None:
@@ -64,8 +64,8 @@ def test_a_limit_below_one_core_still_advises_one_thread() -> None:
 @pytest.mark.parametrize(
     ("backends", "offload", "gpus", "said"),
     [
-        (["CPU"], False, ("/dev/nvidia0",), "a GPU is to be seen (/dev/nvidia0)"),
-        (["CPU", "BLAS"], False, ("/dev/kfd (AMD)",), "built without one"),
+        (["CPU"], False, ("/dev/nvidia0",), "a GPU is present (/dev/nvidia0)"),
+        (["CPU", "BLAS"], False, ("/dev/kfd (AMD)",), "built without GPU support"),
         (["CUDA", "CPU"], False, (), "built for CUDA, but finds no such device"),
     ],
 )
@@ -108,9 +108,9 @@ def test_models_that_crashed_in_their_fast_layout_are_named(
     models = [tmp_path / f"{name}.gguf" for name in names]
     for model in models:
         model.write_bytes(model.name.encode())
-    outcomes: dict[str, list[str | None]] = {
+    outcomes: dict[str, list[probe._Failure | None]] = {
         "sound.gguf": [None],
-        "crashing.gguf": ["it ends with SIGSEGV", None],
+        "crashing.gguf": [probe._Failure("it ends with SIGSEGV"), None],
     }
     monkeypatch.setattr(probe, "_try", lambda path, *_, **__: outcomes[path.name].pop(0))
     for model in models[:2]:
@@ -131,4 +131,4 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
 def test_a_pair_larger_than_free_memory_is_told() -> None:
     assert memory_problems(10, 10) == []
     (problem,) = memory_problems(3 << 30, 2 << 30)
-    assert "needs about 3.0 GiB and 2.0 GiB are free" in problem.sentence
+    assert "needs about 3.0 GiB, but only 2.0 GiB are free" in problem.sentence

@@ -86,3 +86,20 @@ def test_a_slower_draft_never_raises_the_ceiling(
     model = of(memory, compute)
     fast, slow = (ceiling(model.least_ms, ms, POINTS).speedup for ms in (draft, draft + more))
     assert 1 <= slow <= fast <= max(POINTS)
+
+
+def test_a_measured_time_far_above_the_limit_is_disturbed_only_on_a_busy_machine() -> None:
+    costs = CostModel(Curve([1, 4], [1047.9, 4000.0]))
+    model = of(memory_ms=7.9, compute_ms=0.1)
+    idle, busy = roofline(model, None, costs), roofline(model, None, costs, busy=True)
+    assert (idle.disturbed, busy.disturbed) == (False, True)
+    assert idle.measured is not None
+    assert busy.measured is None
+    assert busy.target_ms == {1: 1047.9, 4: 4000.0}
+
+
+def test_a_slow_model_on_a_busy_machine_is_not_disturbed() -> None:
+    costs = CostModel(Curve([1, 4], [20.0, 30.0]))
+    line = roofline(of(memory_ms=7.9, compute_ms=0.1), None, costs, busy=True)
+    assert not line.disturbed
+    assert line.measured is not None

@@ -116,7 +116,7 @@ def _unreachable(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
         (_too_many, "too many requests", "wait some minutes"),
         (_down, "answered 503", "try again later"),
         (_login_page, "does not answer as a Hub does", "HF_ENDPOINT"),
-        (_offline, "HF_HUB_OFFLINE forbids", "unset HF_HUB_OFFLINE"),
+        (_offline, "HF_HUB_OFFLINE prevents", "unset HF_HUB_OFFLINE"),
         (_unreachable, "http://127.0.0.1:9 could not be reached", "HF_ENDPOINT"),
     ],
 )

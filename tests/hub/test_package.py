@@ -166,6 +166,7 @@ def test_two_processes_that_want_the_same_package_download_it_once(index: FakeIn
     assert len(index.downloads) == 1
 
 
+@pytest.mark.slow
 def test_an_environment_without_pip_gets_one_for_the_moment(
     index: FakeIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,11 @@ CLOSE |= {"IQ4_XS": 0.99, "IQ3_S": 0.97, "IQ2_XXS": 0.9, "IQ1_S": 0.8}
 KINDS = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 
-@pytest.mark.parametrize("name", CLOSE)
+# llama.cpp builds the tables of IQ1_S for seconds.
+_NAMES = [pytest.param(n, marks=pytest.mark.slow) if n == "IQ1_S" else n for n in CLOSE]
+
+
+@pytest.mark.parametrize("name", _NAMES)
 def test_rows_come_back_as_exactly_as_their_type_allows(name: str) -> None:
     kind: TensorType = KINDS[name]
     rows = np.random.default_rng(1).standard_normal((3, WIDTH)).astype(np.float32)

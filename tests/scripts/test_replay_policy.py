@@ -49,6 +49,7 @@ def test_the_first_tokens_of_a_long_answer_are_a_text_of_their_own() -> None:
     assert [len(text.answer) for text in texts_of([recorded(agrees=True), long])] == [30, 100, 64]
 
 
+@pytest.mark.slow
 def test_what_is_recorded_of_a_pair_is_kept_and_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

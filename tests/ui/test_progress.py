@@ -18,7 +18,7 @@ def test_a_file_gets_one_line_where_nobody_watches() -> None:
         for done in (0, 50, 100):
             report(Progress("fetch", NAME, done, 100))
         report(Progress("make", "[red]model.gguf", 0, None))
-    assert out.getvalue() == f"fetching {NAME}\nmaking [red]model.gguf\n"
+    assert out.getvalue() == f"downloading {NAME}\nmaking [red]model.gguf\n"
 
 
 def test_quiet_says_nothing() -> None:
@@ -37,7 +37,7 @@ def test_a_terminal_gets_a_bar_that_fits_and_stays(width: int) -> None:
         report(Progress("fetch", NAME, 98_000_000, 98_000_000))
         report(Progress("make", "target.gguf", 538_000_000, 538_000_000))
     fetched, made = screen.lines
-    assert fetched.startswith("fetching Smol")
+    assert fetched.startswith("downloading Sm")
     assert "98.0/98.0 MB" in fetched
     assert made.startswith("making target")
     assert "538.0/538.0 MB" in made

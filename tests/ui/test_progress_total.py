@@ -14,5 +14,5 @@ def test_several_downloads_are_added_up_below_their_bars() -> None:
             report(Progress("fetch", f"owner/repo/{name}", size // 2, size))
     *bars, total = screen.lines
     assert [bar.split()[1] for bar in bars] == ["a.gguf", "b.gguf", "c.gguf"]
-    assert total.startswith("in all")
+    assert total.startswith("total")
     assert "30.0/60.0 MB" in total

@@ -47,7 +47,7 @@ def test_without_drafts_only_the_speeds_are_left() -> None:
 def test_prompt_tokens_that_were_not_decoded_again_are_named() -> None:
     prefilled = prompt_read()
     prefilled.cached = 20
-    assert "  in the cache  20 of them" in shown(stats_of(prefilled, round_of()), 40)
+    assert "  from cache    20 of them" in shown(stats_of(prefilled, round_of()), 40)
 
 
 def test_many_positions_go_on_in_the_next_row_in_a_narrow_window() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from specli.bench.evidence import Row
 from specli.bench.halving import Drop
-from specli.bench.tuner import Standing
+from specli.bench.tuner import SearchState
 from specli.ui.tune import outcome, watching
 
 ROWS = [
@@ -52,28 +52,28 @@ def test_a_wide_table_says_what_was_chosen_and_why_others_left() -> None:
 def test_away_from_a_terminal_each_stage_has_one_line() -> None:
     console = Console(file=io.StringIO(), width=20)
     with watching(60, quiet=False, console=console) as watch:
-        watch(Standing("drafting", 0, None, None), 1.0)
-        watch(Standing("drafting", 5, "auto", 1.2), 2.0)
-        watch(Standing("final", 2, "auto", 1.3), 30.0)
+        watch(SearchState("drafting", 0, None, None), 1.0)
+        watch(SearchState("drafting", 5, "auto", 1.2), 2.0)
+        watch(SearchState("final", 2, "auto", 1.3), 30.0)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "1 s: drafting",
-        "30 s: final, 2 left; best so far auto, 1.30 of plain",
+        "30 s: final, 2 left; best so far: auto, 1.30×",
     ]
 
 
 def test_a_terminal_shows_the_time_left_and_the_best_so_far() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     with watching(180, quiet=False, console=console) as watch:
-        watch(Standing("drafting", 5, "auto", 1.234), 2.0)
+        watch(SearchState("drafting", 5, "auto", 1.234), 2.0)
     assert isinstance(console.file, io.StringIO)
     assert "3:00 left" in console.file.getvalue()
-    assert "best so far auto, 1.23 of plain" in console.file.getvalue()
+    assert "best so far: auto, 1.23×" in console.file.getvalue()
 
 
 def test_nothing_is_shown_when_quiet() -> None:
     console = Console(file=io.StringIO(), force_terminal=True)
     with watching(180, quiet=True, console=console) as watch:
-        watch(Standing("drafting", 5, "auto", 1.234), 2.0)
+        watch(SearchState("drafting", 5, "auto", 1.234), 2.0)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue() == ""

@@ -1,4 +1,4 @@
-"""Where specli and its libraries keep files, and the environment variables that steer them."""
+"""Where specli and its libraries keep files, and the environment variables they read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VARIABLES = (
     "OPENBLAS_NUM_THREADS",
     "NO_COLOR",
 )
-"""Variables that change what specli does, with values that are nobody's secret."""
+"""Variables that change what specli does and hold no secret."""
 
 SECRET = (
     "HF_TOKEN",
@@ -46,22 +46,22 @@ SECRET = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
 )
-"""Tokens, and addresses that can hold a password: that they are set is all that is told."""
+"""Tokens, and addresses that can hold a password: their values are never shown."""
 
 IS_SET = "set"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A file or folder, with the bytes of all files below it; None where it is not there."""
+class DiskUse:
+    """A file or folder and its size, all files below it included; `bytes` None: not there."""
 
     name: str
     path: Path
     bytes: int | None
 
 
-def read_places() -> list[Place]:
-    """The folders in use, and what they hold."""
+def disk_use() -> list[DiskUse]:
+    """The folders in use and their sizes."""
     from huggingface_hub import constants
 
     cache = cache_dir()
@@ -74,11 +74,11 @@ def read_places() -> list[Place]:
         ("Hugging Face cache", Path(constants.HF_HUB_CACHE)),
         ("Hugging Face token", Path(constants.HF_TOKEN_PATH)),
     ]
-    return [Place(name, path, bytes_below(path)) for name, path in named]
+    return [DiskUse(name, path, bytes_below(path)) for name, path in named]
 
 
 def bytes_below(path: Path) -> int | None:
-    """Bytes of the files below a folder, links left out; None where there is no such thing."""
+    """Bytes of the files below a folder, links not followed; None if it does not exist."""
     if not path.exists():
         return None
     if path.is_file():
@@ -94,8 +94,8 @@ def bytes_below(path: Path) -> int | None:
     return total
 
 
-def in_force(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that are set and matter, those of llama.cpp's backends included."""
+def relevant_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that are set and have an effect, those of llama.cpp's backends included."""
     found = {name: environment[name] for name in VARIABLES if name in environment}
     found |= {
         name: value
