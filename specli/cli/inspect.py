@@ -1,4 +1,4 @@
-"""`specli inspect`: what a model file says about itself."""
+"""`specli inspect`: the facts in the header of a model file."""
 
 from __future__ import annotations
 

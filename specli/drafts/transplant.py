@@ -65,8 +65,8 @@ class _Rows:
 def transplant(target: Path, donor: Path, made: Path, report: ProgressSink) -> Transplanted:
     """Write `made`: the donor with the target's tokenizer, and rows of weights for its tokens.
 
-    Rows of tokens that both have are copied as they are, so that the donor says there what it
-    always said. A token that the donor does not have gets the mean of those that spell it. One
+    Rows of tokens that both have are copied as they are, so that the donor predicts the same
+    there. A token that the donor does not have gets the mean of those that spell it. One
     that cannot be spelled gets the mean of all, which is never the most probable.
 
     Raises PairIncompatibleError with the overlap where too few tokens are shared, UsageError
@@ -89,7 +89,7 @@ def transplant(target: Path, donor: Path, made: Path, report: ProgressSink) -> T
         write_grafted(donor, target, partial, values, tensors)
         with partial.open("ab") as file:
             _write_data(donor, donor_header, rows, file)
-    # Where it may not be used, it had better be known now.
+    # Fails now if llama.cpp cannot use the file.
     probe(made, cache_dir() / "probes")
     return Transplanted(made, shared, len(rows.parts))
 
@@ -207,11 +207,11 @@ def _moved(tensor: TensorInfo, data: Stored, rows: _Rows) -> Iterator[Stored]:
         chunk[known] = data[found[known]]
         chunk[~known] = average
         spelled = [
-            place for place in np.flatnonzero(~known).tolist() if start + place in rows.parts
+            index for index in np.flatnonzero(~known).tolist() if start + index in rows.parts
         ]
         if spelled:
             means = [
-                floats(kind, data[rows.parts[start + place]]).mean(axis=0) for place in spelled
+                floats(kind, data[rows.parts[start + index]]).mean(axis=0) for index in spelled
             ]
             chunk[spelled] = stored(kind, np.array(means))
         yield chunk

@@ -1,7 +1,7 @@
-"""Which token of one vocabulary stands for which of another, and how much of a text that covers.
+"""Which token of one vocabulary corresponds to which of another, and how much text that covers.
 
 Families spell tokens differently: SentencePiece writes a space as "▁" and a lone byte as <0x0A>,
-byte-level BPE has an alphabet of its own. What counts is the bytes that a token stands for.
+byte-level BPE has an alphabet of its own. Tokens are compared by the bytes that they encode.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROLES = ("eos", "bos", "eot", "eom", "padding", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """What the tokens of a vocabulary stand for.
+    """The bytes that the tokens of a vocabulary encode.
 
     `pieces` are the bytes of each token, none for special ones, `spelled` its text in the file.
     `roles` are the ids of special tokens by what they do.
@@ -58,7 +58,7 @@ def read_lexicon(header: Header, vocab: Vocab) -> Lexicon:
 def match(target: Lexicon, donor: Lexicon) -> list[int]:
     """The donor's token for each of the target's, `NO_TOKEN` where it has none.
 
-    No token of the donor stands for two of the target's: they would always tie, and the lower
+    No token of the donor is paired with two of the target's: they would always tie, and the lower
     one, often a lone byte that no text holds, would be drafted.
     """
     found = [NO_TOKEN] * len(target)
@@ -149,7 +149,7 @@ def parts(
     """
     known: dict[bytes, int] = {}
     for token, piece in enumerate(donor.pieces):
-        # Lone bytes stand for what has no letter of its own.
+        # Lone bytes are for text without a token of its own.
         if piece and (piece not in known or known[piece] in donor.lone_bytes):
             known[piece] = token
     longest = max(map(len, known), default=0)

@@ -192,7 +192,7 @@ def _with_other_parts(path: Path, first: Header, parts: int) -> Header:
     number = first.integer("split.no") or 0
     match = _SPLIT_NAME.search(path.name)
     if number != 0:
-        hint = "give the first part; the others are found beside it"
+        hint = "give the first part; the others are found next to it"
         if match:
             hint = f"give the first part, {_part_name(path, match, 0, parts)}"
         raise ModelFileError(f"{path} is part {number + 1} of {parts} of a split model", hint=hint)
@@ -228,8 +228,9 @@ def _other_parts(path: Path, match: re.Match[str], parts: int) -> Iterator[Heade
             )
         header = _whole(part)
         if header.integer("split.no") != index:
+            number = (header.integer("split.no") or 0) + 1
             raise ModelFileError(
-                f"{part} says it is part {(header.integer('split.no') or 0) + 1}, not {index + 1}",
+                f"{part} is marked as part {number}, not {index + 1}",
                 hint="download it again under its published name",
             )
         yield header

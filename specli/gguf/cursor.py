@@ -26,7 +26,7 @@ class NeedMoreBytes(Exception):  # noqa: N818 - a signal to the caller, not an e
 
 
 class Cursor:
-    """A place in the prefix of a file, with every read held against both lengths."""
+    """A position in the prefix of a file; every read is checked against both lengths."""
 
     def __init__(self, prefix: bytes, file_size: int, name: str) -> None:
         self.name = name

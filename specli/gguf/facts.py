@@ -25,7 +25,7 @@ _FILE_TYPES = {
 # fmt: on
 _EXPERT_MARK = "_exps."
 _FULL_ATTENTION_INTERVAL = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
-"""Hybrid architectures whose every n-th layer attends, where the file does not say so itself."""
+"""Hybrid architectures whose every n-th layer attends, where the file does not state it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ModelFacts:
 
     `kv_elements` are cache elements that one token adds, keys and values apart; `state_bytes` is
     the fixed recurrent state of one sequence. `layer_bytes` are the weights of each block,
-    `output_bytes` those behind the last one, the embedding again where it is the output matrix too.
+    `output_bytes` those after the last one, the embedding again where it is the output matrix too.
     """
 
     name: str
@@ -227,7 +227,7 @@ def _required(header: Header, key: str) -> int:
     value = header.model_integer(key)
     if value is None or value <= 0:
         raise ModelFileError(
-            f"{header.name} does not say its {key} ({header.architecture}.{key})",
+            f"{header.name} has no {key} ({header.architecture}.{key})",
             hint="download or convert the file again",
         )
     return value

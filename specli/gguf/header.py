@@ -1,6 +1,6 @@
-"""Reads the header of a GGUF file: metadata and where the tensors lie, never a weight.
+"""Reads the header of a GGUF file: metadata and the positions of tensors, never a weight.
 
-Nothing in a file is trusted. Every count and length is held against the size of the file before
+Nothing in a file is trusted. Every count and length is checked against the size of the file before
 anything is allocated, so that a broken file costs an error and not the machine's memory.
 """
 
@@ -53,7 +53,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where a tensor lies: `offset` and `size` in bytes, the offset from the start of the data.
+    """The position of a tensor: `offset` and `size` in bytes, the offset from the start of data.
 
     `shape` is in the file's order, the fastest-changing dimension first.
     """
@@ -71,7 +71,7 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says before its weights.
+    """The header of a GGUF file.
 
     `data_offset` is where the tensor data starts, `expected_size` the bytes the whole file must
     have, `file_size` the bytes it has.
@@ -295,7 +295,7 @@ def _read_tensor(cursor: Cursor, expected_offset: int) -> TensorInfo:
     if kind is None:
         _fail_type(cursor, name, type_id)
     elements = prod(shape)
-    # Dimensions of zero may hide behind a product of zero, so each is checked on its own as well.
+    # A product of zero may hide other wrong dimensions, so each is checked on its own as well.
     if elements > MAX_ELEMENTS or any(size > MAX_ELEMENTS for size in shape):
         cursor.fail(f"has the tensor {name!r} with an impossible shape {shape}")
     if (shape[0] if shape else 1) % kind.block_size:

@@ -1,7 +1,7 @@
 """What llama.cpp makes of a header's tokenizer fields: kind, special ids and the token texts.
 
 The defaults depend on the tokenizer model and, for BPE, on the pre-tokenizer. They are facts of
-`llama_vocab::impl::load`, and tests hold them against a `vocab_only` load of the same file.
+`llama_vocab::impl::load`, and tests compare them with a `vocab_only` load of the same file.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def read_tokenizer(header: Header) -> Tokenizer:
     model = _text(header, "tokenizer.ggml.model")
     if model is None or model in ("none", "no_vocab"):
         raise ModelFileError(
-            f"{header.name} carries no tokenizer, so it cannot generate text",
+            f"{header.name} has no tokenizer, so it cannot generate text",
             hint="use a GGUF of a text model; projectors and embeddings-only files do not work",
         )
     defaults = _DEFAULTS.get(model)

@@ -1,4 +1,4 @@
-"""Where specli keeps its files, and how a file gets there whole or not at all."""
+"""Where specli keeps its files; each is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`: renamed to it when the block ends well, else removed.
+    """A temporary file next to `path`: renamed to it when the block succeeds, else removed.
 
-    The caller holds the lock of `path`, so what a killed process left there is overwritten.
+    The caller holds the lock of `path`, so a file that a killed process left is overwritten.
     Raises FetchError for any OSError in the block.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
@@ -66,7 +66,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explained_write(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[None]:
-    """Turn an OSError in the block into a FetchError that says which variable moves `path`."""
+    """Turn an OSError in the block into a FetchError that names the variable that moves `path`."""
     try:
         yield
     except OSError as error:
@@ -74,17 +74,17 @@ def explained_write(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[None
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, remembered by its place, size and time of last change."""
-    place = path.resolve()
-    status = place.stat()
-    key = [str(place), status.st_size, status.st_mtime_ns]
+    """The SHA-256 of a file, cached by its path, size and time of last change."""
+    resolved = path.resolve()
+    status = resolved.stat()
+    key = [str(resolved), status.st_size, status.st_mtime_ns]
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     record = cache_dir() / "hashes" / name
     try:
         return record.read_text()
     except FileNotFoundError:
         pass
-    with place.open("rb") as file:
+    with resolved.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with locked(record), writing(record) as partial:
         partial.write_text(digest)

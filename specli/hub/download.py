@@ -33,7 +33,7 @@ LARGEST_OVER_HTTP = 50_000_000_000
 
 
 class _CancelledError(Exception):
-    """Another file's download has failed, or the user has had enough."""
+    """Another file's download has failed, or the user has interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class _Download:
                 raise problem or FetchError(
                     f"the Hub sends no more than {size} of {self._job.file.size} bytes of "
                     f"{self._job.name}",
-                    hint="try again later; what has arrived is kept",
+                    hint="try again later; received data is kept",
                 )
             if size != self._job.file.size and self._cancelled.wait(RETRY_SECONDS):
                 raise _CancelledError
@@ -214,14 +214,14 @@ class _Download:
         if digest.hexdigest() != job.file.sha256:
             job.partial.unlink()
             raise FetchError(
-                f"{job.name} arrived damaged: its SHA-256 is {digest.hexdigest()}, and the Hub "
-                f"gives {job.file.sha256}",
-                hint="the file was thrown away; pull it again",
+                f"{job.name} was damaged in transit: its SHA-256 is {digest.hexdigest()}, "
+                f"the Hub gives {job.file.sha256}",
+                hint="the file was deleted: pull it again",
             )
 
 
 def _snapshot_path(job: _Job) -> Path:
-    """The file's place in the snapshot, made by huggingface_hub, which finds the blob there."""
+    """The file's path in the snapshot, made by huggingface_hub, which finds the blob there."""
     from huggingface_hub import hf_hub_download
 
     with explained_write(job.blob, "HF_HUB_CACHE"), explained(job.reference):
@@ -237,7 +237,7 @@ def _snapshot_path(job: _Job) -> Path:
 
 
 def _remember_revision(reference: HubReference, commit: str) -> None:
-    """Note which commit a branch or tag stands at, as the Hub's cache does, for later runs."""
+    """Record which commit a branch or tag points to, as the Hub's cache does, for later runs."""
     if reference.revision == commit:
         return
     ref = storage_folder(reference.repo) / "refs" / reference.revision

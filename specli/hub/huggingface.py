@@ -72,7 +72,7 @@ def parse_hub(reference: str) -> HubReference | None:
         )
     if announced:
         raise UsageError(
-            f"no such model on the Hub: {reference!r}",
+            f"{reference!r} is not the name of a model on the Hub",
             hint="write hf:OWNER/REPO:QUANT or hf:OWNER/REPO/FILE.gguf, either with @REVISION",
         )
     return None
@@ -114,8 +114,8 @@ def _no_hub(reference: HubReference) -> FetchError:
     from huggingface_hub import constants
 
     return FetchError(
-        f"{constants.ENDPOINT} does not answer as a Hub does, asked for {reference}",
-        hint="check HF_ENDPOINT, and whether the network wants a login of its own first",
+        f"{constants.ENDPOINT} does not answer as a Hub: {reference} was requested",
+        hint="check HF_ENDPOINT, and whether the network requires a login first",
     )
 
 
@@ -182,7 +182,7 @@ def _unreachable(reference: HubReference, endpoint: str, error: BaseException) -
     return FetchError(
         f"{endpoint} could not be reached for {reference}: {error or type(error).__name__}",
         hint="check the network, the proxy and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only models "
-        "that are here already are used",
+        "that are in the cache are used",
     )
 
 
@@ -216,14 +216,16 @@ def _explain_status(reference: HubReference, error: HfHubHTTPError) -> FetchErro
         )
     if isinstance(error, RemoteEntryNotFoundError):
         return FetchError(
-            f"{reference} is not in the repository", hint="it may have been moved; look at its page"
+            f"{reference} is not in the repository",
+            hint="it may have been moved: see the page of the repository",
         )
     if status in (401, 403):
         return FetchError(f"the Hub refused the token for {repo}", hint=_TOKEN)
     if status == 429:
         return FetchError(
-            "the Hub has had too many requests from here", hint=f"wait some minutes, or {_TOKEN}"
+            "too many requests were sent to the Hub", hint=f"wait some minutes, or {_TOKEN}"
         )
     return FetchError(
-        f"the Hub answered {status} for {reference}", hint="try again later; what is here is kept"
+        f"the Hub answered {status} for {reference}",
+        hint="try again later; downloaded models are kept",
     )

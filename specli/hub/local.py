@@ -70,7 +70,7 @@ def named(name: str, models: Iterable[LocalModel]) -> LocalModel | None:
     ]
     if len(found) > 1:
         raise UsageError(
-            f"{len(found)} local models are called {name!r}",
+            f"{len(found)} local models are named {name!r}",
             hint="name one by its path: " + ", ".join(str(model.path) for model in found),
         )
     return found[0] if found else None
@@ -115,8 +115,8 @@ def _ollama() -> Iterator[LocalModel]:
                 continue
             blob = root / "blobs" / digest.replace(":", "-")
             if _is_gguf(blob):
-                place = path.relative_to(root / "manifests").parts
-                name = f"{'/'.join(place[1:-1]).removeprefix('library/')}:{place[-1]}"
+                labels = path.relative_to(root / "manifests").parts
+                name = f"{'/'.join(labels[1:-1]).removeprefix('library/')}:{labels[-1]}"
                 yield _model(name, "ollama", (blob,))
 
 

@@ -1,4 +1,4 @@
-"""Models made from other models: other weight types, blocks left out, kept in the cache."""
+"""Models made from other models, kept in the cache: other weight types, fewer blocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Recipe:
 
 
 def made_path(recipe: Recipe, source: Path) -> Path:
-    """Where the made model is kept: a name of its own for every source, recipe and llama.cpp."""
+    """Where the made model is kept: one name for each source, recipe and version of llama.cpp."""
     key = [
         [file_sha256(part) for part in parts_of(source)],
         recipe.quantize.upper(),

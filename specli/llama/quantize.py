@@ -31,7 +31,7 @@ def require_type(type_name: str) -> int:
     wanted = types.get(type_name.upper())
     if wanted is None:
         raise UsageError(
-            f"no weight type is called {type_name!r}", hint="one of: " + ", ".join(sorted(types))
+            f"no such weight type: {type_name!r}", hint="one of: " + ", ".join(sorted(types))
         )
     return wanted
 

@@ -81,7 +81,7 @@ class Shortage:
     need: MemoryNeed
     free: int
     devices: tuple[str, ...]
-    beside: tuple[str, ...] = ()
+    sharing: tuple[str, ...] = ()
     """Models that took their part of these devices before."""
 
 
@@ -124,8 +124,8 @@ def shortage(
         need = device_need(load, count if pool else 0, shape)
         left = sum(free[name] for name in pool)
         if need.total > left:
-            beside = tuple(other.role for other, used in taken if set(used) & set(pool))
-            return Shortage(load, need, left, pool, beside)
+            sharing = tuple(other.role for other, used in taken if set(used) & set(pool))
+            return Shortage(load, need, left, pool, sharing)
         for name in pool:
             free[name] -= need.total * free[name] // max(left, 1)
         if need.total:
@@ -141,7 +141,7 @@ def shortage(
 def fitting(
     loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
 ) -> tuple[int, ...] | None:
-    """The most layers of each model that fit together, none above what is asked for.
+    """The most layers of each model that fit together, none more than requested.
 
     The first model gives way first: a draft that is slow is of no use. None when nothing fits.
     """
@@ -171,13 +171,13 @@ def _sentence(found: Shortage) -> str:
     need = found.need
     parts = [(need.weights, "weights"), (need.cache, "cache"), (need.scratch, "scratch memory")]
     made_of = ", ".join(f"{short_bytes(size)} {name}" for size, name in parts if size)
-    place = f"on {' and '.join(found.devices)}" if found.devices else "of the machine's memory"
-    beside = f" beside the {' and the '.join(found.beside)}" if found.beside else ""
+    where = f"on {' and '.join(found.devices)}" if found.devices else "of the machine's memory"
+    details = f" next to the {' and the '.join(found.sharing)}" if found.sharing else ""
     if found.devices:
-        beside += f", {short_bytes(SPARE)} of each device kept back for kernels"
+        details += f", {short_bytes(SPARE)} of each device reserved for kernels"
     return (
-        f"the {found.load.role} needs {short_bytes(need.total)} {place} ({made_of}) "
-        f"and {short_bytes(found.free)} are free{beside}"
+        f"the {found.load.role} needs {short_bytes(need.total)} {where} ({made_of}) "
+        f"and {short_bytes(found.free)} are free{details}"
     )
 
 
@@ -199,11 +199,11 @@ def advice_after_failure(
     loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
 ) -> str:
     """What to type where llama.cpp ran out of memory although an estimate had let it pass."""
-    places = [place for place, load in enumerate(loads) if load.devices != (NO_DEVICE,)]
-    if not memory.devices or not places:
+    indices = [index for index, load in enumerate(loads) if load.devices != (NO_DEVICE,)]
+    if not memory.devices or not indices:
         return advice(loads, None)
     fewer = list(loads)
-    first = loads[places[0]]
-    fewer[places[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
+    first = loads[indices[0]]
+    fewer[indices[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
     devices = (DeviceMemory(one.name, int(_AFTER_FAILURE * one.free)) for one in memory.devices)
     return advice(loads, fitting(fewer, shape, FreeMemory(memory.ram, tuple(devices))))

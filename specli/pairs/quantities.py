@@ -1,4 +1,4 @@
-"""Numbers as people say them."""
+"""Numbers in short, readable form."""
 
 from __future__ import annotations
 

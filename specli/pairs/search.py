@@ -18,7 +18,7 @@ SHORTEST_FAMILY = 4
 class Candidate:
     """A model that may draft: its name for people, what to type for it, and where it is.
 
-    `size` in bytes, None where only its header tells.
+    `size` in bytes, None where it is known from the header only.
     """
 
     name: str
@@ -37,7 +37,7 @@ class FoundDraft:
 
 @dataclass(slots=True)
 class Findings:
-    """`drafts` best first; how many others were passed over and why."""
+    """`drafts` are sorted, best first; how many others were skipped and why."""
 
     drafts: list[FoundDraft] = field(default_factory=list)
     not_smaller: int = 0
@@ -51,7 +51,7 @@ def find_drafts(
     read: Callable[[str], Header],
     setup: CheckOptions,
 ) -> Findings:
-    """Hold every candidate smaller than the target to the rules of a pair.
+    """Check every candidate that is smaller than the target by the rules of a pair.
 
     `read` gives the header of a reference; a SpecliError of it leaves that candidate out.
     """
@@ -74,7 +74,7 @@ def find_drafts(
             found.append(FoundDraft(candidate, report))
         else:
             findings.other_vocabulary += 1
-    order = {id(report): place for place, report in enumerate(rank([f.report for f in found]))}
+    order = {id(report): index for index, report in enumerate(rank([f.report for f in found]))}
     findings.drafts = sorted(found, key=lambda one: order[id(one.report)])
     return findings
 

@@ -68,11 +68,11 @@ class FreeMemory:
         return self.ram + sum(device.free for device in self.devices)
 
 
-def chosen_context(target: ModelFacts, asked: int | None) -> int:
-    """Context in tokens: as asked, the model's own for 0, a usual one where nobody asked."""
-    if asked is None:
+def chosen_context(target: ModelFacts, requested: int | None) -> int:
+    """Context in tokens: the requested one, the model's own for 0, by default a usual one."""
+    if requested is None:
         return min(DEFAULT_CONTEXT, target.context_length)
-    return asked or target.context_length
+    return requested or target.context_length
 
 
 def memory_need(

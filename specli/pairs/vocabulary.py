@@ -1,7 +1,7 @@
 """llama.cpp's own rules for a pair of vocabularies, with the reason when one is broken.
 
 llama.cpp compares in `common_speculative_are_compatible` and reports every failure alike. Here
-each rule stands alone, so that all that is wrong can be named at once.
+each rule is checked on its own, so that all broken rules are reported at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TokenDifference:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """The outcome of one rule: `detail` says what was seen, `hint` what to change."""
+    """The outcome of one rule: `detail` is what was found, `hint` what to change."""
 
     rule: str
     verdict: Verdict
@@ -43,7 +43,7 @@ class RuleResult:
 
 
 def compare_vocabularies(target: Header, draft: Header) -> list[RuleResult]:
-    """Every rule llama.cpp holds a pair to, in its order; the pair works when none fails.
+    """Every rule that llama.cpp checks a pair by, in its order; the pair works when none fails.
 
     Raises ModelFileError when one of the tokenizers would not load.
     """

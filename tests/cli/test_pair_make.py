@@ -86,7 +86,7 @@ def test_auto_without_a_draft_names_the_command_that_makes_one(
     [
         (("--budget", "soon"), "--budget"),
         (("--budget", "0"), "--budget"),
-        (("--type", "Q99"), "no weight type"),
+        (("--type", "Q99"), "no such weight type"),
     ],
 )
 def test_wrong_options_are_refused_before_the_search(

@@ -197,7 +197,7 @@ def test_only_types_that_make_the_target_smaller_are_tried() -> None:
     assert types_to_try(facts, None)[:2] == ["Q4_0", "Q8_0"]
     assert "F32" not in types_to_try(facts, None)
     assert types_to_try(facts, "q6_k") == ["Q6_K"]
-    with pytest.raises(UsageError, match="no weight type"):
+    with pytest.raises(UsageError, match="no such weight type"):
         types_to_try(facts, "Q99")
     with pytest.raises(UsageError, match="no type that is tried"):
         types_to_try(replace(facts, weight_bytes=facts.parameters // 4), None)

@@ -82,7 +82,7 @@ def test_a_download_cut_short_is_told_with_both_sizes(tmp_path: Path) -> None:
         ({"llama.attention.layer_norm_rms_epsilon": -1.0}, "rms_epsilon is -1.0"),
         ({"llama.rope.dimension_count": 10}, "rope.dimension_count is 10"),
         ({"llama.rope.dimension_count": 7}, "rope.dimension_count is 7"),
-        ({"tokenizer.ggml.model": "none"}, "carries no tokenizer"),
+        ({"tokenizer.ggml.model": "none"}, "has no tokenizer"),
         ({"tokenizer.ggml.model": "novel"}, "unknown kind 'novel'"),
         ({"tokenizer.ggml.model": 3}, "tokenizer.ggml.model is of type uint32, not string"),
         ({"tokenizer.ggml.tokens": Typed(tiny.ARRAY, (), tiny.STRING)}, "no token list"),
@@ -188,7 +188,7 @@ class TestSplitModels:
     def test_a_part_in_the_place_of_another_is_found(self, tmp_path: Path) -> None:
         parts = self.parts(tmp_path)
         parts[1].write_bytes(parts[2].read_bytes())
-        assert "says it is part 3, not 2" in refusal(parts[0]).message
+        assert "is marked as part 3, not 2" in refusal(parts[0]).message
 
     def test_a_renamed_first_part_is_told_what_name_it_needs(self, tmp_path: Path) -> None:
         parts = self.parts(tmp_path)

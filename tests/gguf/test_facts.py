@@ -153,7 +153,7 @@ def test_the_quantisation_is_named_by_the_file_or_by_most_of_its_bytes() -> None
 
 def test_a_missing_size_is_named() -> None:
     vocabulary = replace(tiny.bpe_vocabulary(), extra={"llama.context_length": 0})
-    with pytest.raises(ModelFileError, match=r"does not say its context_length"):
+    with pytest.raises(ModelFileError, match=r"has no context_length"):
         facts_of(tiny.llama_bytes(vocabulary))
 
 

@@ -101,7 +101,7 @@ def test_a_server_that_cannot_resume_sends_all_again(hub: FakeHub) -> None:
 
 def test_wrong_bytes_never_become_a_file(hub: FakeHub) -> None:
     hub.change = lambda block: block[:-1] + bytes([block[-1] ^ 1])
-    with pytest.raises(FetchError, match="arrived damaged") as caught:
+    with pytest.raises(FetchError, match="was damaged in transit") as caught:
         pull([TINY])
     assert DIGEST in caught.value.message
     assert _blobs() == []
@@ -131,7 +131,7 @@ def test_a_damaged_start_of_a_resumed_file_is_noticed(hub: FakeHub) -> None:
     with partial.open("r+b") as file:
         file.write(b"not what was sent")
     hub.cuts = []
-    with pytest.raises(FetchError, match="arrived damaged"):
+    with pytest.raises(FetchError, match="was damaged in transit"):
         pull([TINY])
     assert pull([TINY])[0][0].read_bytes() == DATA
 

@@ -37,7 +37,7 @@ def test_other_strings_are_not_taken_for_repositories(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["hf:", "hf:a", "hf:a/b/c", "hf:a/b/c.bin", "hf:a/b:"])
 def test_a_wrong_reference_to_the_hub_shows_the_form(text: str) -> None:
-    with pytest.raises(UsageError, match="no such model") as caught:
+    with pytest.raises(UsageError, match="is not the name of a model") as caught:
         parse_hub(text)
     assert "hf:OWNER/REPO:QUANT" in (caught.value.hint or "")
 
@@ -115,7 +115,7 @@ def _unreachable(hub: FakeHub, patch: pytest.MonkeyPatch) -> None:
         (_wrong_token, "refused the token", "hf auth login"),
         (_too_many, "too many requests", "wait some minutes"),
         (_down, "answered 503", "try again later"),
-        (_login_page, "does not answer as a Hub does", "HF_ENDPOINT"),
+        (_login_page, "does not answer as a Hub", "HF_ENDPOINT"),
         (_offline, "HF_HUB_OFFLINE prevents", "unset HF_HUB_OFFLINE"),
         (_unreachable, "http://127.0.0.1:9 could not be reached", "HF_ENDPOINT"),
     ],

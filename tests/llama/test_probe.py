@@ -150,7 +150,7 @@ def test_a_device_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     from specli.errors import UsageError
 
     path = tiny_gguf.write(tmp_path / "model.gguf", tiny_gguf.llama_bytes())
-    with pytest.raises(UsageError, match="no device is called 'CUDA7'"):
+    with pytest.raises(UsageError, match="no such device: 'CUDA7'"):
         Model(path, ModelOptions(devices=["CUDA7"]))
 
 

@@ -86,7 +86,7 @@ def test_a_pair_that_does_not_fit_is_refused_with_figures_and_the_layers_that_fi
         require_placement(loads, RUN, room(4))
     message, hint = caught.value.message, caught.value.hint or ""
     assert message.startswith("the target needs 6.5 GiB on CUDA0 (6.4 GiB weights, 32 MiB cache, ")
-    kept_back = "256 MiB of each device kept back for kernels"
+    kept_back = "256 MiB of each device reserved for kernels"
     assert message.endswith(f"and 4.0 GiB are free, {kept_back}")
     layers = fitting(loads, RUN, room(4))
     assert layers is not None
@@ -99,7 +99,9 @@ def test_a_pair_that_does_not_fit_is_refused_with_figures_and_the_layers_that_fi
 
 def test_a_draft_without_room_beside_the_target_says_so_and_the_target_gives_way() -> None:
     loads = [load(), load("draft", layers=8)]
-    with pytest.raises(MemoryShortError, match=r"the draft needs .* free beside the target") as err:
+    with pytest.raises(
+        MemoryShortError, match=r"the draft needs .* free next to the target"
+    ) as err:
         require_placement(loads, RUN, room(7))
     assert "-ngl 2" in (err.value.hint or "")
     assert "-ngld" not in (err.value.hint or "")
