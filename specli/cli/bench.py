@@ -46,7 +46,6 @@ SWEPT = {option.name: option for option in (LENGTHS, CUTS, ANSWER)}
 
 app = typer.Typer(
     cls=help_page.Group,
-    help="Measure a pair: speed and acceptance by kind of text, against plain decoding.",
     invoke_without_command=True,
 )
 
