@@ -10,9 +10,9 @@ import psutil
 
 from specli.bench.report import CostCurve, MachineFacts, ModelFacts
 from specli.doctor.machine import read_machine
+from specli.engine.policy.protocol import Policy
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import Curve
-from specli.engine.policy.protocol import Policy
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
@@ -35,7 +35,7 @@ def machine_facts() -> MachineFacts:
 
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
-    """Target and, where there is one, draft. Raises ModelFileError."""
+    """Target and draft, if there is one. Raises ModelFileError."""
     return tuple(map(_model_facts, ("target", "draft"), setup.files))
 
 
@@ -66,7 +66,7 @@ def costs_of(policy: Policy) -> dict[str, CostCurve]:
     if not isinstance(policy, AdaptivePolicy):
         return {}
     curves = {"target": policy.cost.target, **policy.cost.drafters}
-    return {name: _curve(curve) for name, curve in curves.items() if curve is not None}
+    return {name: _curve(curve) for name, curve in curves.items()}
 
 
 def _curve(curve: Curve) -> CostCurve:

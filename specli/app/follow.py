@@ -1,0 +1,48 @@
+"""Runs one request to its end and hands its events to a view."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from specli.engine.sequence import GenerationRequest
+from specli.events import Event, Stats
+from specli.generation import Generation
+from specli.session import Session
+
+
+class View(Protocol):
+    """Shows a generation while it runs."""
+
+    def event(self, event: Event, stats: Stats) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def event(self, event: Event, stats: Stats) -> None:
+        pass
+
+
+def silent() -> AbstractContextManager[View]:
+    """A view that shows nothing, opened as others are."""
+    return nullcontext(Silent())
+
+
+def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:
+    """Run one request to its end, or to Ctrl-C; (generation, interrupted)."""
+    engine = session.engine()
+    generation = Generation()
+    seq = engine.submit(request)
+    try:
+        while not engine.idle:
+            for event in engine.step():
+                generation.add(event)
+                view.event(event, generation.stats)
+    except KeyboardInterrupt:
+        finished = engine.cancel(seq)
+        if finished is not None:
+            generation.add(finished)
+            view.event(finished, generation.stats)
+        return generation, True
+    return generation, False

@@ -1,0 +1,42 @@
+"""A text and how it came to be, from the events of one sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from specli.errors import SpecliError
+from specli.events import Event, Finished, Piece, Round, Stats
+
+
+@dataclass(slots=True)
+class Generation:
+    """What one sequence has generated so far."""
+
+    stats: Stats = field(default_factory=Stats)
+    pieces: list[Piece] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    """Distances between the two best candidates of every token, where they were asked for."""
+    finish: str = "cancelled"
+    error: SpecliError | None = None
+    """What ended the text, where `finish` is `error`."""
+    first_at: float | None = None
+    """When the first token came, on the clock of the events."""
+
+    def add(self, event: Event) -> None:
+        """Take in an event of this sequence."""
+        self.stats.add(event)
+        if isinstance(event, Round):
+            if self.first_at is None and event.tokens:
+                self.first_at = event.at
+            self.pieces += event.pieces
+            self.tokens += event.tokens
+            self.margins += event.margins or []
+        elif isinstance(event, Finished):
+            self.pieces += event.pieces
+            self.finish = event.reason
+            self.error = event.error
+
+    @property
+    def text(self) -> str:
+        return "".join(piece.text for piece in self.pieces)
