@@ -10,9 +10,9 @@ import psutil
 
 from specli.bench.report import CostCurve, MachineFacts, ModelFacts
 from specli.doctor.machine import read_machine
-from specli.engine.policy.protocol import Policy
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import Curve
+from specli.engine.policy.protocol import Policy
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
