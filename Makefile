@@ -13,16 +13,15 @@ WORKERS ?= 2
 demo: $(INSTALLED)
 	$(BIN)/specli run "Write a Python function that computes a factorial" -n 128
 
-# A real model uses every core, so its tests run one by one.
-test: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not real" $(ARGS)
-	$(BIN)/python -m pytest -m real $(ARGS)
+# Tests with a real model use every core, and some slow ones have a time budget: one by one.
+test: test-fast
+	$(BIN)/python -m pytest -m "real or slow" $(ARGS)
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" $(ARGS)
 
 coverage: $(INSTALLED)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not real" --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered
 	$(BIN)/coverage report --fail-under=90 \
 		--include='specli/engine/*,specli/drafters/*,specli/sampling/*'

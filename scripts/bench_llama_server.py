@@ -35,8 +35,9 @@ from typing import Any
 
 import native
 
-from specli.cli.follow import Generation, Silent, follow
+from specli.app.follow import Silent, follow
 from specli.engine.sequence import GenerationRequest
+from specli.generation import Generation
 from specli.hub.references import resolve
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.quantize import quantize

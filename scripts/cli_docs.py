@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from what `--help` says of every command.
+"""Writes docs/cli.md from the table of options and the commands' own arguments.
 
 python scripts/cli_docs.py            write it
 python scripts/cli_docs.py --check    fail where the file is not what would be written
@@ -12,16 +12,16 @@ from pathlib import Path
 
 import typer
 
+from specli.cli.help_page import Row, Shown, page_of
 from specli.cli.main import app
 
 PATH = Path(__file__).parent.parent / "docs" / "cli.md"
 HEAD = """\
 # Command line reference
 
-Written by `make docs` from the commands' own `--help`; changes belong there.
+Written by `make docs` from the table of options, `specli/options.py`, and the commands; changes
+belong there. What is listed here is what `--help-all` shows.
 """
-
-Command = typer.core.TyperCommand | typer.core.TyperGroup
 
 
 def reference() -> str:
@@ -30,44 +30,32 @@ def reference() -> str:
 
 
 def _sections(command: object, parent: typer.Context | None) -> Iterator[str]:
-    if not isinstance(command, Command):
+    if not isinstance(command, Shown):
         raise TypeError(f"{command!r} is not a command of Typer's")
-    context = typer.Context(command, info_name=command.name, parent=parent)
+    context = typer.Context(
+        command, info_name=command.name, parent=parent, **command.context_settings
+    )
+    page = page_of(command, context, everything=True)
     yield f"## {context.command_path}\n"
-    yield f"    {' '.join([context.command_path, *command.collect_usage_pieces(context)])}\n"
-    if command.help:
-        yield f"{command.help}\n"
-    if isinstance(command, typer.core.TyperGroup):
-        yield from _table("Command", _commands(command))
-    panels: dict[str, list[tuple[str, str]]] = {}
-    for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
-        if record is not None:
-            panel = getattr(parameter, "rich_help_panel", None)
-            kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
-            panels.setdefault(panel or kind, []).append(record)
-    for panel, records in panels.items():
-        yield from _table(panel, records)
-    if command.epilog:
-        yield f"{command.epilog}\n"
+    yield f"    {page.usage}\n"
+    for paragraph in page.about:
+        yield f"{paragraph}\n"
+    if page.examples:
+        yield "\n".join(["```", *page.examples, "```", ""])
+    for title, rows in page.sections.items():
+        yield from _table(title, rows)
+    if page.epilog:
+        yield f"{page.epilog}\n"
     if isinstance(command, typer.core.TyperGroup):
         for name in command.list_commands(context):
             yield from _sections(command.commands[name], context)
 
 
-def _commands(group: typer.core.TyperGroup) -> list[tuple[str, str]]:
-    return [
-        (name, command.get_short_help_str(limit=200))
-        for name, command in group.commands.items()
-        if not command.hidden
-    ]
-
-
-def _table(title: str, rows: list[tuple[str, str]]) -> Iterator[str]:
+def _table(title: str, rows: list[Row]) -> Iterator[str]:
     yield f"| {title} | |"
     yield "|---|---|"
-    for left, right in rows:
-        yield f"| `{_cell(left)}` | {_cell(right)} |"
+    for row in rows:
+        yield f"| `{_cell(row.name)}` | {_cell(row.help)} |"
     yield ""
 
 

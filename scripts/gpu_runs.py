@@ -13,12 +13,12 @@ from pathlib import Path
 import native
 from bench_llama_cpp import Prompt
 
-from specli.cli.compare import NEAR_TIE
-from specli.cli.follow import Generation
+from specli.app.compare import NEAR_TIE
 from specli.engine.engine import Engine
 from specli.engine.measure import POINTS, measure
 from specli.engine.policy.cost import Curve
 from specli.engine.sequence import GenerationRequest
+from specli.generation import Generation
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library

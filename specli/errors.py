@@ -13,7 +13,9 @@
     ├── CheckFailedError        4  speculation changed the text by more than a near tie
     └── BatchFailedError        5  some prompts of a batch have no answer
 
-A message is one sentence: what happened, and where. `hint` says what to type or change next.
+A message is one sentence: what happened, and where. `hint` says what to type or change next. Where
+either names a setting, it does so by the long name in backticks: `temp`, `draft_max`. What shows an
+error to a person writes the flag instead.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ class Generation:
     """Distances between the two best candidates of every token, where they were asked for."""
     finish: str = "cancelled"
     error: SpecliError | None = None
+    """What ended the text, where `finish` is `error`."""
     first_at: float | None = None
     """When the first token came, on the clock of the events."""
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Never
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Never
 
 import yaml
 from platformdirs import user_config_path
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    create_model,
+)
 
 from specli.errors import UsageError
 from specli.hub.cache import PARTIAL_SUFFIX
 from specli.hub.made import Recipe
+from specli.options import OPTIONS, Option, parsed
 
 SUFFIXES = (".yaml", ".yml")
 
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
+MANY = 12
+"""Keys from which on a hint says where they are listed."""
 
 
 class _Strict(BaseModel):
@@ -32,42 +43,58 @@ class MadeModel(_Strict):
     prune_layers: list[Annotated[int, Field(ge=0)]] = []
 
 
-class Settings(_Strict):
-    """Values for flags of the command line, under the flags' long names."""
-
-    draft_max: Annotated[int, Field(ge=0)] | None = None
-    draft_min: Annotated[int, Field(ge=0)] | None = None
-    draft_p_min: Annotated[float, Field(ge=0, le=1)] | None = None
-    ngram: bool | None = None
-    ngram_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    ngram_draft: Annotated[int, Field(ge=1, le=512)] | None = None
-    predict: Annotated[int, Field(ge=-1)] | None = None
-    ctx_size: Annotated[int, Field(ge=0)] | None = None
-    threads: Annotated[int, Field(ge=1)] | None = None
-    threads_draft: Annotated[int, Field(ge=1)] | None = None
-    gpu_layers: Annotated[int, Field(ge=0)] | None = None
-    gpu_layers_draft: Annotated[int, Field(ge=0)] | None = None
-    device: str | None = None
-    device_draft: str | None = None
-    cache_type_k: CacheType | None = None
-    cache_type_v: CacheType | None = None
-    cache_type_k_draft: CacheType | None = None
-    cache_type_v_draft: CacheType | None = None
-    flash_attn: Literal["on", "off", "auto"] | None = None
-    temp: Annotated[float, Field(ge=0)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repeat_penalty: Annotated[float, Field(gt=0)] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_last_n: Annotated[int, Field(ge=0)] | None = None
-    seed: Annotated[int, Field(ge=-1)] | None = None
-    system: str | None = None
+class _Settings(_Strict):
+    """Values for options, under their long names."""
 
     def given(self) -> dict[str, Any]:
-        """The values that the profile sets."""
-        return self.model_dump(exclude_none=True)
+        """The values that the profile sets, as the command line would have them."""
+        values = self.model_dump(exclude_none=True)
+        return {name: parsed(OPTIONS[name], value) for name, value in values.items()}
+
+
+def _type_of(option: Option) -> Any:
+    """What a profile may say for an option."""
+    bounds = Field(ge=option.least, gt=option.above, le=option.most)
+    match option.kind:
+        case "switch":
+            return bool
+        case "texts":
+            return list[Annotated[str, Field(min_length=1)]]
+        case "biases":
+            return Annotated[list[str], AfterValidator(_biases)]
+        case "integer" if option.words:
+            return Annotated[int, bounds] | Literal[option.words]
+        case "integer":
+            return Annotated[int, bounds]
+        case "number":
+            return Annotated[float, bounds]
+        case _ if option.words:
+            return Literal[option.words]
+        case _:
+            return str
+
+
+def _biases(values: list[str]) -> list[str]:
+    try:
+        parsed(OPTIONS["logit_bias"], values)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    return values
+
+
+if TYPE_CHECKING:
+    Settings = _Settings
+else:
+    # Made from the table of options, so that each is declared once.
+    Settings = create_model(
+        "Settings",
+        __base__=_Settings,
+        **{
+            option.name: (_type_of(option) | None, None)
+            for option in OPTIONS.values()
+            if option.setting
+        },
+    )
 
 
 def _kind_of_model(value: object) -> str:
@@ -207,7 +234,7 @@ def _parse(path: Path, text: str) -> Profile:
     if not isinstance(root, yaml.MappingNode):
         raise UsageError(f"{path}: a profile is a mapping of keys to values")
     for node in _repeated_keys(root):
-        _fail(path, node, f"the key {node.value!r} stands here a second time")
+        _fail(path, node, f"the key {node.value!r} is given a second time")
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
@@ -254,8 +281,9 @@ def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
     if first["type"] == "extra_forbidden":
         owner = _schema(keys[:-1])
         known = [field.alias or name for name, field in owner.model_fields.items()]
-        close = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "known keys: " + ", ".join(known)
+        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        every = ", ".join(known) if len(known) < MANY else "the long names of specli run --help-all"
+        hint = f"did you mean {close[0]}?" if close else f"known keys: {every}"
         _fail(path, node, f"unknown key {'.'.join(keys)}", hint)
     if first["type"] == "missing":
         missing = ".".join([*keys, str(first["loc"][-1])])

@@ -224,7 +224,7 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
     if model is None:
         if named is not None and DraftModel.kind in kinds:
             raise UsageError(
-                f"spec_type {spec_type} needs a draft model", hint="name one: model_draft"
+                f"`spec_type` {spec_type} needs a draft model", hint="name one: `model_draft`"
             )
         kinds.discard(DraftModel.kind)
     found: list[DrafterConfig] = []
@@ -271,7 +271,12 @@ _VLLM_KEYS = ("method", "model", "num_speculative_tokens", "prompt_lookup_max", 
 
 
 def from_vllm(mapping: Mapping[str, object]) -> SpeculativeConfig:
-    """The configuration of vLLM's `speculative_config`.
+    """The configuration of vLLM's `speculative_config`. Raises UsageError as `vllm_settings`."""
+    return speculative_config(vllm_settings(mapping))
+
+
+def vllm_settings(mapping: Mapping[str, object]) -> dict[str, object]:
+    """vLLM's `speculative_config` as the settings that `speculative_config` reads.
 
     `num_speculative_tokens` is the draft length; without it, costs decide. A model without a
     method drafts as `model_draft` does. Raises UsageError for what specli does not have.
@@ -302,7 +307,7 @@ def from_vllm(mapping: Mapping[str, object]) -> SpeculativeConfig:
         least = _number(given, "prompt_lookup_min", 1)
         size = max(least, min(longest, _number(given, "num_speculative_tokens", longest)))
         values |= {"ngram_size": size, "ngram_draft": length}
-    return speculative_config(values)
+    return values
 
 
 def _policy(given: Mapping[str, object]) -> PolicyConfig:
@@ -312,7 +317,7 @@ def _policy(given: Mapping[str, object]) -> PolicyConfig:
         return Adaptive()
     p_min = given.get("draft_p_min", 0.0)
     if not isinstance(p_min, int | float) or not 0 <= p_min <= 1:
-        raise UsageError(f"draft_p_min is a probability from 0 to 1, not {p_min!r}")
+        raise UsageError(f"`draft_p_min` is a probability from 0 to 1, not {p_min!r}")
     return FixedLength(
         draft_max=_number(given, "draft_max", DRAFT_MAX),
         draft_min=_number(given, "draft_min", 0),
@@ -326,7 +331,7 @@ def _number(given: Mapping[str, object], name: str, default: int) -> int:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"{name} is a whole number of at least 0, not {value!r}")
+        raise UsageError(f"`{name}` is a whole number of at least 0, not {value!r}")
     return value
 
 
@@ -340,7 +345,7 @@ def _named(spec_type: str) -> set[str] | None:
     for name in names:
         if name not in KINDS:
             raise UsageError(
-                f"spec_type has no {name!r}",
+                f"`spec_type` has no {name!r}",
                 hint=f"one or more of: {', '.join(KINDS)}; or auto, or none",
             )
     return {KINDS[name] for name in names}
@@ -364,9 +369,9 @@ def _ngram(given: Mapping[str, object]) -> NgramSimple:
     draft = draft or max(NGRAM_DRAFT, size)
     if draft < size:
         raise UsageError(
-            f"ngram_draft {draft} is less than ngram_size {size}, "
+            f"`ngram_draft` {draft} is less than `ngram_size` {size}, "
             "and n-gram drafting proposes nothing then",
-            hint=f"ngram_draft {size} or more, or a smaller ngram_size",
+            hint=f"`ngram_draft` {size} or more, or a smaller `ngram_size`",
         )
     return NgramSimple(size, draft)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -16,16 +16,18 @@ import specli
 ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "events"}
+GROUND = {"errors", "events", "generation"}
+ASKED = GROUND | {"options"}
 NATIVE = GROUND | {"gguf", "llama", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "errors", "events", "speculative"},
     "__main__": {"cli"},
     "errors": set(),
+    "options": {"errors", "speculative"},
     "speculative": {"errors"},
-    "events": set(),
-    "generation": GROUND,
+    "events": {"errors"},
+    "generation": {"errors", "events"},
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
     "sampling": GROUND | {"gguf", "llama"},
@@ -33,18 +35,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": NATIVE | {"drafters", "speculative"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
-    "profiles": GROUND | {"hub"},
+    "profiles": ASKED | {"hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
     "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
     "batch": NATIVE | {"engine"},
     "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
-    "api": NATIVE | PAIR | {"engine", "generation", "session", "speculative"},
+    "app": NATIVE
+    | PAIR
+    | ASKED
+    | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"},
+    "api": NATIVE | PAIR | ASKED | {"app", "engine", "session", "speculative"},
     "cli": NATIVE
     | PAIR
-    | {"drafters", "engine", "generation", "session", "speculative"}
-    | {"drafts", "ui", "bench", "batch", "doctor"},
+    | ASKED
+    | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"},
 }
 """What each folder and file of the package may import."""
 
@@ -77,6 +83,56 @@ def named(path: Path) -> str:
 
 def test_no_room_is_part_of_a_circle() -> None:
     TopologicalSorter(MAY_IMPORT).prepare()
+
+
+def test_no_module_is_part_of_a_circle() -> None:
+    modules = {module_of(path): path for path in FILES}
+    imports = {
+        module: {owner for name in imported(path) if (owner := owner_of(name, modules)) != module}
+        for module, path in modules.items()
+    }
+    imports = {module: owners - {None, "specli"} for module, owners in imports.items()}
+    TopologicalSorter(imports).prepare()
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def owner_of(name: str, modules: Mapping[str, Path]) -> str | None:
+    """The module that a dotted name is, or is a part of."""
+    return (
+        name
+        if name in modules
+        else next((owner for owner in [name.rpartition(".")[0]] if owner in modules), None)
+    )
+
+
+APP = [path for path in FILES if room_of(path) == "app"]
+
+
+@pytest.mark.parametrize("path", APP, ids=named)
+def test_the_app_layer_has_no_terminal(path: Path) -> None:
+    tops = {".".join(name.split(".")[:2]) for name in imported(path)}
+    assert not {top for top in tops if top.split(".")[0] in ("rich", "typer")}
+    assert not tops & {"specli.cli", "specli.ui", "sys.stdout", "sys.stderr"}
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"print", "input"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_the_terminal_has_one_door_in_cli(path: Path) -> None:
+    doors = {"output.py", "help_page.py", "main.py"}
+    if room_of(path) == "cli" and path.name not in doors:
+        text = path.read_text(encoding="utf-8")
+        assert "typer.echo" not in text
+        assert "Console(" not in text
+        assert "print(" not in text.replace("terminal.print(", "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)

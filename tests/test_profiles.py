@@ -81,7 +81,8 @@ def test_an_unknown_name_suggests_the_closest() -> None:
         ("draft_mx: 8", "draft_max: 8", r"mine.yaml:9: unknown key defaults\.draft_mx", "max"),
         ("typ: Q2_K", "type: Q2_K", r":6: unknown key draft\.typ", "did you mean type?"),
         ("targt: big.gguf", "target: big.gguf", ":3: unknown key targt", "did you mean target?"),
-        ("zzz: 1", "ngram: true", r":11: unknown key defaults\.zzz", "known keys: draft_max"),
+        ("temprature: 1", "ngram: true", "unknown key defaults.temprature", "did you mean temp?"),
+        ("zzz: 1", "ngram: true", r":11: unknown key defaults\.zzz", "known keys: the long names"),
         ("draft_max: many", "draft_max: 8", r":9: defaults\.draft_max: .* not 'many'", ""),
         ("draft_max: -1", "draft_max: 8", r":9: defaults\.draft_max: .* not -1", ""),
         ('draft_max: "8"', "draft_max: 8", r":9: defaults\.draft_max: .* not '8'", ""),
@@ -90,7 +91,7 @@ def test_an_unknown_name_suggests_the_closest() -> None:
         ("prune_layers: [3, x]", "prune_layers: [3, 4]", r":7: draft\.prune_layers\.1: ", ""),
         ("target: 7", "target: big.gguf", ":3: target: ", ""),
         ("name: other", "name: mine", ":1: name is 'other' in a file called mine.yaml", "change"),
-        ("name: mine\nname: mine", "name: mine", ":2: the key 'name' stands here a second", ""),
+        ("name: mine\nname: mine", "name: mine", ":2: the key 'name' is given a second", ""),
         ("type: [", "type: Q2_K", "not valid YAML", ""),
     ],
 )  # fmt: skip

@@ -117,14 +117,14 @@ def test_an_ngram_size_that_is_left_open_lets_the_other_one_draft(
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"ngram_size": 4, "ngram_draft": 3}, "ngram_draft 3 is less than ngram_size 4"),
-        ({"spec_type": "ngram-map"}, "spec_type has no 'ngram-map'"),
-        ({"spec_type": "draft"}, "spec_type draft needs a draft model"),
-        ({"draft_max": "many"}, "draft_max is a whole number"),
-        ({"draft_max": True}, "draft_max is a whole number"),
-        ({"draft_max": -1}, "draft_max is a whole number"),
-        ({"draft_p_min": 2}, "draft_p_min is a probability"),
-        ({**PAIR, "threads_draft": "all"}, "threads_draft is a whole number"),
+        ({"ngram_size": 4, "ngram_draft": 3}, "`ngram_draft` 3 is less than `ngram_size` 4"),
+        ({"spec_type": "ngram-map"}, "`spec_type` has no 'ngram-map'"),
+        ({"spec_type": "draft"}, "`spec_type` draft needs a draft model"),
+        ({"draft_max": "many"}, "`draft_max` is a whole number"),
+        ({"draft_max": True}, "`draft_max` is a whole number"),
+        ({"draft_max": -1}, "`draft_max` is a whole number"),
+        ({"draft_p_min": 2}, "`draft_p_min` is a probability"),
+        ({**PAIR, "threads_draft": "all"}, "`threads_draft` is a whole number"),
     ],
 )
 def test_what_could_not_be_fulfilled_is_refused_by_the_settings_name(

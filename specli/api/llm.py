@@ -24,15 +24,19 @@ from specli.api.requests import (
 )
 from specli.api.sampling import SamplingParams
 from specli.api.scheduler import Call
-from specli.api.setup import Drafting, Settings, chosen_profile, older_form, prepared_setup
+from specli.api.setup import Drafting, older_form, options_of
 from specli.api.thread import EngineThread
+from specli.app.feedback import Feedback
+from specli.app.prepare import prepared_setup
 from specli.errors import UsageError
 from specli.events import Event, Finished, Piece, Prefilled
 from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama.chat import Message
+from specli.options import Options
 from specli.profiles import Profile
 from specli.session import Session
+from specli.speculative import SpeculativeConfig
 
 _log = logging.getLogger("specli")
 
@@ -74,7 +78,8 @@ class LLM:
         `speculative_model` and `num_speculative_tokens` are vLLM's older form of the same; one of
         them without a number of tokens lets costs decide the lengths.
 
-        `max_model_len` is the context of each sequence in tokens, `max_num_seqs` how many run
+        `max_model_len` is the context of each sequence in tokens (0: the model's own; None: that,
+        but at most 4096), `max_num_seqs` how many run
         side by side (None: as many as memory holds and as pay here, at most 16), `n_gpu_layers`
         the target's layers on a GPU (None: all that fit), `threads` the CPU threads (None: one
         per physical core). `seed` is for requests whose parameters have none.
@@ -82,22 +87,25 @@ class LLM:
         Raises UsageError for arguments that fit nothing, ModelFileError, FetchError, LoadError,
         MemoryShortError, and PairIncompatibleError where the vocabularies differ.
         """
-        target = None if model is None else str(model)
+        _require("max_model_len", max_model_len, 0)
+        _require("max_num_seqs", max_num_seqs, 1)
+        _require("threads", threads, 1)
         draft = None if speculative_model is None else str(speculative_model)
         drafting = older_form(speculative_config, draft, num_speculative_tokens)
-        chosen = chosen_profile(profile, target)
-        settings = _settings(
-            chosen, ctx_size=max_model_len, gpu_layers=n_gpu_layers, threads=threads
+        named = Options(
+            model=None if model is None else str(model),
+            profile=profile,
+            ctx_size=max_model_len,
+            gpu_layers=n_gpu_layers,
+            threads=threads,
         )
-        if max_num_seqs is not None and max_num_seqs < 1:
-            raise UsageError(f"max_num_seqs is {max_num_seqs}, but must be at least 1")
-        self._params = SamplingParams.of_settings(settings)
-        self._system = str(settings.get("system") or "")
+        options, chosen = options_of(named, drafting)
+        config = drafting if isinstance(drafting, SpeculativeConfig) else None
+        self._params = SamplingParams.of_settings(options.given())
+        self._system: str = options.system or ""
         self._seed = seed
         self._ids = itertools.count()
-        self._thread = EngineThread(
-            partial(_loaded, target, chosen, drafting, settings, max_num_seqs)
-        )
+        self._thread = EngineThread(partial(_loaded, options, chosen, config, max_num_seqs))
         # Also frees the models of an LLM that is never closed: when it is collected, or at exit.
         self._close = weakref.finalize(self, self._thread.close)
 
@@ -226,18 +234,13 @@ class LLM:
         )
 
 
-def _settings(profile: Profile | None, **given: int | None) -> Settings:
-    """The profile's settings, and the caller's own over them."""
-    settings = {} if profile is None else profile.defaults.given()
-    return settings | {name: value for name, value in given.items() if value is not None}
-
-
 def _loaded(
-    target: str | None,
-    profile: Profile | None,
-    drafting: Drafting,
-    settings: Settings,
-    slots: int | None,
+    options: Options, profile: Profile | None, config: SpeculativeConfig | None, slots: int | None
 ) -> Session:
-    setup = prepared_setup(target, profile, drafting, settings, slots)
+    setup = prepared_setup(options, profile, Feedback(_log.info), slots=slots, config=config)
     return Session(setup, cache_dir() / "probes", _log.info)
+
+
+def _require(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise UsageError(f"{name} is {value}, but must be {least} or more")

@@ -1,40 +1,17 @@
-"""From the arguments of an LLM to a set-up of local files."""
+"""The arguments of an LLM as options, which `app.prepare` makes a set-up of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from specli.app.prepare import chosen_profile, with_profile
 from specli.errors import UsageError
-from specli.hub.made import Recipe
-from specli.hub.references import resolve
-from specli.llama.quantize import quantize
-from specli.profiles import Profile, load_profile
-from specli.session import Setup
-from specli.speculative import (
-    DraftModel,
-    SpeculativeConfig,
-    from_vllm,
-    placement,
-    speculative_config,
-)
-
-DEFAULT_PROFILE = "smollm2"
+from specli.options import Options
+from specli.profiles import Profile
+from specli.speculative import SpeculativeConfig, vllm_settings
 
 Drafting = Mapping[str, object] | SpeculativeConfig | None
 """vLLM's `speculative_config`, specli's, or None, where costs or the profile decide."""
-
-Settings = Mapping[str, object]
-"""Values under the names that profiles have for them."""
-
-
-def chosen_profile(name: str | None, model: str | None) -> Profile | None:
-    """The profile of this name; the embedded pair's where neither it nor a model is named.
-
-    Raises UsageError for a profile that is not there or is wrong.
-    """
-    if name is not None:
-        return load_profile(name)
-    return load_profile(DEFAULT_PROFILE) if model is None else None
 
 
 def older_form(config: Drafting, model: str | None, length: int | None) -> Drafting:
@@ -55,65 +32,26 @@ def older_form(config: Drafting, model: str | None, length: int | None) -> Draft
     return given
 
 
-def prepared_setup(
-    model: str | None,
-    profile: Profile | None,
-    drafting: Drafting,
-    settings: Settings,
-    slots: int | None,
-) -> Setup:
-    """The set-up, with every model as a local file, fetched or made where it is not there yet.
+def options_of(options: Options, drafting: Drafting) -> tuple[Options, Profile | None]:
+    """The options with what `drafting` says, over those of the profile; and the profile.
 
-    `settings` are the profile's and, over them, the caller's. Raises UsageError and what
-    `hub.references.resolve` raises.
+    Raises UsageError for drafting without a draft model, and for a profile that is not there or
+    is wrong.
     """
-    target: str | Recipe | None = model
-    draft: str | Recipe | None = None
-    if profile is not None and model is None:
-        target, draft = profile.target_model, profile.draft_model
-    if target is None:
-        raise UsageError("no target model was given", hint="name one: LLM(model=…)")
-    config, draft = _config(drafting, draft, settings)
-    file = resolve(target, quantize)
-    if config.draft_model is not None and draft is not None:
-        own = config.draft_model.placement
-        config = config.with_model(DraftModel(resolve(draft, quantize), own))
-    return Setup(
-        target=file,
-        target_placement=placement(settings),
-        n_ctx=_context(settings),
-        flash_attention=str(settings.get("flash_attn") or "auto"),
-        speculative=config,
-        slots=slots,
-    )
+    if isinstance(drafting, Mapping):
+        profile = chosen_profile(options)
+        from_profile = options.model is None and profile is not None and profile.draft is not None
+        options = options.but(**_settings(drafting, from_profile=from_profile))
+    return with_profile(options)
 
 
-def _config(
-    drafting: Drafting, draft: str | Recipe | None, settings: Settings
-) -> tuple[SpeculativeConfig, str | Recipe | None]:
-    """The configuration, and the draft model that it takes; `draft` is the profile's."""
-    if isinstance(drafting, SpeculativeConfig):
-        own = drafting.draft_model
-        return drafting, None if own is None else str(own.model)
-    if drafting is None:
-        named = None if draft is None else str(draft)
-        return speculative_config({**settings, "model_draft": named}), draft
-    if drafting.get("method") in (None, "draft_model"):
-        model = drafting.get("model")
-        draft = draft if model is None else str(model)
-        if draft is None:
-            raise UsageError(
-                "speculative_config names no draft model",
-                hint='add "model": a GGUF file or a reference; or "method": "suffix"',
-            )
-        drafting = {**drafting, "model": str(draft)}
-    config = from_vllm(drafting)
-    if config.draft_model is not None:
-        where = placement(settings, "_draft")
-        config = config.with_model(DraftModel(config.draft_model.model, where))
-    return config, draft
-
-
-def _context(settings: Settings) -> int | None:
-    size = settings.get("ctx_size")
-    return size if isinstance(size, int) else None
+def _settings(drafting: Mapping[str, object], *, from_profile: bool) -> dict[str, object]:
+    """`from_profile`: the profile has a draft model, which needs no name."""
+    if drafting.get("method") not in (None, "draft_model") or drafting.get("model") is not None:
+        return vllm_settings(drafting)
+    if not from_profile:
+        raise UsageError(
+            "speculative_config names no draft model",
+            hint='add "model": a GGUF file or a reference; or "method": "suffix"',
+        )
+    return {**vllm_settings({**drafting, "model": "the profile's"}), "model_draft": None}

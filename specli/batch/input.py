@@ -44,7 +44,7 @@ Entry = Prompt | Bad
 class _Row:
     """A line before validation: `own` are its fields, `named` those that a template may use."""
 
-    place: str
+    location: str
     id: str
     own: Mapping[str, object]
     named: Mapping[str, object]
@@ -106,7 +106,7 @@ class Source:
                 require_unicode(prompt)
                 yield prompt
             except (FieldError, MissingFieldError) as error:
-                yield Bad(row.place, str(error))
+                yield Bad(row.location, str(error))
 
     def _rows(self) -> Iterator[_Row | Bad]:
         if self._lines is None:
@@ -125,23 +125,23 @@ class Source:
         for number, line in lines:
             if not line.strip():
                 continue
-            place = f"{self._name}:{number}"
+            location = f"{self._name}:{number}"
             try:
                 fields = json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield Bad(place, f"not JSON: {error}")
+                yield Bad(location, f"not JSON: {error}")
                 continue
             if isinstance(fields, dict):
                 named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
-                yield _Row(place, str(number), own=fields, named=named)
+                yield _Row(location, str(number), own=fields, named=named)
             else:
-                yield Bad(place, "not a JSON object")
+                yield Bad(location, "not a JSON object")
 
     def _text_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
         for number, line in lines:
             if line.strip():
-                place = f"{self._name}:{number}"
-                yield _text_row(place, str(number), line)
+                location = f"{self._name}:{number}"
+                yield _text_row(location, str(number), line)
 
     def _file_rows(self) -> Iterator[_Row | Bad]:
         folder = self._path or Path()
@@ -175,20 +175,20 @@ class Source:
         self._require_columns(header, column)
         while True:
             number = rows.line_num + 1
-            place = f"{self._name}:{number}"
+            location = f"{self._name}:{number}"
             try:
                 cells = next(rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Bad(place, f"not CSV: {error}")
+                yield Bad(location, f"not CSV: {error}")
                 continue
             if not cells:
                 continue
             if len(cells) != len(header):
-                yield Bad(place, f"{len(cells)} columns, but the header has {len(header)}")
+                yield Bad(location, f"{len(cells)} columns, but the header has {len(header)}")
             elif not all(map(_is_unicode, cells)):
-                yield Bad(place, "not UTF-8 text")
+                yield Bad(location, "not UTF-8 text")
             else:
                 row = dict(zip(header, cells, strict=True))
                 # Cells are text, so other settings than the system message come from flags.
@@ -197,7 +197,7 @@ class Source:
                 if column is not None:
                     own["prompt"] = row[column]
                     named = {"text": row[column], **row}
-                yield _Row(place, str(number), own, named)
+                yield _Row(location, str(number), own, named)
 
     def _column(self) -> str | None:
         """The column of the prompts; None if a template makes them."""
@@ -224,12 +224,12 @@ class Source:
         if "custom_id" in row.own and "body" in row.own:
             if template is not None:
                 raise FieldError("--template does not apply to a request of OpenAI's form")
-            return requested_prompt(row.place, row.own)
+            return requested_prompt(row.location, row.own)
         if template is None:
             self._report_unknown(row)
-            return own_prompt(row.place, row.id, row.own)
+            return own_prompt(row.location, row.id, row.own)
         filled = {**row.own, "prompt": template.fill(row.named)}
-        return own_prompt(row.place, row.id, filled)
+        return own_prompt(row.location, row.id, filled)
 
     def _report_unknown(self, row: _Row) -> None:
         """A misspelt field would otherwise be ignored silently."""
@@ -237,7 +237,7 @@ class Source:
             : MOST_REPORTED - len(self._unused)
         ]:
             self._unused.add(name)
-            self._notice(f"{row.place}: unknown field {name!r} (ignored)")
+            self._notice(f"{row.location}: unknown field {name!r} (ignored)")
 
 
 def _recognised(
@@ -266,13 +266,13 @@ def _header(rows: Iterator[list[str]], name: str) -> list[str]:
     return header
 
 
-def _text_row(place: str, id_: str, line: bytes) -> _Row | Bad:
+def _text_row(location: str, id_: str, line: bytes) -> _Row | Bad:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        return Bad(place, f"not UTF-8 text (byte {error.start})")
+        return Bad(location, f"not UTF-8 text (byte {error.start})")
     own = {"prompt": text}
-    return _Row(place, id_, own, {"text": text, **own})
+    return _Row(location, id_, own, {"text": text, **own})
 
 
 def _is_unicode(text: str) -> bool:

@@ -312,7 +312,7 @@ class _Record:
     timed_out: bool
 
 
-def _parsed(line: bytes, place: str) -> _Record:
+def _parsed(line: bytes, location: str) -> _Record:
     """Raises UsageError for a line that is not a record."""
     try:
         record = json.loads(line)
@@ -323,7 +323,7 @@ def _parsed(line: bytes, place: str) -> _Record:
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise UsageError(
-        f"{place} is not a record of specli batch", hint="choose another output with -o"
+        f"{location} is not a record of specli batch", hint="choose another output with -o"
     ) from None
 
 

@@ -17,7 +17,7 @@ class Prompt:
     """
 
     id: str
-    place: str
+    location: str
     messages: tuple[tuple[str, str], ...]
     raw: bool = False
     system: str | None = None
@@ -36,7 +36,7 @@ class Prompt:
 class Bad:
     """A line that cannot be answered, and the reason."""
 
-    place: str
+    location: str
     reason: str
 
 
@@ -49,7 +49,7 @@ def require_unicode(prompt: Prompt) -> None:
             raise FieldError(f"{name}: half of a surrogate pair is no Unicode text") from None
 
 
-def own_prompt(place: str, id_: str, fields: Mapping[str, object]) -> Prompt:
+def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
     """A prompt from a line of specli's own form, with `id_` if it has no id of its own.
 
     Raises FieldError for a line that cannot be answered.
@@ -68,7 +68,7 @@ def own_prompt(place: str, id_: str, fields: Mapping[str, object]) -> Prompt:
         schema = json.dumps(schema)
     return Prompt(
         id=id_ if line.id is None else str(line.id),
-        place=place,
+        location=location,
         messages=tuple(messages),
         system=line.system,
         max_tokens=line.max_tokens,
@@ -80,7 +80,7 @@ def own_prompt(place: str, id_: str, fields: Mapping[str, object]) -> Prompt:
     )
 
 
-def requested_prompt(place: str, fields: Mapping[str, object]) -> Prompt:
+def requested_prompt(location: str, fields: Mapping[str, object]) -> Prompt:
     """A prompt from a line of OpenAI's batch input. Raises FieldError as `own_prompt`."""
     request = parsed_request(fields)
     body = request.body
@@ -93,7 +93,7 @@ def requested_prompt(place: str, fields: Mapping[str, object]) -> Prompt:
         raise FieldError(f"body.{'prompt' if raw else 'messages'} is missing")
     return Prompt(
         id=request.custom_id,
-        place=place,
+        location=location,
         messages=tuple(messages),
         raw=raw,
         max_tokens=body.max_completion_tokens or body.max_tokens,

@@ -37,7 +37,7 @@ def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
     deciding = {
         name: value
         for name, value in asdict(prompt).items()
-        if value is not None and name not in ("id", "place", "prediction")
+        if value is not None and name not in ("id", "location", "prediction")
     }
     return digest(json.dumps([deciding, settings], sort_keys=True)).hex()
 

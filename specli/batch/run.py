@@ -16,7 +16,8 @@ from specli.batch.totals import Failure, Totals
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import BatchFailedError, SpecliError, UsageError
-from specli.events import Event, Finished, Round, Stats
+from specli.events import Event, Finished
+from specli.generation import Generation
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 
@@ -70,8 +71,7 @@ class _Answer:
     hash: str
     request: GenerationRequest
     since: float
-    stats: Stats = field(default_factory=Stats)
-    texts: list[str] = field(default_factory=list)
+    generation: Generation = field(default_factory=Generation)
 
 
 def answer_all(
@@ -106,7 +106,7 @@ def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure
                 reason = reason or _reason(error)
         if reason is not None:
             count += 1
-            failed(Failure(entry.place, reason))
+            failed(Failure(entry.location, reason))
     return count
 
 
@@ -160,7 +160,7 @@ class _Batch:
                 self._ended = True
                 self._totals.expected = self._totals.seen + len(self._live)
             elif isinstance(entry, Bad):
-                self._fail(Failure(entry.place, entry.reason))
+                self._fail(Failure(entry.location, entry.reason))
             else:
                 self._begin(entry)
             if self._stopped():
@@ -170,7 +170,7 @@ class _Batch:
         work = self._work
         number = work.known.get(prompt.id)
         if number is not None and number & _MET:
-            self._fail(Failure(prompt.place, _duplicate(prompt)))
+            self._fail(Failure(prompt.location, _duplicate(prompt)))
             return
         hash_ = request_hash(prompt, work.settings)
         work.known.put(prompt.id, short_hash(hash_) | _MET)
@@ -192,19 +192,16 @@ class _Batch:
             request = _buildable(prompt, self._work, self._engine, self._model)
             seq = self._engine.submit(request)
         except Exception as error:
-            self._fail(Failure(prompt.place, _reason(error)))
+            self._fail(Failure(prompt.location, _reason(error)))
             return
         ticket = self._order.draw()
         self._live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
 
     def _see(self, event: Event) -> None:
         answer = self._live[event.seq]
-        answer.stats.add(event)
+        answer.generation.add(event)
         self._totals.add(event)
-        if isinstance(event, Round):
-            answer.texts += [piece.text for piece in event.pieces]
-        elif isinstance(event, Finished):
-            answer.texts += [piece.text for piece in event.pieces]
+        if isinstance(event, Finished):
             if event.error is not None:
                 self._refuse(event.seq, event.error)
             else:
@@ -216,19 +213,19 @@ class _Batch:
         _close(answer.request)
         self._order.put(answer.ticket, answer.prompt.id, None)
         self._totals.finish_reasons["error"] += 1
-        self._fail(Failure(answer.prompt.place, error.message))
+        self._fail(Failure(answer.prompt.location, error.message))
 
     def _finish(self, seq: int, finish: str) -> None:
         answer = self._live.pop(seq)
         _close(answer.request)
-        report = answer.stats.report("".join(answer.texts), finish)
+        report = answer.generation.stats.report(answer.generation.text, finish)
         line = record_line(answer.prompt.id, report, self._work.settings, answer.hash)
         self._order.put(answer.ticket, answer.prompt.id, line)
         self._totals.finish_reasons[finish] += 1
         if finish == TIMEOUT:
             self._fail(
                 Failure(
-                    answer.prompt.place,
+                    answer.prompt.location,
                     "took longer than --timeout; the same command tries it again",
                 )
             )
@@ -280,7 +277,7 @@ def _duplicate(prompt: Prompt) -> str:
 
 def _answered_otherwise(prompt: Prompt) -> UsageError:
     return UsageError(
-        f"{prompt.place}: the id {prompt.id!r} already has an answer to another prompt, or with "
+        f"{prompt.location}: the id {prompt.id!r} already has an answer to another prompt, or with "
         "other settings of its line",
         hint="--restart answers everything again; give lines ids of their own if they move",
     )

@@ -16,7 +16,7 @@ MOST_FAILURES = 100
 class Failure:
     """A prompt without a complete answer: its file and line, and the reason."""
 
-    place: str
+    location: str
     reason: str
 
 
@@ -89,6 +89,7 @@ class Totals:
             "acceptance_rate": None if rate is None else round(rate, 4),
             "mean_accepted_length": None if length is None else round(length, 4),
             "failures": [
-                {"place": failure.place, "reason": failure.reason} for failure in self.failures
+                {"location": failure.location, "reason": failure.reason}
+                for failure in self.failures
             ],
         }

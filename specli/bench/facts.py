@@ -35,7 +35,7 @@ def machine_facts() -> MachineFacts:
 
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
-    """Target and, where there is one, draft. Raises ModelFileError."""
+    """Target and draft, if there is one. Raises ModelFileError."""
     return tuple(map(_model_facts, ("target", "draft"), setup.files))
 
 
@@ -66,7 +66,7 @@ def costs_of(policy: Policy) -> dict[str, CostCurve]:
     if not isinstance(policy, AdaptivePolicy):
         return {}
     curves = {"target": policy.cost.target, **policy.cost.drafters}
-    return {name: _curve(curve) for name, curve in curves.items() if curve is not None}
+    return {name: _curve(curve) for name, curve in curves.items()}
 
 
 def _curve(curve: Curve) -> CostCurve:

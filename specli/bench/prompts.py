@@ -99,47 +99,47 @@ def _once(prompts: Iterable[BenchPrompt], path: Path) -> Iterator[BenchPrompt]:
     yield from prompts
 
 
-def _of_json(line: str, place: str, number: int) -> BenchPrompt:
-    """One line of JSON; `place` is its file and line, for errors."""
+def _of_json(line: str, location: str, number: int) -> BenchPrompt:
+    """One line of JSON; `location` is its file and line, for errors."""
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise UsageError(
-            f"{place} is not JSON: {error}", hint="write one object per line"
+            f"{location} is not JSON: {error}", hint="write one object per line"
         ) from None
     if not isinstance(entry, dict):
-        raise UsageError(f"{place} is not a JSON object", hint='such as {"prompt": "Hello"}')
+        raise UsageError(f"{location} is not a JSON object", hint='such as {"prompt": "Hello"}')
     forms = [name for name in ("prompt", "messages", "turns") if name in entry]
     if len(forms) != 1:
         given = "none" if not forms else " and ".join(forms)
         raise UsageError(
-            f"{place} needs one of prompt, messages and turns, has {given}",
+            f"{location} needs one of prompt, messages and turns, has {given}",
             hint='such as {"prompt": "Hello"}',
         )
     name = str(entry.get("id", entry.get("question_id", f"line-{number}")))
     category = str(entry.get("category", OWN))
     if forms == ["messages"]:
-        return BenchPrompt(name, category, _messages(entry["messages"], place))
+        return BenchPrompt(name, category, _messages(entry["messages"], location))
     turns = [entry["prompt"]] if forms == ["prompt"] else entry["turns"]
     if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
-        raise UsageError(f"{place}: {forms[0]} must be non-empty text")
+        raise UsageError(f"{location}: {forms[0]} must be non-empty text")
     return _asked(name, category, turns)
 
 
-def _messages(given: object, place: str) -> tuple[tuple[str, str], ...]:
+def _messages(given: object, location: str) -> tuple[tuple[str, str], ...]:
     if not isinstance(given, list) or not given:
-        raise UsageError(f"{place}: messages must be a non-empty list")
+        raise UsageError(f"{location}: messages must be a non-empty list")
     found = []
     for message in given:
         role = message.get("role") if isinstance(message, dict) else None
         content = message.get("content") if isinstance(message, dict) else None
         if role not in _ROLES or not isinstance(content, str):
             raise UsageError(
-                f"{place}: a message needs a role ({', '.join(_ROLES)}) and a content as text"
+                f"{location}: a message needs a role ({', '.join(_ROLES)}) and a content as text"
             )
         found.append((role, content))
     if found[-1][0] != "user":
-        raise UsageError(f"{place}: the last message must be the user's")
+        raise UsageError(f"{location}: the last message must be the user's")
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
-from specli.events import Finished, Round, Stats
+from specli.generation import Generation
 from specli.llama.chat import Message, prompt_tokens
 from specli.sampling.params import SamplingParams
 from specli.session import Session
@@ -74,11 +74,16 @@ def interleaved(
 class _Answer:
     """What one run generated, all its turns; `first_ms` until the first token."""
 
-    turns: list[Stats] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
-    margins: list[float] = field(default_factory=list)
+    turns: list[Generation] = field(default_factory=list)
     first_ms: float = 0.0
-    finish: str = ""
+
+    @property
+    def tokens(self) -> list[int]:
+        return [token for turn in self.turns for token in turn.tokens]
+
+    @property
+    def margins(self) -> list[float]:
+        return [margin for turn in self.turns for margin in turn.margins]
 
 
 @dataclass(slots=True)
@@ -180,34 +185,24 @@ class Bench:
             if question is not None:
                 messages.append(Message("user", question))
             request = replace(self._request(messages, predict), margins=margins)
-            text = self._generated(engine, request, answer, is_first=place == 0)
-            messages.append(Message("assistant", text))
+            began = self.clock()
+            turn = self._generated(engine, request)
+            if place == 0 and turn.first_at is not None:
+                answer.first_ms = 1000 * (turn.first_at - began)
+            answer.turns.append(turn)
+            messages.append(Message("assistant", turn.text))
         if self.cache_prompt:
             self._cached_prefixes = engine.cached_prefixes
         return answer
 
-    def _generated(
-        self, engine: Engine, request: GenerationRequest, answer: _Answer, *, is_first: bool
-    ) -> str:
-        stats, pieces = Stats(), []
-        began = self.clock()
+    def _generated(self, engine: Engine, request: GenerationRequest) -> Generation:
+        generation = Generation()
         engine.submit(request)
         for event in engine.run():
-            stats.add(event)
-            if isinstance(event, Finished):
-                if event.error is not None:
-                    raise event.error
-                answer.finish = event.reason
-                pieces += [piece.text for piece in event.pieces]
-            if not isinstance(event, Round):
-                continue
-            if is_first and not answer.tokens and event.tokens:
-                answer.first_ms = 1000 * (event.at - began)
-            answer.tokens += event.tokens
-            answer.margins += event.margins or []
-            pieces += [piece.text for piece in event.pieces]
-        answer.turns.append(stats)
-        return "".join(pieces)
+            generation.add(event)
+        if generation.error is not None:
+            raise generation.error
+        return generation
 
     def _messages(self, prompt: BenchPrompt) -> list[Message]:
         system = [Message("system", self.system)] if self.system else []
@@ -223,7 +218,7 @@ class Bench:
 
 def _run(setting: str, prompt: str, number: int, order: int, answer: _Answer) -> Run:
     """The turns of an answer added up."""
-    turns = answer.turns
+    turns = [turn.stats for turn in answer.turns]
     longest = max(len(stats.accepted_at) for stats in turns)
     drafters = dict.fromkeys(name for stats in turns for name in stats.by_drafter)
     return Run(
@@ -253,7 +248,7 @@ def _run(setting: str, prompt: str, number: int, order: int, answer: _Answer) ->
         },
         draft_ms=sum(stats.draft_ms for stats in turns),
         verify_ms=sum(stats.verify_ms for stats in turns),
-        finish=answer.finish,
+        finish=answer.turns[-1].finish,
         output=hashlib.sha256(repr(answer.tokens).encode()).hexdigest()[:16],
         memory=psutil.Process().memory_info().rss,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import exp
+from statistics import fmean
 from time import perf_counter
 
 from specli.bench.halving import SLOWER_HALF, Race, Verdict, decide, interval, narrow, settle
@@ -56,10 +58,10 @@ def affordable(space: Space, seconds: float, prompt: float, token: float) -> tup
     likely settings are left out if not every setting could be measured twice.
     """
     share = DRAFTING_SHARE * seconds
-    beside = 2
-    most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - beside)
+    always = 2
+    most = max(1, int(share / (2 * (prompt + LEAST_TOKENS * token))) - always)
     configs = space.configs[:most]
-    each = share / (_PASSES * (len(configs) + beside))
+    each = share / (_PASSES * (len(configs) + always))
     tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
     return Space(space.default, configs, space.choices), tokens
 
@@ -113,11 +115,11 @@ def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Settin
 
 
 def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
-    """The leader on changed machines where it is faster for it, fastest first."""
+    """The leader with machine settings that make it faster, fastest first."""
     changes = space.choices.single(draft=leader.speculative.draft_model is not None)
     settings = [Setting(leader.speculative, change) for change in changes]
     if interval(race.gains(leader, race.plain)).low <= 0:
-        # Drafting is not surely faster, so what plain decoding can do matters as much.
+        # Drafting is not significantly faster, so plain decoding is varied too.
         settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
     first = race.passes
     kept = [space.default] if leader == space.default else [space.default, leader]
@@ -142,7 +144,7 @@ def _details(
     """Remaining settings with the better machine settings, and neighbours of the best length."""
     machine = together([setting.machine for setting in better])
     configs = [leader.speculative, *(s.speculative for s in best), default.speculative]
-    # Costs decide for some leaders: steps lead from a length that was set.
+    # Leaders whose length is adaptive have no neighbours; those with a fixed length do.
     fixed = [c for c in configs if c.draft_model and isinstance(c.policy, FixedLength)]
     configs += [step for config in fixed[:1] for step in neighbours(config)]
     fitting = [Setting(c, machine if c.draft_model else machine.without_draft()) for c in configs]
@@ -197,3 +199,28 @@ def tune(
         tokens=rig.tokens,
         interrupted=interrupted,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SearchState:
+    """The state of a search; `speedup` is the leader's over plain decoding."""
+
+    stage: str
+    rivals: int
+    leader: str | None
+    speedup: float | None
+
+    @property
+    def best(self) -> str:
+        if self.leader is None or self.speedup is None:
+            return ""
+        return f"best so far: {self.leader}, {self.speedup:.2f}×"
+
+
+def search_state(race: Race[Setting]) -> SearchState:
+    """The state of a race."""
+    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
+    known = [s for s in there if race.gains(s, race.plain)]
+    leader = next(iter(race.ranked(known)), None)
+    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
+    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 import typer
 
-from specli.cli import flags
-from specli.cli.options import RunOptions
-from specli.cli.run import read_constraint
-from specli.cli.run_options import taking_run_options
+from specli.cli.output import Sink, print_stderr
+from specli.cli.parameters import takes
+from specli.errors import BatchFailedError, UsageError
+from specli.options import AUTO, GENERATION, OPTIONS, Options
 
-BATCH = "The batch"
+BATCH = "Batch"
+MOST_PARALLEL = 256
+"""Sequences of one context, by llama.cpp's own limit."""
+TIMEOUT = replace(OPTIONS["timeout"], group=BATCH)
 
 
-@taking_run_options
+@takes(*GENERATION, "quiet", "verbose", TIMEOUT)
 def batch(
     *,
     source: Annotated[
@@ -27,7 +32,7 @@ def batch(
             "-o",
             "--output",
             metavar="FILE",
-            help="Append records to FILE, and go on there after an interruption. Default: stdout.",
+            help="Append records to FILE, and resume there after an interruption. Default: stdout.",
             rich_help_panel=BATCH,
         ),
     ] = "-",
@@ -63,7 +68,7 @@ def batch(
             "-np",
             "--parallel",
             metavar="N|auto",
-            help="Prompts that are answered at once; auto goes by memory and what batches cost.",
+            help="Prompts that are answered at once. Default: auto, by memory and measured costs.",
             rich_help_panel=BATCH,
         ),
     ] = "auto",
@@ -78,7 +83,7 @@ def batch(
     restart: Annotated[
         bool,
         typer.Option(
-            "--restart", help="Drop the records there are and begin anew.", rich_help_panel=BATCH
+            "--restart", help="Delete existing records and start again.", rich_help_panel=BATCH
         ),
     ] = False,
     strict: Annotated[
@@ -89,22 +94,13 @@ def batch(
             rich_help_panel=BATCH,
         ),
     ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            min=0.001,
-            help="Cut an answer off that takes longer; it counts as failed.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
     max_failures: Annotated[
         int | None,
         typer.Option(
             "--max-failures",
             min=1,
-            help="Stop when so many prompts have failed.",
+            help="Stop after N failed prompts.",
+            metavar="N",
             rich_help_panel=BATCH,
         ),
     ] = None,
@@ -117,26 +113,19 @@ def batch(
             rich_help_panel=BATCH,
         ),
     ] = None,
-    raw: flags.Raw = False,
-    profile: flags.Profile = None,
-    options: RunOptions,
-    no_draft: flags.NoDraft = False,
-    recalibrate: flags.Recalibrate = False,
-    grammar: flags.Grammar = None,
-    grammar_file: flags.GrammarFile = None,
-    json_schema: flags.JsonSchema = None,
-    stop: flags.Stop = None,
-    ignore_eos: flags.IgnoreEos = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
+    options: Options,
 ) -> None:
     """Answer many prompts, one JSON line each: from JSON lines, text, CSV or a folder.
 
-    The same command again goes on where an earlier one was stopped.
-    """
-    gbnf, schema = read_constraint(grammar, grammar_file, json_schema)
+    The same command again resumes where an earlier one was stopped.
 
-    from specli.cli.batch_run import Task, run_batch
+    Examples:
+      specli batch prompts.jsonl -o answers.jsonl
+      specli batch reviews.csv --column text --template "Summarise: {text}" -o out.jsonl
+      cat prompts.txt | specli batch - -np 8
+    """
+    from specli.app.batch import STANDARD, Streams, Task, answer_batch
+    from specli.cli.attendant import TerminalAttendant
 
     task = Task(
         source=source,
@@ -144,24 +133,38 @@ def batch(
         form=form,
         template=template,
         column=column,
-        parallel=parallel,
+        parallel=parse_parallel(parallel),
         in_order=not unordered,
         restart=restart,
         strict=strict,
-        timeout=timeout,
         max_failures=max_failures,
         report=report,
-        raw=raw,
-        stops=tuple(stop or ()),
-        ignore_end=ignore_eos,
-        grammar=gbnf,
-        json_schema=schema,
-        profile=profile,
-        draft=not no_draft,
-        recalibrate=recalibrate,
-        quiet=quiet,
-        verbose=verbose,
     )
-    code = run_batch(options, task)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+    attendant = TerminalAttendant(sink, says_slots=parallel == AUTO)
+    streams = Streams(_stdin, lambda: sys.stdout.buffer)
+    totals = answer_batch(options, task, streams, sink.feedback(), attendant)
+    if attendant.signal is not None:
+        print_stderr(attendant.how_to_resume(to_stdout=output == STANDARD))
+        raise typer.Exit(128 + attendant.signal)
+    if totals.failed:
+        raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
+
+
+def _stdin() -> IO[bytes]:
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def parse_parallel(value: str) -> int | None:
+    """How many prompts run at once; None where that is left to costs and memory.
+
+    Raises UsageError.
+    """
+    if value == AUTO:
+        return None
+    if value.isdecimal() and 1 <= int(value) <= MOST_PARALLEL:
+        return int(value)
+    raise UsageError(
+        f"--parallel takes auto or a number from 1 to {MOST_PARALLEL}, not {value!r}",
+        hint="such as --parallel 4",
+    )

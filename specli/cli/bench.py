@@ -2,38 +2,67 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from specli.cli import flags
-from specli.cli.options import RunOptions, parse_draft_max, parse_gpu_layers
+from specli.cli import help_page
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console
+from specli.cli.parameters import takes
 from specli.errors import UsageError
+from specli.options import GENERATION, OPTIONS, OUTPUT, Options
 
 RUNS = 5
 PREDICT = 128
 
+UNUSED = {"raw", "prediction", "json_schema", "grammar", "grammar_file", "stop", "ignore_eos"}
+"""What a bench does not measure."""
+SHARED = [name for name in GENERATION if name not in UNUSED]
+LENGTHS = replace(
+    OPTIONS["draft_max"],
+    metavar="N|auto,...",
+    several=True,
+    help="Draft lengths to compare.",
+    default="what specli run would do",
+)
+CUTS = replace(
+    OPTIONS["draft_p_min"],
+    metavar="P,...",
+    several=True,
+    help="Cut-offs to compare, each with every length.",
+    common=True,
+)
+ANSWER = replace(
+    OPTIONS["predict"], least=1, help="Maximum tokens of an answer.", default=str(PREDICT)
+)
+SWEPT = {option.name: option for option in (LENGTHS, CUTS, ANSWER)}
+
 app = typer.Typer(
-    help="Measure a pair: speed and acceptance by kind of text, against plain decoding.",
+    cls=help_page.Group,
     invoke_without_command=True,
 )
 
 
 @app.callback()
+@takes(*(SWEPT.get(name, name) for name in SHARED), "json", "quiet", "verbose")
 def bench(
     context: typer.Context,
-    profile: flags.Profile = None,
-    model: flags.Model = None,
-    model_draft: flags.ModelDraft = None,
-    ctx_size: flags.ContextSize = None,
     runs: Annotated[
-        int, typer.Option("--runs", min=1, help="Times that each setting meets each prompt.")
-    ] = RUNS,
-    predict: Annotated[
         int,
-        typer.Option("-n", "--predict", "--n-predict", min=1, help="Most tokens of an answer."),
-    ] = PREDICT,
+        typer.Option(
+            "--runs",
+            min=1,
+            metavar="N",
+            help=f"Runs of each setting on each prompt. Default: {RUNS}.",
+        ),
+    ] = RUNS,
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -51,61 +80,24 @@ def bench(
         bool,
         typer.Option(
             "--cache-prompt",
-            help="Keep prompts in the target's cache from run to run: saves their time, but the "
-            "time to the first token then says little.",
+            help="Keep prompts in the target's cache between runs. Faster, but then the time to "
+            "the first token says little.",
         ),
     ] = False,
-    draft_max: Annotated[
-        str | None,
-        typer.Option(
-            "--draft-max",
-            "--draft",
-            "--spec-draft-n-max",
-            metavar="N|auto,...",
-            help="Draft lengths to compare. Default: what specli run would do.",
-            rich_help_panel=flags.DRAFTING,
-        ),
-    ] = None,
-    draft_p_min: Annotated[
-        str | None,
-        typer.Option(
-            "--draft-p-min",
-            "--spec-draft-p-min",
-            metavar="P,...",
-            help="Cut-offs to compare, each with every length.",
-            rich_help_panel=flags.DRAFTING,
-        ),
-    ] = None,
-    spec_type: flags.SpecType = None,
-    ngram: flags.Ngram = None,
-    ngram_size: flags.NgramSize = None,
-    ngram_draft: flags.NgramDraft = None,
-    temp: flags.Temp = None,
-    seed: flags.Seed = None,
-    threads: flags.Threads = None,
-    threads_draft: flags.ThreadsDraft = None,
-    gpu_layers: flags.GpuLayers = None,
-    gpu_layers_draft: flags.GpuLayersDraft = None,
-    device: flags.Device = None,
-    device_draft: flags.DeviceDraft = None,
-    cache_type_k: flags.CacheTypeK = None,
-    cache_type_v: flags.CacheTypeV = None,
-    cache_type_k_draft: flags.CacheTypeKDraft = None,
-    cache_type_v_draft: flags.CacheTypeVDraft = None,
-    flash_attn: flags.FlashAttn = None,
-    json_file: Annotated[
+    output: Annotated[
         Path | None,
         typer.Option(
-            "--json",
+            "-o",
+            "--output",
             metavar="FILE",
-            help="Keep the report, every run included.",
-            rich_help_panel=flags.OUTPUT,
+            help="Write the report with every run to FILE, as JSON.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     csv_file: Annotated[
         Path | None,
         typer.Option(
-            "--csv", metavar="FILE", help="Keep a row for every run.", rich_help_panel=flags.OUTPUT
+            "--csv", metavar="FILE", help="Write a row for every run.", rich_help_panel=OUTPUT
         ),
     ] = None,
     html_file: Annotated[
@@ -113,113 +105,84 @@ def bench(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Keep a page with charts that opens offline; needs specli[bench].",
-            rich_help_panel=flags.OUTPUT,
+            help="Write a page with charts that opens offline; needs specli[bench].",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option("-q", "--quiet", help="No progress, no notes.", rich_help_panel=flags.OUTPUT),
-    ] = False,
-    verbose: flags.Verbose = False,
+    *,
+    options: Options,
 ) -> None:
     """Measure a pair: speed and acceptance by kind of text, against plain decoding.
 
     Plain decoding and each setting take turns on every prompt, each run with empty caches unless
-    --cache-prompt is given. Ctrl-C ends it early and shows what is there.
+    --cache-prompt is given. Ctrl-C ends it early and shows what has been measured.
+
+    Examples:
+      specli bench -m target.gguf -md draft.gguf
+      specli bench -m target.gguf -md draft.gguf --draft 2,4,8,auto -o bench.json
+      specli bench compare before.json after.json
     """
     if context.invoked_subcommand is not None:
         return
-    lengths = parse_lengths(draft_max)
-    cuts = parse_cuts(draft_p_min)
-    options = RunOptions(
-        model=model,
-        model_draft=model_draft,
-        ctx_size=ctx_size,
-        spec_type=spec_type,
-        ngram=ngram,
-        ngram_size=ngram_size,
-        ngram_draft=ngram_draft,
-        predict=predict,
-        temp=temp,
-        seed=seed,
-        threads=threads,
-        threads_draft=threads_draft,
-        gpu_layers=parse_gpu_layers("--gpu-layers", gpu_layers),
-        gpu_layers_draft=parse_gpu_layers("--gpu-layers-draft", gpu_layers_draft),
-        device=device,
-        device_draft=device_draft,
-        cache_type_k=cache_type_k,
-        cache_type_v=cache_type_v,
-        cache_type_k_draft=cache_type_k_draft,
-        cache_type_v_draft=cache_type_v_draft,
-        flash_attn=flash_attn,
-    )
+    lengths, cuts = options.draft_max or (), options.draft_p_min or ()
+    if 0 in lengths:
+        raise UsageError(
+            "--draft 0 is plain decoding, which is measured anyway", hint="leave the 0 out"
+        )
 
-    from specli.cli.benching import BenchTask, run_bench
+    from specli.app.bench import BenchTask, keep
+    from specli.app.bench import bench as measure
+    from specli.bench.report import to_json
+    from specli.cli.collector import freeze_loaded
+    from specli.ui.bench import report_view
+    from specli.ui.bench_progress import watching
 
     task = BenchTask(
         runs=runs,
-        predict=predict,
-        profile=profile,
+        predict=options.predict or PREDICT,
         prompts=prompts,
-        categories=tuple(_parts(categories)),
+        categories=tuple(part.strip() for part in (categories or "").split(",") if part.strip()),
         lengths=lengths,
         cuts=cuts,
         cache_prompt=cache_prompt,
-        json_file=json_file,
+        output=output,
         csv_file=csv_file,
         html_file=html_file,
-        quiet=quiet,
-        verbose=verbose,
     )
-    code = run_bench(options, task)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+
+    def open_watch(total: int) -> AbstractContextManager[Callable[[str, int], None]]:
+        freeze_loaded()
+        return watching(total, quiet=sink.quiet)
+
+    given = options.but(draft_max=None, draft_p_min=None, predict=None)
+    report = measure(given, task, sink.feedback(), open_watch)
+    try:
+        for path in keep(report, task, shlex.join(["specli", *sys.argv[1:]])):
+            sink.remark(f"wrote {path}")
+    finally:
+        # A disk that is full must not cost the figures as well.
+        sink.document(to_json(report))
+        sink.show(report_view(report, console().width))
+    if not report.complete:
+        raise typer.Exit(INTERRUPTED)
 
 
-@app.command("compare")
+@app.command("compare", cls=help_page.Command)
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="A.json", help="A report of --json.")],
+    first: Annotated[Path, typer.Argument(metavar="A.json", help="A report that bench -o wrote.")],
     second: Annotated[Path, typer.Argument(metavar="B.json", help="Another one.")],
     force: Annotated[
         bool,
-        typer.Option(
-            "--force", help="Compare benches of different machines or models all the same."
-        ),
+        typer.Option("--force", help="Compare benches of different machines or models too."),
     ] = False,
 ) -> None:
     """Compare two benches: speed-ups by setting and kind of text, and what has changed."""
-    from specli.cli.benching import run_compare
+    from specli.app.bench import compare as compare_reports
+    from specli.ui.bench import changes_view
 
-    run_compare(first, second, force=force)
-
-
-def parse_lengths(value: str | None) -> tuple[int | None, ...]:
-    """Draft lengths from a list; None stands for `auto`. Raises UsageError."""
-    lengths = tuple(parse_draft_max(part) for part in _parts(value))
-    if 0 in lengths:
-        raise UsageError(
-            "--draft-max 0 is plain decoding, which is measured anyway", hint="leave the 0 out"
-        )
-    return lengths
-
-
-def parse_cuts(value: str | None) -> tuple[float, ...]:
-    """Probabilities from a list. Raises UsageError."""
-    cuts = []
-    for part in _parts(value):
-        try:
-            cut = float(part)
-        except ValueError:
-            cut = -1.0
-        if not 0 <= cut <= 1:
-            raise UsageError(
-                f"--draft-p-min takes probabilities from 0 to 1, not {part!r}", hint="such as 0,0.5"
-            )
-        cuts.append(cut)
-    return tuple(cuts)
-
-
-def _parts(value: str | None) -> list[str]:
-    return [part.strip() for part in (value or "").split(",") if part.strip()]
+    differences, changes = compare_reports(first, second, force=force)
+    sink = Sink()
+    for sentence in differences:
+        sink.note(f"different {sentence}")
+    sink.show(changes_view(changes))

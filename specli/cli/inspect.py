@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.options import Options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from specli.pairs.check import ExaminedModel
 
 
+@takes("ctx_size", "json")
 def inspect(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to look at.")],
-    ctx_size: flags.ContextSize = None,
-    as_json: flags.Json = False,
+    *,
+    options: Options,
 ) -> None:
     """Show a model's architecture, size, vocabulary, template and memory from its header."""
     from specli.hub.remote import read_model_header
     from specli.pairs.check import examine
 
     examined = examine(read_model_header(model))
-    if as_json:
-        typer.echo(json.dumps(_json(examined, ctx_size), ensure_ascii=False, indent=2))
-    else:
-        _show(examined, ctx_size)
+    context = options.number("ctx_size")
+    sink = Sink.of(options)
+    sink.data(_json(examined, context))
+    sink.show(_table(examined, context))
 
 
 def _json(model: ExaminedModel, context: int | None) -> dict[str, object]:
@@ -56,8 +60,7 @@ def _json(model: ExaminedModel, context: int | None) -> dict[str, object]:
     }
 
 
-def _show(model: ExaminedModel, context: int | None) -> None:
-    from rich.console import Console
+def _table(model: ExaminedModel, context: int | None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -66,7 +69,7 @@ def _show(model: ExaminedModel, context: int | None) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(model, context):
         table.add_row(name, Text(value))
-    Console(highlight=False).print(table)
+    return table
 
 
 def _rows(model: ExaminedModel, context: int | None) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import specli
-from specli.cli import bench, failures, models, pair, profile
+from specli.cli import bench, failures, help_page, models, pair, profile
 from specli.cli.batch import batch
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
@@ -22,25 +22,36 @@ EPILOG = (
     "4 check failed, 5 some of a batch failed, 130 interrupted, 143 terminated."
 )
 
+COMMANDS = {
+    "run": run,
+    "batch": batch,
+    "tune": tune,
+    "inspect": inspect,
+    "doctor": doctor,
+    "pull": pull,
+}
+GROUPS = {"pair": pair.app, "bench": bench.app, "models": models.app, "profile": profile.app}
+
 app = typer.Typer(
     name="specli",
-    help="Speculative decoding for GGUF models, measured.",
+    cls=help_page.Group,
+    help="""Speculative decoding for GGUF models, measured.
+
+    Examples:
+      specli run "Why is the sky blue?"
+      specli run -m target.gguf -md draft.gguf "Write a haiku"
+      specli pair find target.gguf
+    """,
     epilog=EPILOG,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run", epilog=EPILOG)(run)
-app.command("batch", epilog=EPILOG)(batch)
-app.add_typer(pair.app, name="pair")
-app.add_typer(bench.app, name="bench", epilog=EPILOG)
-app.command("tune", epilog=EPILOG)(tune)
-app.command("inspect")(inspect)
-app.command("doctor")(doctor)
-app.command("pull")(pull)
-app.add_typer(models.app, name="models")
-app.add_typer(profile.app, name="profile")
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=help_page.Command)(_command)
+for _name, _group in GROUPS.items():
+    app.add_typer(_group, name=_name)
 
 
 def _show_version(wanted: bool) -> None:
@@ -54,22 +65,23 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[  # noqa: ARG001 - acted on by its callback
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+        typer.Option(
+            "-V", "--version", callback=_show_version, is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
-    """Speculative decoding for GGUF models, measured."""
     if debug:
         os.environ["SPECLI_DEBUG"] = "1"
 
 
 def main() -> None:
     """Entry point of the `specli` command."""
-    # A flag that stands anywhere on the line, as people type it when something has failed.
+    # Taken anywhere on the line, as people add it when something has failed.
     arguments = sys.argv[1:]
     if "--debug" in arguments and "--" not in arguments:
         arguments.remove("--debug")
         os.environ["SPECLI_DEBUG"] = "1"
-    sys.exit(failures.guarded(lambda: app(arguments, prog_name="specli")))
+    sys.exit(failures.run_app(app, arguments))
 
 
 if __name__ == "__main__":

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli import help_page
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.options import Options
+
 if TYPE_CHECKING:
     from specli.hub.local import LocalModel
 
-app = typer.Typer(help="List the models on this machine, or remove some.")
+app = typer.Typer(cls=help_page.Group, help="List the models on this machine, or remove some.")
 
 
 @app.callback(invoke_without_command=True)
+@takes("json")
 def models(
     context: typer.Context,
     folders: Annotated[
@@ -24,7 +29,8 @@ def models(
             "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    options: Options,
 ) -> None:
     """List the models that specli, Hugging Face, llama.cpp, LM Studio and Ollama have here."""
     if context.invoked_subcommand is not None:
@@ -32,18 +38,18 @@ def models(
     from specli.hub.local import local_models, unfinished_downloads
 
     found = local_models(folders or [])
-    if as_json:
-        typer.echo(json.dumps({"models": [_json(model) for model in found]}, indent=2))
-    elif found:
-        _show(found)
+    sink = Sink.of(options)
+    sink.data({"models": [_json(model) for model in found]})
+    if found:
+        _show(found, sink)
     else:
-        typer.echo("no models here yet; specli pull fetches one, specli run the embedded one")
+        sink.show("no models yet: specli pull downloads one, specli run the embedded one")
     unfinished = unfinished_downloads()
-    if unfinished and not as_json:
-        _show_unfinished(unfinished)
+    if unfinished:
+        _show_unfinished(unfinished, sink)
 
 
-@app.command("rm")
+@app.command("rm", cls=help_page.Command)
 def remove(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Names as `specli models` lists them.")
@@ -75,7 +81,7 @@ def remove(
             return
     for model in found:
         remove_model(model)
-    typer.echo(f"removed {len(found)}, {size}")
+    Sink().show(f"removed {len(found)}, {size}")
 
 
 def _json(model: LocalModel) -> dict[str, object]:
@@ -87,12 +93,12 @@ def _json(model: LocalModel) -> dict[str, object]:
     }
 
 
-def _show(found: list[LocalModel]) -> None:
-    from rich.console import Console
+def _show(found: list[LocalModel], sink: Sink) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from specli.pairs.quantities import short_bytes
+    from specli.ui.figures import counted
 
     table = Table(box=None, padding=(0, 1))
     table.add_column("model", overflow="fold")
@@ -100,15 +106,15 @@ def _show(found: list[LocalModel]) -> None:
     table.add_column("kept by", no_wrap=True)
     for model in found:
         table.add_row(Text(model.name), short_bytes(model.size), model.origin)
-    Console(highlight=False).print(table)
-    typer.echo(f"{len(found)} models, {short_bytes(sum(model.size for model in found))}")
+    count = counted(len(found), "model")
+    sink.show(table, f"{count}, {short_bytes(sum(model.size for model in found))}")
 
 
-def _show_unfinished(paths: list[Path]) -> None:
+def _show_unfinished(paths: list[Path], sink: Sink) -> None:
     from specli.hub.progress import file_size
     from specli.pairs.quantities import short_bytes
 
     size = short_bytes(sum(file_size(path) for path in paths))
-    typer.echo(f"unfinished, {size}: pull again to finish, or remove")
+    sink.show(f"unfinished, {size}: pull again to finish, or remove")
     for path in paths:
-        typer.echo(f"  {path}")
+        sink.show(f"  {path}")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import flags
-from specli.cli.options import RunOptions
-from specli.cli.run_options import taking_run_options
-from specli.errors import UsageError
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink
+from specli.cli.parameters import takes
+from specli.errors import CheckFailedError, UsageError
+from specli.options import GENERATION, PROMPT, Options
+
+if TYPE_CHECKING:
+    from specli.app.run import Answer
 
 _PROMPTS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
 
 
-@taking_run_options
+@takes(*GENERATION, "json", "quiet", "verbose", "explain", "check")
 def run(
     *,
     prompt: Annotated[
@@ -24,52 +28,60 @@ def run(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", metavar="FILE", help="Read the prompt from a file."),
+        typer.Option(
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="Read the prompt from a file.",
+            rich_help_panel=PROMPT,
+        ),
     ] = None,
-    raw: flags.Raw = False,
-    profile: flags.Profile = None,
-    options: RunOptions,
-    no_draft: flags.NoDraft = False,
-    recalibrate: flags.Recalibrate = False,
-    grammar: flags.Grammar = None,
-    grammar_file: flags.GrammarFile = None,
-    json_schema: flags.JsonSchema = None,
-    stop: flags.Stop = None,
-    ignore_eos: flags.IgnoreEos = False,
-    as_json: flags.Json = False,
-    quiet: flags.Quiet = False,
-    verbose: flags.Verbose = False,
-    explain: flags.Explain = False,
-    check: flags.Check = False,
+    options: Options,
 ) -> None:
     """Answer a prompt with speculative decoding and show how well it does.
 
-    Without -m the embedded SmolLM2 pair is used, fetched on the first run.
+    Without -m the embedded SmolLM2 pair is used, which is downloaded on the first run.
+
+    Examples:
+      specli run "Why is the sky blue?"
+      specli run -m target.gguf -md draft.gguf "Write a haiku" -n 64
+      specli run -m target.gguf --prediction old.py -f change.txt
+      git diff | specli run -m target.gguf
     """
     text = read_prompt(prompt, file)
-    gbnf, schema = read_constraint(grammar, grammar_file, json_schema)
 
-    from specli.cli.generate import Task, generate
+    from specli.app.run import run as answer
+    from specli.cli.views import run_view
 
-    task = Task(
-        prompt=text,
-        raw=raw,
-        stops=tuple(stop or ()),
-        ignore_end=ignore_eos,
-        grammar=gbnf,
-        json_schema=schema,
-        profile=profile,
-        draft=not no_draft,
-        recalibrate=recalibrate,
-        as_json=as_json,
-        quiet=quiet,
-        verbose=verbose,
-        explain=explain,
-        check=check,
-    )
-    code = generate(options, task)
-    if code:
-        raise typer.Exit(code)
+    sink = Sink.of(options)
+    done = answer(options, text, sink.feedback(), lambda: run_view(sink))
+    sink.data(done.report(explain=bool(options.explain)), indent=None)
+    if not sink.json:
+        _conclude(done, sink, explain=bool(options.explain))
+    if done.generation.error is not None:
+        raise done.generation.error
+    if done.check is not None and not done.check.passed:
+        raise CheckFailedError(
+            done.check.sentence,
+            hint="this is a fault: please report the models and the command",
+        )
+    if done.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _conclude(done: Answer, sink: Sink, *, explain: bool) -> None:
+    """After the summary: the explanation where it was asked for, estimate and advice, the check."""
+    from specli.ui.explain import estimate, explanation
+
+    told = done.explanation
+    if told is not None:
+        if explain:
+            sink.remark(explanation(told))
+        for line in (estimate(told), told.advice):
+            if line:
+                sink.remark(line)
+    if done.check is not None:
+        sink.remark(done.check.sentence)
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -80,6 +92,8 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
     if file is not None:
         if prompt is not None:
             raise UsageError("a prompt and -f were both given", hint="give one of them")
+        from specli.app.prepare import read_text
+
         return _some(read_text(file), f"{file} is empty")
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
@@ -95,32 +109,3 @@ def _some(text: str, problem: str) -> str:
     if not text:
         raise UsageError(problem, hint=_PROMPTS)
     return text
-
-
-def read_constraint(
-    grammar: str | None, grammar_file: Path | None, json_schema: str | None
-) -> tuple[str | None, str | None]:
-    """(grammar, JSON schema), at most one of them set. Raises UsageError for more than one."""
-    if sum(given is not None for given in (grammar, grammar_file, json_schema)) > 1:
-        raise UsageError(
-            "more than one of --grammar, --grammar-file and --json-schema was given",
-            hint="a text follows one grammar: give one of them",
-        )
-    if grammar_file is not None:
-        return read_text(grammar_file), None
-    if json_schema is not None and not json_schema.lstrip().startswith(("{", "true", "false")):
-        return None, read_text(Path(json_schema))
-    return grammar, json_schema
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
-        ) from None

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from specli.cli import flags
-from specli.cli.options import RunOptions, parse_gpu_layers
-from specli.errors import UsageError
+from specli.cli.failures import INTERRUPTED
+from specli.cli.output import Sink, console, print_stderr
+from specli.cli.parameters import takes
+from specli.options import MACHINE, OPTIONS, Options
+
+BUDGET = 180.0
+"""Seconds."""
+MACHINE_OPTIONS = [option.name for option in OPTIONS.values() if option.group == MACHINE]
+SEARCH_TIME = replace(OPTIONS["budget"], default="3m")
 
 
+@takes(
+    "profile",
+    "model",
+    "model_draft",
+    "ctx_size",
+    "temp",
+    *MACHINE_OPTIONS,
+    "quiet",
+    "verbose",
+    SEARCH_TIME,
+)
 def tune(
-    profile: flags.Profile = None,
-    model: flags.Model = None,
-    model_draft: flags.ModelDraft = None,
-    ctx_size: flags.ContextSize = None,
-    budget: Annotated[
-        str,
-        typer.Option(
-            "--budget", metavar="TIME", help="Time to measure in, such as 90s, 3m or 1h30m."
-        ),
-    ] = "3m",
     out: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +44,7 @@ def tune(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            "--prompts", metavar="FILE", help="Measure on these prompts, not the shipped."
+            "--prompts", metavar="FILE", help="Measure on these prompts. Default: those that ship."
         ),
     ] = None,
     lossy: Annotated[
@@ -47,72 +54,47 @@ def tune(
             help="Try an 8-bit cache for the target too, which changes its text a little.",
         ),
     ] = False,
-    temp: flags.Temp = None,
-    threads: flags.Threads = None,
-    threads_draft: flags.ThreadsDraft = None,
-    gpu_layers: flags.GpuLayers = None,
-    gpu_layers_draft: flags.GpuLayersDraft = None,
-    device: flags.Device = None,
-    device_draft: flags.DeviceDraft = None,
-    cache_type_k: flags.CacheTypeK = None,
-    cache_type_v: flags.CacheTypeV = None,
-    cache_type_k_draft: flags.CacheTypeKDraft = None,
-    cache_type_v_draft: flags.CacheTypeVDraft = None,
-    flash_attn: flags.FlashAttn = None,
-    quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="No progress; only the outcome.")
-    ] = False,
-    verbose: flags.Verbose = False,
+    *,
+    options: Options,
 ) -> None:
-    """Find the fastest settings for a pair on this machine, within a time, and keep them.
+    """Find the fastest settings for a pair on this machine, and write them as a profile.
 
-    Drafters, draft lengths, cut-offs, threads, cache types and GPU layers are raced against plain
+    Drafters, draft lengths, cut-offs, threads, cache types and GPU layers are compared with plain
     decoding, in turns on the same prompts. What a flag or the profile sets for the machine stays.
-    Where plain decoding wins, that is said, and a profile is written only with -o.
+    Where plain decoding is fastest, a profile is written only with -o.
+
+    Examples:
+      specli tune -m target.gguf -md draft.gguf
+      specli tune --profile qwen3-8b --budget 10m -o my-qwen3
     """
-    options = RunOptions(
-        model=model,
-        model_draft=model_draft,
-        ctx_size=ctx_size,
-        temp=temp,
-        threads=threads,
-        threads_draft=threads_draft,
-        gpu_layers=parse_gpu_layers("--gpu-layers", gpu_layers),
-        gpu_layers_draft=parse_gpu_layers("--gpu-layers-draft", gpu_layers_draft),
-        device=device,
-        device_draft=device_draft,
-        cache_type_k=cache_type_k,
-        cache_type_v=cache_type_v,
-        cache_type_k_draft=cache_type_k_draft,
-        cache_type_v_draft=cache_type_v_draft,
-        flash_attn=flash_attn,
+    from specli.app.tune import TuneTask, keep, search
+    from specli.bench.evidence import failures, rows, sentence
+    from specli.cli.collector import freeze_loaded
+    from specli.profiles import user_folder
+    from specli.ui.tune import outcome, watching
+
+    task = TuneTask(budget=options.budget or BUDGET, out=out, prompts=prompts, lossy=lossy)
+    sink = Sink.of(options)
+    freeze_loaded()
+    found = search(
+        options.but(budget=None),
+        task,
+        sink.feedback(),
+        lambda seconds: watching(seconds, quiet=sink.quiet),
     )
-    seconds = parse_duration(budget)
-
-    from specli.cli.tuning import TuneTask, run_tuning
-
-    task = TuneTask(
-        budget=seconds,
-        profile=profile,
-        out=out,
-        prompts=prompts,
-        lossy=lossy,
-        quiet=quiet,
-        verbose=verbose,
-    )
-    code = run_tuning(options, task)
-    if code:
-        raise typer.Exit(code)
-
-
-_UNITS = {"h": 3600, "m": 60, "s": 1, "": 1}
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from a time such as `90`, `90s`, `3m` or `1h30m`. Raises UsageError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms]?)", text)
-    whole = "".join(number + unit for number, unit in parts)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if whole != re.sub(r"\s", "", text) or seconds <= 0:
-        raise UsageError(f"--budget takes a time, not {text!r}", hint="such as 90s, 3m or 1h30m")
-    return seconds
+    tuned = found.tuned
+    if not sink.quiet:
+        sink.show(outcome(rows(tuned.race, found.verdict.chosen), console().width))
+    for name, reason in failures(tuned.race):
+        sink.note(f"{name} could not be measured: {reason}")
+    sink.show(sentence(found.verdict, tuned.space.default))
+    if tuned.interrupted and out is None:
+        print_stderr("interrupted: no profile is written without -o")
+    elif found.is_plain and out is None:
+        print_stderr("no profile is written, since specli run --draft 0 is the same; -o writes one")
+    else:
+        keep(found, task)
+        named = found.path.stem if found.path.parent == user_folder() else found.path
+        print_stderr(f"wrote {found.path}; use it with: specli run --profile {named} ...")
+    if tuned.interrupted:
+        raise typer.Exit(INTERRUPTED)

@@ -120,8 +120,8 @@ def examine_pair(setup: Setup, rates: Rates, records: Path, *, busy: bool) -> Pa
         require_compatible(headers[0], headers[1], *setup.files)
     context = chosen_context(read_facts(headers[0]), setup.n_ctx)
     needs = tuple(
-        memory_need(read_facts(header), context, CacheTypes(place.type_k, place.type_v))
-        for header, place in zip(headers, setup.placements, strict=True)
+        memory_need(read_facts(header), context, CacheTypes(placement.type_k, placement.type_v))
+        for header, placement in zip(headers, setup.placements, strict=True)
     )
     known = load(costs_record(setup, records))
     draft_limits = None if len(headers) == 1 else limits(headers[1], rates)

@@ -1,1 +1,1 @@
-"""One file per drafting method, all behind the protocol in `protocol.py`."""
+"""One file per drafting method, all with the protocol of `protocol.py`."""

@@ -41,7 +41,7 @@ Thresholds = tuple[tuple[int, int], ...]
 
 IN_CONTEXT: Thresholds = ((2, 66), (2, 50), (1, 50), (1, 50))
 IN_CACHE: Thresholds = ((4, 75), (3, 66), (2, 66), (2, 66))
-"""llama.cpp's own limits; what other texts say must be surer than what this one says."""
+"""llama.cpp's own limits; what other texts say must be more certain than what this one says."""
 
 
 DOUBT = (1.4, 0.8, 0.65, 0.12)
@@ -87,10 +87,10 @@ class LookupDrafter(WithoutModel):
 
     def _count(self, seq: int, tokens: Sequence[int]) -> None:
         own = self._own[seq]
-        for place in range(self._counted[seq], len(tokens)):
-            token = tokens[place]
-            for start in range(max(0, place - LONGEST), place):
-                followers = own.setdefault(tuple(tokens[start:place]), {})
+        for index in range(self._counted[seq], len(tokens)):
+            token = tokens[index]
+            for start in range(max(0, index - LONGEST), index):
+                followers = own.setdefault(tuple(tokens[start:index]), {})
                 followers[token] = followers.get(token, 0) + 1
         self._counted[seq] = len(tokens)
 
@@ -220,23 +220,23 @@ def _parsed(data: bytes) -> Counts:
     if sys.byteorder == "big":
         numbers.byteswap()
     counts: Counts = {}
-    place = 0
-    while place < len(numbers):
-        head = place + LONGEST
+    index = 0
+    while index < len(numbers):
+        head = index + LONGEST
         followers = numbers[head] if head < len(numbers) else 0
         end = head + 1 + 2 * followers
         if followers < 1 or end > len(numbers):
             raise ValueError(
-                f"the record at byte {place * numbers.itemsize} is broken or cut short"
+                f"the record at byte {index * numbers.itemsize} is broken or cut short"
             )
-        ngram = tuple(token for token in numbers[place:head] if token != NO_TOKEN)
+        ngram = tuple(token for token in numbers[index:head] if token != NO_TOKEN)
         pairs = numbers[head + 1 : end]
         tokens, times = pairs[::2], pairs[1::2]
         padded = (*ngram, *[NO_TOKEN] * (LONGEST - len(ngram)))
-        if not ngram or padded != tuple(numbers[place:head]) or min(*ngram, *tokens) < 0:
-            raise ValueError(f"the record at byte {place * numbers.itemsize} has invalid tokens")
+        if not ngram or padded != tuple(numbers[index:head]) or min(*ngram, *tokens) < 0:
+            raise ValueError(f"the record at byte {index * numbers.itemsize} has invalid tokens")
         if min(times) < 1:
-            raise ValueError(f"the record at byte {place * numbers.itemsize} has an invalid count")
+            raise ValueError(f"the record at byte {index * numbers.itemsize} has an invalid count")
         counts[ngram] = dict(zip(tokens, times, strict=True))
-        place = end
+        index = end
     return counts

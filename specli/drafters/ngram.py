@@ -1,6 +1,6 @@
-"""Prompt lookup: what followed the last tokens when they stood in the text before.
+"""Prompt lookup: what followed the last tokens where the text had them before.
 
-Drafts what llama.cpp's `ngram-simple` drafts, token for token, but looks the place up in an index
+Drafts what llama.cpp's `ngram-simple` drafts, token for token, but looks the index up in an index
 where llama.cpp searches the whole text in every round.
 """
 
@@ -76,8 +76,8 @@ class NgramDrafter(WithoutModel):
         if count < size:
             return
         matched = size + _common_suffix(tokens, start, len(tokens) - size, LONGEST_MATCH - size)
-        for place, token in enumerate(tokens[follows : follows + count]):
-            yield token, confidence(matched + place)
+        for index, token in enumerate(tokens[follows : follows + count]):
+            yield token, confidence(matched + index)
 
 
 def confidence(matched: int) -> float:

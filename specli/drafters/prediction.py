@@ -2,7 +2,7 @@
 
 Follows the prediction while the answer agrees. Where it does not, one token is assumed to have
 been replaced, by one or by several, and every token that disagrees is looked up in the
-prediction: the place whose last tokens agree longest, and that lies nearest, is where drafting
+prediction: the position whose last tokens agree longest, and that lies nearest, is where drafting
 goes on.
 """
 
@@ -19,16 +19,16 @@ from specli.drafters.without_model import WithoutModel
 from specli.events import PREDICTION, Source
 
 LONGEST_MATCH = 8
-"""Tokens of the answer that are compared to find the place again."""
+"""Tokens of the answer that are compared to find the position again."""
 
-MOST_PLACES = 32
+MOST_POSITIONS = 32
 """Places that are compared in either direction, those nearest to the last trusted one."""
 
 TRUSTED = 8
-"""Agreement this long confirms a place: the next search starts from it."""
+"""Agreement this long confirms a position: the next search starts from it."""
 
 REACH = 3.0
-"""Powers of two that a place may be further away for each further token that matches."""
+"""Powers of two that a position may be further away for each further token that matches."""
 
 RARE = 4.0
 """Powers of two by which a token is rarer for each further token that it counts for."""
@@ -50,13 +50,13 @@ replace a word by a word."""
 
 
 class _Expected:
-    """A prediction, and behind which places each token stands in it."""
+    """A prediction, and the positions right after each of its tokens."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self.tokens = tokens
-        self.places: dict[int, list[int]] = {}
-        for place, token in enumerate(tokens, 1):
-            self.places.setdefault(token, []).append(place)
+        self.positions: dict[int, list[int]] = {}
+        for position, token in enumerate(tokens, 1):
+            self.positions.setdefault(token, []).append(position)
 
 
 @dataclass(slots=True)
@@ -78,16 +78,16 @@ class _Following:
     expected: _Expected
     answer: list[int] = field(default_factory=list)
     """Its last tokens, as many as are compared."""
-    place: int = 0
+    position: int = 0
     """Where in the prediction the next token is expected."""
     matched: int = 0
-    """Tokens right before `place` that agreed; 0 when the place is a guess."""
+    """Tokens right before `position` that agreed; 0 when the position is a guess."""
     missed: int = 0
     """Tokens in a row that disagreed."""
     before: int = 0
     """Tokens that had agreed before those."""
     trusted: int = 0
-    """The last place that was beyond doubt."""
+    """The last position that was beyond doubt."""
     rates: list[_Rate] = field(default_factory=lambda: [_Rate(*first) for first in FIRST_RATES])
     """How often the prediction has agreed lately, by what had agreed before."""
 
@@ -105,7 +105,7 @@ class PredictionDrafter(WithoutModel):
         self._following[seq] = _Following(_Expected(prediction) if prediction else self._expected)
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
-        """The prediction from the present place on; nothing when it has been used up."""
+        """The prediction from the present position on; nothing when it has been used up."""
         return [
             build_proposal(self.name, self._candidates(following), request.rule, LEAST_CHANCE)
             for request in requests
@@ -123,7 +123,7 @@ class PredictionDrafter(WithoutModel):
     def _candidates(self, following: _Following) -> Iterator[tuple[int, float]]:
         matched = following.matched
         tokens = following.expected.tokens
-        for token in tokens[following.place : following.place + LONGEST_DRAFT]:
+        for token in tokens[following.position : following.position + LONGEST_DRAFT]:
             known = following.answer or matched
             yield token, following.rates[_stage(matched)].value if known else START
             matched += 1
@@ -132,17 +132,17 @@ class PredictionDrafter(WithoutModel):
         following.answer.append(token)
         del following.answer[:-LONGEST_MATCH]
         tokens = following.expected.tokens
-        if following.place < len(tokens):
-            agrees = tokens[following.place] == token
+        if following.position < len(tokens):
+            agrees = tokens[following.position] == token
             following.rates[_stage(following.matched)].observe(agrees)
-            # One token has been replaced by one, or by several: the place behind it is the guess.
-            following.place += agrees or following.matched > 0
+            # One token has been replaced by one, or by several: the position after it is the guess.
+            following.position += agrees or following.matched > 0
             if agrees:
-                # A guess that holds behind a long agreement is no chance find.
+                # A guess that holds after a long agreement is no coincidence.
                 following.matched = max(following.matched + 1, following.before)
                 following.missed = following.before = 0
                 if following.matched >= TRUSTED:
-                    following.trusted = following.place
+                    following.trusted = following.position
                 return
         following.before = max(following.before, following.matched)
         following.matched = 0
@@ -150,33 +150,33 @@ class PredictionDrafter(WithoutModel):
         self._find_again(following)
 
     def _find_again(self, following: _Following) -> None:
-        """Move to the best place behind the newest token; stay at the guess if none is good.
+        """Move to the best position after the newest token; stay at the guess if none is good.
 
-        A place is good where many tokens match, rare ones, and near the last trusted place
+        A position is good where many tokens match, rare ones, and near the last trusted position
         (tokens were inserted or left out) or near the guess (tokens were replaced).
         """
-        places = following.expected.places.get(following.answer[-1], [])
-        guess = following.place
-        middle = bisect_left(places, following.trusted + 1)
-        rarity = log2(len(following.expected.tokens) / len(places)) / RARE if places else 0.0
+        positions = following.expected.positions.get(following.answer[-1], [])
+        guess = following.position
+        middle = bisect_left(positions, following.trusted + 1)
+        rarity = log2(len(following.expected.tokens) / len(positions)) / RARE if positions else 0.0
         best = REPLACED[following.missed - 1] if following.missed <= len(REPLACED) else 0.0
-        for place in places[max(0, middle - MOST_PLACES) : middle + MOST_PLACES]:
-            distance = min(abs(place - 1 - following.trusted), abs(place - guess))
-            matched = _matched(following.expected.tokens, following.answer, place)
+        for position in positions[max(0, middle - MOST_POSITIONS) : middle + MOST_POSITIONS]:
+            distance = min(abs(position - 1 - following.trusted), abs(position - guess))
+            matched = _matched(following.expected.tokens, following.answer, position)
             score = matched + rarity - log2(1 + distance) / REACH
             if score > best:
                 best = score
-                following.place, following.matched = place, matched
+                following.position, following.matched = position, matched
                 following.before = 0
         if following.matched >= TRUSTED:
-            following.trusted = following.place
+            following.trusted = following.position
 
 
-def _matched(tokens: Sequence[int], answer: list[int], place: int) -> int:
-    """How many tokens before `place` equal the end of `answer`."""
+def _matched(tokens: Sequence[int], answer: list[int], position: int) -> int:
+    """How many tokens before `position` equal the end of `answer`."""
     matched = 0
-    most = min(len(answer), place)
-    while matched < most and tokens[place - 1 - matched] == answer[-1 - matched]:
+    most = min(len(answer), position)
+    while matched < most and tokens[position - 1 - matched] == answer[-1 - matched]:
         matched += 1
     return matched
 

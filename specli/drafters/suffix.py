@@ -1,10 +1,10 @@
 """Drafts what usually follows the longest context that the text has shown before.
 
 Looks at the sequence's own text and at what earlier sequences of this process have answered.
-The index is that of an LZ77 compressor: the last tokens lead to the latest place they stood at,
-and from each place a link leads to the one before. A few links find the places whose context
-is longest; they vote on each next token, and those that were outvoted leave. A tree of counts
-would know every occurrence, but costs several times as much per token in Python.
+The index is that of an LZ77 compressor: the last tokens lead to the latest position where the text
+had them, and from each position a link leads to the one before. A few links find the positions
+whose context is longest; they vote on each next token, and those that were outvoted leave. A tree
+of counts would know every occurrence, but costs several times as much per token in Python.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from specli.events import Source
 CONTEXTS = (4, 2, 1)
 """Lengths of the contexts that are indexed, tried from the longest down."""
 
-MOST_PLACES = 8
-"""Places of one text that vote: the latest ones."""
+MOST_POSITIONS = 8
+"""Most positions of one text that vote, the latest ones."""
 
 LONGEST_MATCH = 16
-"""Context tokens that are compared at each place."""
+"""Context tokens that are compared at each position."""
 
 DOUBT = 1.4
 """Votes held back for tokens never seen there, once for each token that got some."""
@@ -32,14 +32,14 @@ SHARED_TOKENS = 32768
 """Most answer tokens remembered for other sequences, at about 200 bytes each."""
 
 SEPARATOR = -1
-"""Stands behind each remembered answer and ends a draft that runs into it."""
+"""Ends each remembered answer, and a draft that reaches it."""
 
-Place = tuple[list[int], int]
+Match = tuple[list[int], int]
 """What followed a context, and how many tokens before it were like the present ones."""
 
 
 class _Index:
-    """Where each context of a text ended. Places are counts of tokens, so 0 means none."""
+    """Where each context of a text ended. Positions are counts of tokens, so 0 means none."""
 
     def __init__(self) -> None:
         self._latest: list[dict[int, int]] = [{} for _ in CONTEXTS]
@@ -49,32 +49,32 @@ class _Index:
         """Index what has been appended to `tokens` since the last call."""
         end = len(tokens) + 1
         for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
-            for place in range(len(earlier) + 1, end):
+            for position in range(len(earlier) + 1, end):
                 # Hashes keep no tokens alive; `find` compares the tokens, so they may collide.
-                key = hash(tuple(tokens[max(0, place - size) : place]))
+                key = hash(tuple(tokens[max(0, position - size) : position]))
                 earlier.append(latest.get(key, 0))
-                latest[key] = place
+                latest[key] = position
 
     def find(
         self, tokens: list[int], context: list[int], longer_than: int = 0
     ) -> list[tuple[int, int]]:
-        """The latest places in `tokens` that follow the longest indexed end of `context`.
+        """The latest positions in `tokens` that follow the longest indexed end of `context`.
 
-        Each is the place and the tokens matched. The end of `tokens` is no place. Contexts that
-        cannot be `longer_than` so many tokens need not be found.
+        Each is the position and the tokens matched. The end of `tokens` is no position. Contexts
+        that cannot be `longer_than` so many tokens need not be found.
         """
         found: list[tuple[int, int]] = []
         for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
-            place = latest.get(hash(tuple(context[-size:])), 0)
-            if place and place == len(tokens):
-                place = earlier[place - 1]
-            for _ in range(MOST_PLACES):
-                if not place:
+            position = latest.get(hash(tuple(context[-size:])), 0)
+            if position and position == len(tokens):
+                position = earlier[position - 1]
+            for _ in range(MOST_POSITIONS):
+                if not position:
                     break
-                matched = _matched(tokens, place, context)
+                matched = _matched(tokens, position, context)
                 if matched >= size:
-                    found.append((place, matched))
-                place = earlier[place - 1]
+                    found.append((position, matched))
+                position = earlier[position - 1]
             if found or size <= longer_than:
                 break
         return found
@@ -97,11 +97,11 @@ class _Shared:
         tokens.append(SEPARATOR)
         index.extend(tokens)
 
-    def places(self, context: list[int], most: int, longer_than: int) -> list[Place]:
+    def matches(self, context: list[int], most: int, longer_than: int) -> list[Match]:
         return [
-            (tokens[place : place + most], matched)
+            (tokens[position : position + most], matched)
             for tokens, index in (self._new, self._old)
-            for place, matched in index.find(tokens, context, longer_than)
+            for position, matched in index.find(tokens, context, longer_than)
         ]
 
     def __len__(self) -> int:
@@ -132,7 +132,7 @@ class SuffixDrafter(WithoutModel):
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """What followed the longest context most often, token by token."""
         return [
-            build_proposal(self.name, _voted(self._places(request)), request.rule, LEAST_CHANCE)
+            build_proposal(self.name, _voted(self._matches(request)), request.rule, LEAST_CHANCE)
             for request in requests
         ]
 
@@ -148,40 +148,40 @@ class SuffixDrafter(WithoutModel):
         if len(tokens) > start:
             self._shared.add(tokens[start:])
 
-    def _places(self, request: Request) -> list[Place]:
-        """The places in the sequence's own text; others' answers join if they match longer."""
+    def _matches(self, request: Request) -> list[Match]:
+        """The positions in the sequence's own text; others' answers join if they match longer."""
         tokens = request.tokens
         context = tokens[-LONGEST_MATCH:]
         most = min(request.rule.limit, LONGEST_DRAFT)
-        places = []
+        matches: list[Match] = []
         longest = 0
-        for place, matched in self._indexes[request.seq].find(tokens, context):
-            follows = tokens[place : place + most]
+        for position, matched in self._indexes[request.seq].find(tokens, context):
+            follows = tokens[position : position + most]
             if len(follows) < most:
-                # The place is so near the end that the text may be repeating itself.
+                # The position is so near the end that the text may be repeating itself.
                 follows = follows * (most // len(follows) + 1)
-            places.append((follows, matched))
+            matches.append((follows, matched))
             longest = max(longest, matched)
         if longest < LONGEST_MATCH:
-            shared = self._shared.places(context, most, longest)
+            shared = self._shared.matches(context, most, longest)
             if any(matched > longest for _, matched in shared):
-                places += shared
-        return places
+                matches += shared
+        return matches
 
 
-def _voted(places: list[Place]) -> Iterator[tuple[int, float]]:
-    """The token that most places vote for, again and again, with a confidence in each.
+def _voted(matches: list[Match]) -> Iterator[tuple[int, float]]:
+    """The token that most matches vote for, again and again, with a confidence in each.
 
-    A place's vote weighs as much as its context is long. Drafted tokens that it agreed with
+    A match's vote weighs as much as its context is long. Drafted tokens that it agreed with
     count half: nobody has confirmed them.
     """
-    position = 0
+    offset = 0
     while True:
         votes: dict[int, float] = {}
-        for follows, matched in places:
-            if position < len(follows):
-                token = follows[position]
-                votes[token] = votes.get(token, 0.0) + matched + position / 2
+        for follows, matched in matches:
+            if offset < len(follows):
+                token = follows[offset]
+                votes[token] = votes.get(token, 0.0) + matched + offset / 2
         if not votes:
             return
         best = max(votes, key=votes.__getitem__)
@@ -189,16 +189,16 @@ def _voted(places: list[Place]) -> Iterator[tuple[int, float]]:
             return
         yield best, votes[best] / (sum(votes.values()) + DOUBT * len(votes))
         if len(votes) > 1:
-            places = [place for place in places if place[0][position : position + 1] == [best]]
-        position += 1
+            matches = [one for one in matches if one[0][offset : offset + 1] == [best]]
+        offset += 1
 
 
-def _matched(tokens: list[int], place: int, context: list[int]) -> int:
-    """How many tokens before `place` equal the end of `context`."""
-    most = min(len(context), place)
-    if tokens[place - most : place] == context[len(context) - most :]:
+def _matched(tokens: list[int], position: int, context: list[int]) -> int:
+    """How many tokens before `position` equal the end of `context`."""
+    most = min(len(context), position)
+    if tokens[position - most : position] == context[len(context) - most :]:
         return most
     matched = 0
-    while tokens[place - 1 - matched] == context[-1 - matched]:
+    while tokens[position - 1 - matched] == context[-1 - matched]:
         matched += 1
     return matched

@@ -6,7 +6,7 @@ from specli.drafters.protocol import FREE, DraftingCost, TargetBatch
 
 
 class WithoutModel:
-    """A drafter that has no model: it costs nothing, reads no hidden states, is never behind."""
+    """A drafter without a model: free, without hidden states, with nothing to catch up with."""
 
     cost: DraftingCost = FREE
     features: tuple[int, ...] = ()

@@ -31,15 +31,15 @@ class SamplingParams:
     def __post_init__(self) -> None:
         """Raises UsageError for a value outside its range."""
         _require("temp", self.temperature, 0 <= self.temperature < math.inf, "0 or more")
-        _require("top-k", self.top_k, self.top_k >= 0, "0 (off) or more")
-        _require("top-p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1 (off)")
-        _require("min-p", self.min_p, 0 <= self.min_p <= 1, "0 (off) to 1")
+        _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
+        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1 (off)")
+        _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 (off) to 1")
         _require(
-            "repeat-penalty", self.repeat_penalty, 0 < self.repeat_penalty < math.inf, "above 0"
+            "repeat_penalty", self.repeat_penalty, 0 < self.repeat_penalty < math.inf, "above 0"
         )
         for name, value in (
-            ("presence-penalty", self.presence_penalty),
-            ("frequency-penalty", self.frequency_penalty),
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
         ):
             _require(name, value, math.isfinite(value), "a finite number")
 
@@ -56,4 +56,4 @@ class SamplingParams:
 
 def _require(name: str, value: float, holds: bool, allowed: str) -> None:
     if not holds:
-        raise UsageError(f"--{name} is {value}, but must be {allowed}")
+        raise UsageError(f"`{name}` is {value}, but must be {allowed}")

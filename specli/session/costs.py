@@ -21,7 +21,7 @@ from specli.speculative import Placement
 
 PROBE_SECONDS = 1.0
 SLOW_PROBE = 3.0
-"""Seconds of measuring that a user is told of."""
+"""Seconds of measuring after which the user gets a note."""
 
 Knowledge = tuple[CostModel, Acceptance]
 

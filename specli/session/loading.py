@@ -83,8 +83,8 @@ def check(setup: Setup) -> Checked:
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
-    """How many sequences fit into memory beside the weights: `most`, or the next power of two
-    that does; 1 where not even that fits.
+    """How many sequences fit into memory with the weights: `most`, or the next power of two that
+    does; 1 where not even that fits.
 
     Weights count although llama.cpp maps them from the file: caches that push them out of memory
     make every round read them again.

@@ -51,7 +51,7 @@ class BatchView:
             )
 
     def failed(self, failure: Failure) -> None:
-        line = Text(f"{failure.place}: {failure.reason}")
+        line = Text(f"{failure.location}: {failure.reason}")
         self._console.print(line, soft_wrap=True, highlight=False)
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.engine.explain import Explanation
+from specli.ui.figures import counted
 
 
 def explanation(explained: Explanation) -> RenderableType:
@@ -44,7 +45,7 @@ def estimate(explained: Explanation) -> str | None:
     if explained.speedup is None:
         return None
     rounds = explained.plain_rounds
-    basis = f"from {rounds} rounds" if rounds else "as calibrated"
+    basis = f"from {counted(rounds, 'round')}" if rounds else "measured before"
     baseline = f"baseline {explained.target_ms[1]:.1f} ms/token, {basis}"
     return f"speed-up ≈ {explained.speedup:.2f}× ({baseline})"
 

@@ -75,6 +75,12 @@ class LiveView:
             self._stats = copy
             self._changed = True
 
+    @property
+    def stats(self) -> Stats:
+        """The figures of the last event."""
+        with self._lock:
+            return self._stats
+
     def refresh(self) -> None:
         """Draw what has arrived since the last call, if anything, in one write."""
         with self._lock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -13,25 +12,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from specli.bench.evidence import Row, spread
+from specli.bench.tuner import SearchState
 
 NARROW = 72
 """Columns below which the table has only the speed-up of each setting."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchState:
-    """The state of a search; `speedup` is the leader's over plain decoding."""
-
-    stage: str
-    rivals: int
-    leader: str | None
-    speedup: float | None
-
-    @property
-    def best(self) -> str:
-        if self.leader is None or self.speedup is None:
-            return ""
-        return f"best so far: {self.leader}, {self.speedup:.2f}×"
 
 
 class Watch(Protocol):

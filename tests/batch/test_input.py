@@ -56,7 +56,7 @@ def test_a_line_may_set_everything_for_itself(file: Path) -> None:
     }
     assert only(file, line) == Prompt(
         id="7",
-        place=f"{file}:1",
+        location=f"{file}:1",
         messages=(("user", "a"), ("assistant", "b"), ("user", "c")),
         system="s",
         max_tokens=5,
@@ -90,7 +90,7 @@ def test_a_request_of_openai_is_taken_for_what_it_asks(file: Path) -> None:
     }
     assert only(file, line) == Prompt(
         id="r-1",
-        place=f"{file}:1",
+        location=f"{file}:1",
         messages=(("system", "s"), ("user", "a")),
         max_tokens=5,
         temperature=0.5,
@@ -151,7 +151,7 @@ def test_a_bad_line_is_told_with_its_place_and_the_rest_goes_on(file: Path, name
     assert isinstance(before, Prompt)
     assert isinstance(behind, Prompt)
     assert isinstance(bad, Bad)
-    assert bad.place == f"{file}:2"
+    assert bad.location == f"{file}:2"
     assert told in bad.reason
     assert "\n" not in bad.reason
 
@@ -164,7 +164,7 @@ def test_any_bytes_are_prompts_or_bad_lines(
     path = tmp_path_factory.mktemp("any") / f"prompts.{suffix}"
     path.write_bytes(b"prompt\n" * (suffix == "csv") + data)
     for entry in read(path):
-        assert entry.place.startswith(f"{path}:")
+        assert entry.location.startswith(f"{path}:")
         assert isinstance(entry, Bad) or all(text for _role, text in entry.messages)
 
 
@@ -211,8 +211,8 @@ def test_csv_has_ids_and_system_messages_in_columns(tmp_path: Path) -> None:
     assert isinstance(last, Prompt)
     assert (first.id, first.messages, first.system) == ("a", (("user", "one, two"),), "s")
     assert (second.id, second.messages, second.system) == ("3", (("user", "line\nbreak"),), None)
-    assert (short.place, short.reason) == (f"{path}:5", "2 columns, but the header has 3")
-    assert quotes.place == f"{path}:6"
+    assert (short.location, short.reason) == (f"{path}:5", "2 columns, but the header has 3")
+    assert quotes.location == f"{path}:6"
     assert last.id == "c"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from specli.cli.failures import guarded
+from specli.cli.failures import run_app
 from specli.cli.main import app
 from tests import tiny_gguf as tiny
 
@@ -76,7 +76,7 @@ def specli(
     def specli(*arguments: str, stdin: bytes | None = None) -> Outcome:
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        code = guarded(lambda: app(list(arguments), prog_name="specli"))
+        code = run_app(app, list(arguments))
         captured = capfd.readouterr()
         return Outcome(code, captured.out, captured.err)
 

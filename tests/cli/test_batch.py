@@ -147,7 +147,7 @@ def test_bad_lines_are_told_and_the_others_answered(
     assert told[-1] == "error: 4 of 6 prompts failed"
     totals = json.loads(report.read_text())
     assert (totals["answered"], totals["failed"]) == (2, 4)
-    assert [failure["place"] for failure in totals["failures"]] == [
+    assert [failure["location"] for failure in totals["failures"]] == [
         f"{path}:{number}" for number in (2, 3, 4, 5)
     ]
     assert totals["completion_tokens"] == sum(r["completion_tokens"] for r in records(answers))

@@ -157,7 +157,7 @@ def test_a_signal_keeps_what_is_done_and_says_how_to_go_on(
     summary, told = err.decode().splitlines()
     assert summary.startswith("3 answered, ")
     again = " ".join(["specli batch", *command[:-1]])
-    assert told == f"stopped by {number.name}; to go on: {again}"
+    assert told == f"stopped by {number.name}; to resume: {again}"
     assert answers.read_bytes() == b""
     # Whoever goes on does not compute them again.
     assert list(texts(held)) == ["2", "3", "4"]

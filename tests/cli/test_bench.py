@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from specli.app import bench as benching
 from specli.bench.report import Report, read_report, to_json
 from specli.bench.runner import Bench
-from specli.cli import benching
 from specli.errors import SpecliError
 from tests.cli.conftest import Outcome, Specli
 
@@ -27,7 +27,7 @@ def prompts(sealed: Path) -> None:
 
 
 def report(specli: Specli, *arguments: str) -> tuple[Report, Outcome]:
-    outcome = specli("bench", *PAIR, *SHORT, "--json", "a.json", *arguments)
+    outcome = specli("bench", *PAIR, *SHORT, "-o", "a.json", *arguments)
     assert outcome.code == 0, outcome.err
     return read_report(Path("a.json")), outcome
 
@@ -106,7 +106,7 @@ def test_ctrl_c_keeps_and_shows_what_is_there(
         return measured(bench, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Bench, "__call__", interrupted)
-    outcome = specli("bench", *PAIR, *SHORT, "--json", "a.json")
+    outcome = specli("bench", *PAIR, *SHORT, "-o", "a.json")
     assert outcome.code == 130
     found = read_report(Path("a.json"))
     assert (len(found.runs), found.complete) == (5, False)
@@ -121,7 +121,7 @@ def test_ctrl_c_before_the_first_run_leaves_nothing(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Bench, "warm_up", interrupted)
-    outcome = specli("bench", *PAIR, *SHORT, "--json", "a.json")
+    outcome = specli("bench", *PAIR, *SHORT, "-o", "a.json")
     assert (outcome.code, outcome.out) == (130, "")
     assert not Path("a.json").exists()
 
@@ -131,10 +131,10 @@ def test_ctrl_c_before_the_first_run_leaves_nothing(
     [
         (["--draft-max", "2,0"], "is plain decoding"),
         (["--draft-max", "2,x"], "not 'x'"),
-        (["--draft-p-min", "0,1.5"], "not '1.5'"),
+        (["--draft-p-min", "0,1.5"], "--draft-p-min is 1.5"),
         (["--categories", "poem"], "'poem'"),
         (["--prompts", "missing.txt"], "cannot read missing.txt"),
-        (["--json", "missing/a.json"], "no folder missing"),
+        (["-o", "missing/a.json"], "no folder missing"),
         (["--csv", "."], "is a folder"),
     ],
 )
@@ -180,6 +180,12 @@ def test_benches_of_other_machines_are_compared_only_by_force(specli: Specli) ->
     assert "overall" in forced.out
 
 
+def test_json_prints_the_report_and_nothing_else(specli: Specli, tmp_path: Path) -> None:
+    outcome = specli("bench", *PAIR, *SHORT, "--runs", "1", "--json", "-q", "-o", "a.json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out) == json.loads(Path("a.json").read_text())
+
+
 def test_what_is_no_report_is_not_compared(specli: Specli, tmp_path: Path) -> None:
     Path("a.json").write_text(json.dumps({"version": 1}))
     outcome = specli("bench", "compare", "a.json", "missing.json")
@@ -194,7 +200,7 @@ def test_figures_are_shown_even_where_they_cannot_be_kept(
         raise SpecliError("the disk is full")
 
     monkeypatch.setattr(benching, "write_text", full)
-    outcome = specli("bench", *PAIR, *SHORT, "--runs", "1", "--json", "a.json")
+    outcome = specli("bench", *PAIR, *SHORT, "--runs", "1", "-o", "a.json")
     assert outcome.code == 1
     assert "the disk is full" in outcome.err
     assert "overall" in outcome.out

@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 
 import specli as package
-from specli.cli.options import RunOptions
-from specli.cli.prepare import prepared_setup
+from specli.app.prepare import prepared_setup
 from specli.doctor import measure
 from specli.doctor.problems import Problem
 from specli.doctor.report import DoctorReport, examine
 from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.hub.cache import cache_dir
+from specli.options import Options
 from specli.session.costs import costs_record
 from specli.session.records import save
 from specli.ui.doctor import doctor_view
@@ -53,7 +53,7 @@ def test_json_holds_every_part_of_the_report(specli: Specli) -> None:
 
 
 def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None:
-    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
     save(record, COSTS, Acceptance())
@@ -67,7 +67,7 @@ def test_measured_costs_of_the_same_pair_are_found_again(specli: Specli) -> None
 def test_costs_measured_on_a_busy_machine_give_no_verdict(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
     record = costs_record(setup, cache_dir() / "probes")
     record.parent.mkdir(parents=True, exist_ok=True)
     disturbed = CostModel(Curve([1, 4], [1047.9, 4800.0]), {"draft": Curve([1, 2], [900.0, 950.0])})
@@ -87,7 +87,7 @@ def test_costs_measured_on_a_busy_machine_give_no_verdict(
 def test_an_automatic_draft_is_the_one_that_run_would_take(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("specli.cli.auto_draft.find_made_draft", lambda _: Path("draft.gguf"))
+    monkeypatch.setattr("specli.app.pairs.find_made_draft", lambda _: Path("draft.gguf"))
     done = specli("doctor", "--json", "-m", "target.gguf", "-md", "auto")
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)["pair"]["draft"] == "draft.gguf"
@@ -148,7 +148,7 @@ def shown(report: DoctorReport, width: int) -> str:
 
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
-    setup = prepared_setup(RunOptions("target.gguf", "draft.gguf"), None, quiet=True)
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
     busy = cores(allowed=2, quota=1.5, threads=2, load=8)
     report = replace(
         examine("1.2.3", setup),

@@ -38,7 +38,7 @@ def _made(own_cache: Path, name: str = "tiny.F32-0123") -> Path:
 
 
 def test_without_models_it_says_how_to_get_one() -> None:
-    assert run().stdout.startswith("no models here yet; specli pull")
+    assert run().stdout.startswith("no models yet: specli pull")
 
 
 def test_models_are_listed_with_size_and_keeper(own_cache: Path, home: Path) -> None:

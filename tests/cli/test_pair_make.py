@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specli.cli.pair_make import parse_budget
 from specli.drafts import make as making
-from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from tests.cli.conftest import Specli
 
@@ -47,12 +45,12 @@ def test_json_holds_what_was_tried(specli: Specli, tmp_path: Path) -> None:
     assert 0 <= trial["agreement"] <= 1
 
 
-def test_where_nothing_pays_the_command_advises_and_exits_with_1(
+def test_where_nothing_pays_the_command_advises_and_succeeds(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(making, "PAYS", 1000.0)
     done = specli("pair", "make", "target.gguf", "--budget", "1s")
-    assert done.code == 1
+    assert done.code == 0
     assert "No draft made from this target pays: best candidate" in done.out
     assert "specli run -m target.gguf --no-draft" in done.out
     assert not list(cache_dir().rglob("*.draft-*.gguf"))
@@ -67,7 +65,7 @@ def test_auto_takes_the_draft_that_was_made(
     try:
         done = specli("run", "-m", "target.gguf", "--draft-model", "auto", "-n", "4", "hello")
         assert done.code == 0, done.err
-        assert f"note: {path.name} drafts" in done.err
+        assert f"note: using draft model {path.stem}" in done.err
     finally:
         path.unlink()
 
@@ -98,16 +96,3 @@ def test_wrong_options_are_refused_before_the_search(
     assert done.code == 2
     assert done.out == ""
     assert said in done.err
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1.5h", 5400), (" 2m ", 120)]
-)
-def test_budgets_are_times(text: str, seconds: float) -> None:
-    assert parse_budget(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "-5s", "5 days", "m", "0s"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--budget"):
-        parse_budget(text)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from specli.cli import profile
-from specli.cli.options import RunOptions
 from specli.errors import UsageError
+from specli.options import GENERATION
 from specli.profiles import Settings, load_profile
 
 
@@ -32,8 +31,51 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["profile", *map(str, arguments)])
 
 
-def test_every_setting_of_a_profile_is_a_flag() -> None:
-    assert set(Settings.model_fields) <= {field.name for field in fields(RunOptions)}
+def test_a_profile_can_say_everything_that_decides_a_text() -> None:
+    models = {"profile", "model", "model_draft", "no_draft", "recalibrate"}
+    assert set(Settings.model_fields) == set(GENERATION) - models
+
+
+EVERYTHING = """\
+name: mine
+description: A pair
+target: big.gguf
+defaults:
+  draft_max: auto
+  spec_type: suffix,draft
+  lookup_cache: counts.bin
+  gpu_layers: all
+  threads: auto
+  stop: [END, "###"]
+  logit_bias: [5-inf, 6+1]
+  json_schema: '{"type": "object"}'
+  ignore_eos: true
+  raw: true
+"""
+
+
+def test_a_profile_means_what_the_flags_mean(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(EVERYTHING)
+    assert load_profile(str(path)).defaults.given() == {
+        "draft_max": "auto",
+        "spec_type": "suffix,draft",
+        "lookup_cache": Path("counts.bin"),
+        "gpu_layers": "all",
+        "threads": "auto",
+        "stop": ("END", "###"),
+        "logit_bias": {5: float("-inf"), 6: 1.0},
+        "json_schema": '{"type": "object"}',
+        "ignore_eos": True,
+        "raw": True,
+    }
+
+
+def test_a_bias_that_no_flag_takes_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(EVERYTHING.replace("5-inf", "five"))
+    with pytest.raises(UsageError, match=r"mine.yaml:11: defaults.logit_bias: .* 'five'"):
+        load_profile(str(path))
 
 
 def test_the_list_has_names_descriptions_and_what_is_not_valid(tmp_path: Path) -> None:
@@ -62,26 +104,6 @@ def test_effective_is_the_profile_over_the_defaults(tmp_path: Path) -> None:
     assert (shown["top_k"], shown["threads"]) == (40, "auto")
 
 
-def test_a_new_profile_is_valid_and_found_by_name(user_folder: Path) -> None:
-    result = run("new", "mine", "-m", "a/b:Q8_0", "-md", "c/d:Q4_0", "--draft-max", "8")
-    assert Path(result.stdout.strip()) == user_folder / "mine.yaml"
-    made = load_profile("mine")
-    assert (made.target_model, made.draft_model) == ("a/b:Q8_0", "c/d:Q4_0")
-    assert made.defaults.given() == {"draft_max": 8}
-
-
-def test_a_new_profile_never_replaces_one(user_folder: Path) -> None:
-    run("new", "mine", "-m", "a.gguf")
-    assert isinstance(run("new", "mine", "-m", "b.gguf").exception, UsageError)
-    assert load_profile("mine").target_model == "a.gguf"
-
-
-@pytest.mark.parametrize("name", ["Mine", "../mine", "a b", ""])
-def test_a_name_that_no_profile_can_have_writes_nothing(user_folder: Path, name: str) -> None:
-    assert isinstance(run("new", name, "-m", "a.gguf").exception, UsageError)
-    assert not user_folder.exists()
-
-
 def test_validate_names_every_mistake_and_fails(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("name: good\ndescription: One\ntarget: a.gguf\n")
@@ -91,3 +113,10 @@ def test_validate_names_every_mistake_and_fails(tmp_path: Path) -> None:
     assert result.stdout == f"{good}: valid\n"
     assert result.stderr == f"{bad}:4: unknown key drft (did you mean draft?)\n"
     assert run("validate", good).exit_code == 0
+
+
+def test_validate_takes_the_names_of_profiles_that_ship() -> None:
+    result = run("validate", "smollm2", "qwen3-8b")
+    assert result.exit_code == 0
+    assert [line.rpartition(": ")[2] for line in result.stdout.splitlines()] == ["valid"] * 2
+    assert "did you mean smollm2?" in run("validate", "smolm2").stderr

@@ -9,27 +9,31 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from specli.cli import generate
-from specli.cli.failures import guarded
-from specli.cli.generate import Task
+from specli.app import run as app_run
+from specli.app.prepare import sampling_of
+from specli.app.run import Answer
+from specli.cli.failures import run_app
 from specli.cli.main import app
-from specli.cli.options import RunOptions
+from specli.generation import Generation
+from specli.options import OPTIONS, Options
+from specli.sampling.params import SamplingParams
+from specli.session import Setup
 
-Run = Callable[..., tuple[RunOptions, Task]]
+Run = Callable[..., tuple[Options, str]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`specli run` up to the point where it would generate; (options, task) of that call."""
-    calls: list[tuple[RunOptions, Task]] = []
+    """`specli run` up to the point where it would generate; (options, prompt) of that call."""
+    calls: list[tuple[Options, str]] = []
 
-    def record(options: RunOptions, task: Task) -> int:
-        calls.append((options, task))
-        return 0
+    def record(options: Options, prompt: str, *_more: object) -> Answer:
+        calls.append((options, prompt))
+        return Answer(Generation(), Setup(Path("t.gguf")), SamplingParams())
 
-    monkeypatch.setattr(generate, "generate", record)
+    monkeypatch.setattr(app_run, "run", record)
 
-    def run(*arguments: str, stdin: str | None = None) -> tuple[RunOptions, Task]:
+    def run(*arguments: str, stdin: str | None = None) -> tuple[Options, str]:
         done = CliRunner().invoke(
             app, ["run", *arguments], input=stdin, catch_exceptions=False, standalone_mode=False
         )
@@ -43,9 +47,9 @@ def test_flags_of_several_letters_after_one_dash_are_read_as_llama_cpp_reads_the
     run: Run,
 ) -> None:
     line = "-m t.gguf -md d.gguf -ngl 99 -ngld 7 -n 5 -c 2048 -t 2 -td 3 -ctk q8_0 -ctvd f32 -fa on"
-    options, task = run(*line.split(), "hello")
-    assert task.prompt == "hello"
-    assert options == RunOptions(
+    options, prompt = run(*line.split(), "hello")
+    assert prompt == "hello"
+    assert options == Options(
         model="t.gguf",
         model_draft="d.gguf",
         gpu_layers=99,
@@ -80,49 +84,88 @@ def test_flags_of_several_letters_after_one_dash_are_read_as_llama_cpp_reads_the
         ("--draft-p-min --spec-draft-p-min", "0.5", "draft_p_min", 0.5),
         ("--ngram-size --ngram-speculation-length", "9", "ngram_size", 9),
         ("-n --predict --n-predict", "-1", "predict", -1),
-        ("-ngl --gpu-layers --n-gpu-layers", "all", "gpu_layers", -1),
+        ("-ngl --gpu-layers --n-gpu-layers", "all", "gpu_layers", "all"),
         ("--logit-bias -l", "15043-inf", "logit_bias", {15043: float("-inf")}),
         ("--temp", "0.8", "temp", 0.8),
         ("--seed", "3", "seed", 3),
+        ("--prediction", "a.txt", "prediction", Path("a.txt")),
+        ("--ngram", None, "ngram", True),
+        ("--no-ngram", None, "ngram", False),
     ],
 )
 def test_every_name_of_a_flag_sets_the_same_option(
-    run: Run, names: str, value: str, field: str, meaning: Any
+    run: Run, names: str, value: str | None, field: str, meaning: Any
 ) -> None:
     for name in names.split():
-        options, _ = run(name, value, "hello")
+        options, _ = run(name, *([] if value is None else [value]), "hello")
         assert options.given() == {field: meaning}, name
 
 
 def test_what_is_not_given_stays_open_for_the_profile(run: Run) -> None:
-    options, task = run("hello")
-    assert options == RunOptions()
-    assert task == Task(prompt="hello")
+    assert run("hello") == (Options(), "hello")
 
 
-def test_draft_auto_leaves_the_length_to_specli(run: Run) -> None:
+@pytest.mark.parametrize("flags", ["--draft", "-ngl", "-ngld", "-t", "-td", "-c", "-fa"])
+def test_auto_is_a_value_that_overrides_a_profile(run: Run, flags: str) -> None:
+    options, _ = run(flags, "auto", "hello")
+    ((name, value),) = options.given().items()
+    assert value == "auto"
+    assert options.over({name: 4}).given() == {name: "auto"}
+    assert options.number(name) is None
+
+
+def test_draft_auto_overrides_every_fixed_length_of_a_profile(run: Run) -> None:
     options, _ = run("--draft", "auto", "hello")
-    assert options.draft_max is None
+    profile = {"draft_max": 4, "draft_min": 1, "draft_p_min": 0.5, "ngram_size": 3, "temp": 0.5}
+    assert options.over(profile) == Options(draft_max="auto", temp=0.5)
+
+
+def test_a_grammar_overrides_the_schema_of_a_profile(run: Run) -> None:
+    options, _ = run("--grammar", "root ::= x", "hello")
+    assert options.over({"json_schema": "{}"}) == options
+
+
+def test_what_a_profile_switches_on_can_be_switched_off(run: Run) -> None:
+    options, _ = run("--no-ignore-eos", "--no-raw", "hello")
+    assert not options.over({"ignore_eos": True, "raw": True}).ignore_eos
 
 
 def test_stop_may_be_given_several_times(run: Run) -> None:
-    _, task = run("--stop", "a", "-r", "b", "hello")
-    assert task.stops == ("a", "b")
+    options, _ = run("--stop", "a", "-r", "b", "hello")
+    assert options.stop == ("a", "b")
+
+
+def test_flags_of_drafters_that_are_gone_are_ignored_with_one_note(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, _ = run("--spec-ngram-mod-n-match", "3", "-lcs", "cache.bin", "hello")
+    assert options == Options()
+
+
+def test_the_defaults_that_the_help_states_are_those_of_sampling() -> None:
+    stated = {
+        name: float(option.default)
+        for name, option in OPTIONS.items()
+        if option.group == "Sampling" and option.default and name not in ("seed", "predict")
+    }
+    assert len(stated) == 8
+    assert sampling_of(Options(seed=0)) == SamplingParams()
+    assert sampling_of(Options(seed=0, **stated)) == SamplingParams()
 
 
 def test_the_prompt_comes_from_a_file(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text("über\nmany lines\n", encoding="utf-8")
-    _, task = run("-f", str(path))
-    assert task.prompt == "über\nmany lines\n"
+    _, prompt = run("-f", str(path))
+    assert prompt == "über\nmany lines\n"
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])
 def test_the_prompt_comes_from_a_pipe_without_its_last_line_end(
     run: Run, arguments: list[str]
 ) -> None:
-    _, task = run(*arguments, stdin="piped\n")
-    assert task.prompt == "piped"
+    _, prompt = run(*arguments, stdin="piped\n")
+    assert prompt == "piped"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +186,7 @@ def test_a_wrong_value_is_told_with_its_flag_and_what_is_allowed(
     arguments: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompt = [] if "-f" in arguments else ["hello"]
-    code = guarded(lambda: app(["run", *arguments, *prompt], prog_name="specli"))
+    code = run_app(app, ["run", *arguments, *prompt])
     captured = capsys.readouterr()
     assert code == 2
     assert captured.out == ""
@@ -153,9 +196,11 @@ def test_a_wrong_value_is_told_with_its_flag_and_what_is_allowed(
         assert words in captured.err
 
 
-@pytest.mark.parametrize("arguments", [["run", "--no-such-flag", "x"], ["run", "-t", "no", "x"]])
+@pytest.mark.parametrize("arguments", [["run", "--no-such-flag", "x"], ["run", "x", "y"]])
 def test_what_typer_refuses_is_a_wrong_usage_too(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert guarded(lambda: app(arguments, prog_name="specli")) == 2
-    assert "Traceback" not in capsys.readouterr().err
+    assert run_app(app, arguments) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert hint == "hint: specli run --help shows what it takes"

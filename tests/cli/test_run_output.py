@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from specli.cli import compare
-from specli.cli.follow import Generation, View, follow
+from specli.app import compare
+from specli.app.follow import View, follow
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event
+from specli.generation import Generation
 from specli.session import Session
 from tests.cli.conftest import Specli
 
@@ -91,6 +93,19 @@ def test_quiet_leaves_only_the_text(specli: Specli) -> None:
     quiet = specli("run", "--quiet", *PAIR, "hello")
     assert quiet.err == ""
     assert quiet.out == specli("run", *PAIR, "hello").out
+
+
+def test_draft_auto_overrides_the_length_of_a_profile(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\ndescription: One\ntarget: target.gguf\ndraft: draft.gguf\n"
+        "defaults: {draft_max: 4, draft_p_min: 0.5, gpu_layers: 0}\n"
+    )
+    profile = ["--profile", str(path), "-n", "4"]
+    assert as_json(specli, *profile)["settings"]["draft"] == 4
+    told = as_json(specli, *profile, "--draft", "auto", "-ngl", "auto")
+    assert told["settings"]["draft"] == "auto"
+    assert told["settings"]["draft_p_min"] is None
 
 
 def test_every_name_of_a_flag_gives_the_same_text_and_counts(specli: Specli) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from specli.app.prepare import prepared_setup
+from specli.app.tune import output_path, profile_content
 from specli.bench.evidence import MARK
 from specli.bench.rig import Rig
 from specli.bench.space import Machine, Setting, configs_to_try, default_config, neighbours
-from specli.cli.options import RunOptions
-from specli.cli.prepare import prepared_setup
-from specli.cli.tune import parse_duration
-from specli.cli.tuning import output_path, profile_content
 from specli.errors import UsageError
+from specli.options import Options
 from specli.profiles import load_profile, user_folder, write_profile
 from specli.speculative import DraftModel, SpeculativeConfig
 from tests.cli.conftest import Specli
@@ -41,7 +40,7 @@ def test_a_profile_sets_up_what_was_measured(
     sealed: Path, tmp_path: Path, config: SpeculativeConfig
 ) -> None:
     target, draft = (str(sealed / f"{name}.gguf") for name in ("target", "draft"))
-    given = RunOptions(model=target, model_draft=draft, ctx_size=128)
+    given = Options(model=target, model_draft=draft, ctx_size=128)
     base = prepared_setup(given, None)
     assert base.draft is not None
     config = config.with_model(base.draft)
@@ -50,7 +49,7 @@ def test_a_profile_sets_up_what_was_measured(
         setting = Setting(config, machine if config.draft_model else machine.without_draft())
         write_profile(path, profile_content("tuned", setting, base, None, given))
         profile = load_profile(str(path))
-        setup = prepared_setup(RunOptions().over(profile), profile)
+        setup = prepared_setup(Options().over(profile.defaults.given()), profile)
         assert setup == setting.over(base)
 
 
@@ -175,17 +174,3 @@ def test_a_profile_that_somebody_wrote_is_not_overwritten(specli: Specli, tmp_pa
 def test_a_name_that_no_profile_can_have_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be a profile's file"):
         output_path(name, "pair")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("3m", 180), ("1h30m", 5400), ("1.5m", 90), ("2m 30s", 150)],
-)
-def test_a_time_is_read(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "3x", "0", "-3m", "3m!", "three"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--budget takes a time"):
-        parse_duration(text)

@@ -17,7 +17,7 @@ from specli.drafters.suffix import (
     CONTEXTS,
     DOUBT,
     LONGEST_MATCH,
-    MOST_PLACES,
+    MOST_POSITIONS,
     SuffixDrafter,
 )
 from tests.drafters.replay import grown, replay, request
@@ -41,7 +41,7 @@ def first_token_by_search(tokens: list[int]) -> tuple[int, float] | None:
     else:
         return None
     votes: dict[int, float] = {}
-    for place in places[: -MOST_PLACES - 1 : -1]:
+    for place in places[: -MOST_POSITIONS - 1 : -1]:
         pairs = zip(tokens[place - 1 :: -1], tokens[: -LONGEST_MATCH - 1 : -1], strict=False)
         matched = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
         votes[tokens[place]] = votes.get(tokens[place], 0) + matched

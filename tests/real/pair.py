@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from specli.cli.compare import NEAR_TIE
-from specli.cli.follow import Generation
+from specli.app.compare import NEAR_TIE
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Drafter
@@ -15,6 +14,7 @@ from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.protocol import Policy
 from specli.engine.sequence import GenerationRequest
+from specli.generation import Generation
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.decoder import common_prefix
 from specli.sampling.params import SamplingParams

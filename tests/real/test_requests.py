@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from specli.cli.follow import Generation
+from specli.generation import Generation
 from specli.llama.grammar import gbnf_of_schema
 from specli.sampling.params import SamplingParams
 from tests.real.pair import Pair, generated, require_same

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from specli.cli.follow import Generation
+from specli.generation import Generation
 from specli.sampling.params import SamplingParams
 from specli.session import Session
 from tests.real.pair import Pair, require_same

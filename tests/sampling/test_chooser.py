@@ -193,7 +193,7 @@ def test_a_model_that_computes_no_number_is_an_error() -> None:
         ("presence_penalty", math.inf),
     ],
 )
-def test_a_parameter_outside_its_range_is_refused_by_its_flag(name: str, value: float) -> None:
-    flag = {"temperature": "temp"}.get(name, name.replace("_", "-"))
-    with pytest.raises(UsageError, match=f"--{flag}"):
+def test_a_parameter_outside_its_range_is_refused_by_its_name(name: str, value: float) -> None:
+    setting = {"temperature": "temp"}.get(name, name)
+    with pytest.raises(UsageError, match=f"`{setting}` is"):
         SamplingParams(**{name: value})  # type: ignore[arg-type]

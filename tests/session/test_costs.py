@@ -22,6 +22,12 @@ KNOWN = CostModel(
 )
 
 
+@pytest.fixture
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine nothing would be kept."""
+    monkeypatch.setattr(costs_module, "undisturbed", lambda _curve: True)
+
+
 def target_ms(session: Session) -> float:
     return session.costs.target(1)
 
@@ -77,6 +83,7 @@ def test_processes_that_save_at_once_all_succeed_and_leave_one_whole_record(tmp_
     assert [one.name for one in tmp_path.glob("pair*")] == ["pair.json"]
 
 
+@pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_record_that_cannot_be_written_costs_one_notice(
     adaptive: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -96,6 +103,7 @@ def test_a_record_that_cannot_be_written_costs_one_notice(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.usefixtures("idle")
 @pytest.mark.parametrize("damage", ["", "[]", '{"version": 5}', "\x00"])
 def test_a_record_that_is_damaged_is_measured_anew(
     adaptive: Setup, tmp_path: Path, damage: str

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from specli.bench.evidence import Row
 from specli.bench.halving import Drop
-from specli.ui.tune import SearchState, outcome, watching
+from specli.bench.tuner import SearchState
+from specli.ui.tune import outcome, watching
 
 ROWS = [
     Row("draft 8 p-min 0.5 -td 1", 31.2, 1.52, (1.41, 1.5, 1.63), 14, None, chosen=True),

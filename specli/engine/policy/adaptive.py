@@ -100,7 +100,7 @@ class AdaptivePolicy:
         self.alone = 0 if proposed else self.alone + 1
         verify_ms = times.verify
         if times.with_prompts:
-            # What the prompts took cannot be told apart.
+            # The time of the prompts cannot be separated from it.
             verify_ms = min(verify_ms, self.cost.target(width + proposed))
         else:
             self.cost.target.observe(width + proposed, verify_ms)
@@ -214,7 +214,7 @@ class _View:
 
     def worth_a_look(self, drafter: Costly, length: int, best: float) -> bool:
         """Whether nothing has confirmed in this process what a drafter costs, and it would be
-        asked if it cost half: one token tells."""
+        asked if it cost half: drafting one token measures it."""
         if self._policy.cost.drafters[drafter.name].seen:
             return False
         return self.asking(drafter, length, 0.5)[0] > best
@@ -246,8 +246,8 @@ class _View:
             verifying,
             speed * self.room,
         )
-        behind = share * speed * self._drafting_ms(drafter, drafter.pending, 1) - drafting[1]
-        worth -= behind / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
+        catching_up = share * speed * self._drafting_ms(drafter, drafter.pending, 1) - drafting[1]
+        worth -= catching_up / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
         ahead = Lookahead(
             chance=lambda confidence: self.chance(name, confidence),
             further=further,
@@ -269,7 +269,7 @@ class _View:
 
 def _trial(chances: Sequence[Sequence[float]]) -> list[int]:
     """One token of the likeliest proposal, if it is likely: costs that keep every proposal from
-    being verified may be wrong, or no longer right, and nothing else would tell."""
+    being verified may be wrong, or no longer right, and nothing else would measure them."""
     first = [found[0] if found else 0.0 for found in chances]
     likeliest = max(range(len(first)), key=first.__getitem__)
     return [int(n == likeliest and first[n] >= _LIKELY) for n in range(len(first))]

@@ -1,10 +1,8 @@
-"""What a round costs: the target's time for k tokens, the draft's time per token.
+"""What a round costs: the target's time for k tokens, and each drafter's time for its batches.
 
-The curve of T(k) is no straight line and T(1) is special (llama.cpp multiplies a single row by
+The curve T(k) is not a straight line and T(1) is special (llama.cpp multiplies a single row by
 other kernels, bound by memory rather than by arithmetic), so it is kept as measured points,
-interpolated between them, and corrected while generating: a common factor follows the machine and
-the growing context, another one what all batches take beside a single token, and the points follow
-their own measurements more slowly.
+interpolated between them, and corrected while generating.
 """
 
 from __future__ import annotations
@@ -15,16 +13,21 @@ from dataclasses import dataclass, field, replace
 
 from specli.events import Source
 
-_STEP = 0.1
-_FASTER_BATCH, _SLOWER_BATCH = 0.6, 0.2
-_POINT_STEP = 0.03
-_FASTER_POINT, _SLOWER_POINT = 0.4, 0.1
-"""Shares of a deviation that are believed at least, and at the first time."""
-_OUTLIER = 2.0
-_FIRST_OUTLIER = 10.0
-_FIRST = 5
-"""Batches of a run that may move the curve far: it was measured when the machine was perhaps
-busier, or idler, than now."""
+STEP = 0.1
+"""Share of a deviation that is believed: a curve follows the machine within some ten batches."""
+
+FIRST_FASTER, FIRST_SLOWER = 0.6, 0.2
+"""Share that is believed of the first batches of several tokens. A slow one may be a hiccup."""
+
+POINT = 0.5
+"""Share of the rest that goes to the point of a batch's own size."""
+
+OUTLIER = 2.0
+"""A time off by more than this factor counts as off by this factor."""
+
+FIRST, FIRST_OUTLIER = 5, 10.0
+"""The same for the first batches of a process: the machine may have been much busier when the
+curve was measured, or much idler."""
 
 
 @dataclass(slots=True)
@@ -34,9 +37,10 @@ class Curve:
     sizes: list[int]
     ms: list[float]
     factor: float = 1.0
+    """What everything takes now, over the points: the machine, a growing context."""
     batch: float = 1.0
-    """What several tokens take now, over their points: other work that needs the same arithmetic
-    slows them and not a single token."""
+    """What several tokens take in addition: other programs that need arithmetic slow them down,
+    and not a single token."""
     seen: Counter[int] = field(default_factory=Counter)
     """How often each size has been observed since the curve was made."""
 
@@ -44,14 +48,14 @@ class Curve:
         self._level()
 
     def __call__(self, tokens: int) -> float:
-        """Milliseconds for `tokens` now; beyond the last point the last slope goes on."""
-        place = bisect_left(self.sizes, tokens)
-        if place < len(self.sizes) and self.sizes[place] == tokens:
-            return self._now(tokens, self.ms[place])
-        place = min(max(place, 1), len(self.sizes) - 1)
-        left, right = self.sizes[place - 1], self.sizes[place]
-        slope = (self.ms[place] - self.ms[place - 1]) / (right - left)
-        return self._now(tokens, self.ms[place - 1] + slope * (tokens - left))
+        """Milliseconds for `tokens` now; past the last point the last slope goes on."""
+        index = bisect_left(self.sizes, tokens)
+        if index < len(self.sizes) and self.sizes[index] == tokens:
+            return self._now(tokens, self.ms[index])
+        index = min(max(index, 1), len(self.sizes) - 1)
+        left, right = self.sizes[index - 1], self.sizes[index]
+        slope = (self.ms[index] - self.ms[index - 1]) / (right - left)
+        return self._now(tokens, self.ms[index - 1] + slope * (tokens - left))
 
     def _now(self, tokens: int, ms: float) -> float:
         if tokens == 1:
@@ -60,7 +64,7 @@ class Curve:
 
     @property
     def idle_ms(self) -> list[float]:
-        """The points as they are now, without what other work adds to batches."""
+        """The points as they are now, without what other programs add to batches."""
         idle = replace(self, batch=min(self.batch, 1.0))
         return [idle(size) for size in self.sizes]
 
@@ -75,51 +79,47 @@ class Curve:
         return Curve([size for size, _ms in both], [ms for _size, ms in both])
 
     def observe(self, tokens: int, ms: float) -> None:
-        """Learn from one batch of `tokens` that took `ms`."""
-        total = self.seen.total()
-        ratio = ms / self(tokens)
+        """Learn from one batch of `tokens` that took `ms`.
+
+        A single token moves `factor` alone, several move `batch` and their own point: if both
+        moved both, one cold token would leave all batches dearer.
+        """
+        total, ratio = self.seen.total(), ms / self(tokens)
+        bound = FIRST_OUTLIER if tokens == 1 and total < FIRST else OUTLIER
+        ratio = min(max(ratio, 1 / bound), bound)
         if tokens == 1:
-            # A process that was put to sleep in between says nothing about the model.
-            bound = _FIRST_OUTLIER if total < _FIRST else _OUTLIER
-            ratio = min(max(ratio, 1 / bound), bound)
-            self.factor *= 1 + max(_STEP, 1 / (1 + total)) * (ratio - 1)
+            self.factor *= 1 + max(STEP, 1 / (1 + total)) * (ratio - 1)
         else:
-            self._observe_batch(tokens, min(max(ratio, 1 / _OUTLIER), _OUTLIER))
+            first = FIRST_FASTER if ratio < 1 else FIRST_SLOWER
+            step = max(STEP, first / (1 + total - self.seen[1]))
+            self.batch *= 1 + step * (ratio - 1)
+            self._observe_point(tokens, (1 - step) * (ratio - 1), first)
         self.seen[tokens] += 1
 
-    def _observe_batch(self, tokens: int, ratio: float) -> None:
-        """A single token moves the common factor alone, and several tokens what is beside it: were
-        both to move both, what goes up with one would come down with the other, and a cold first
-        token would leave all batches dearer for ever."""
-        # A slow batch may be a hiccup, a fast one is none.
-        batch, point = (
-            (_SLOWER_BATCH, _SLOWER_POINT) if ratio > 1 else (_FASTER_BATCH, _FASTER_POINT)
-        )
-        step = max(_STEP, batch / (1 + self.seen.total() - self.seen[1]))
-        self.batch *= 1 + step * (ratio - 1)
-        place = bisect_left(self.sizes, tokens)
-        if 0 < place < len(self.sizes) and self.sizes[place] == tokens:
-            left = (1 - step) * (ratio - 1)
-            self.ms[place] *= 1 + max(_POINT_STEP, point / (1 + self.seen[tokens])) * left
+    def _observe_point(self, tokens: int, deviation: float, first: float) -> None:
+        index = bisect_left(self.sizes, tokens)
+        if 0 < index < len(self.sizes) and self.sizes[index] == tokens:
+            step = POINT * max(STEP, first / (1 + self.seen[tokens]))
+            self.ms[index] *= 1 + step * deviation
             self._level()
 
     def _level(self) -> None:
-        """Fewer tokens never take more time. Where measurements say otherwise the fewer were
-        disturbed: other work adds time and never takes any."""
-        for place in range(len(self.ms) - 1, 0, -1):
-            self.ms[place - 1] = min(self.ms[place - 1], self.ms[place])
+        """Fewer tokens never take more time. If a measurement says so, it was disturbed: other
+        programs add time and never take any away."""
+        for index in range(len(self.ms) - 1, 0, -1):
+            self.ms[index - 1] = min(self.ms[index - 1], self.ms[index])
 
 
 @dataclass(slots=True)
 class CostModel:
-    """What everything costs in milliseconds: T(k) of the target, and of each costly drafter's own
-    model by the drafter's name."""
+    """All costs in milliseconds: T(k) of the target, and of each costly drafter's own model by the
+    drafter's name."""
 
     target: Curve
     drafters: dict[Source, Curve] = field(default_factory=dict)
     rollback: float = 0.0
-    """What undoing rejected tokens takes a round."""
+    """What undoing rejected tokens takes in a step."""
 
     def observe_rollback(self, ms: float) -> None:
         """Learn from a step in which tokens were rejected."""
-        self.rollback += _STEP * (ms - self.rollback)
+        self.rollback += STEP * (ms - self.rollback)

@@ -8,6 +8,7 @@ accepted, gains S_1 + ... + S_k - speed * (T(n + k) - T(n) + drafting time).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 
@@ -43,9 +44,13 @@ def drafting_ms(
 
 
 def utility(mean: float, square: float, room: float) -> float:
-    """The worth of an uncertain gain to who may lose `room`: log(1 + gain / room), times room, to
-    second order (Kelly 1956). It grows like the mean where there is room, and falls with the
-    variance where there is little."""
+    """The worth of an uncertain gain with this mean and mean square if `room` may be lost:
+    room * log(1 + gain / room) to second order (Kelly 1956).
+
+    With much room it is the mean; with little, variance costs; with none, nothing is risked.
+    """
+    if room <= 0:
+        return mean if square == 0 else -inf
     return mean - square / (2 * room)
 
 

@@ -1,20 +1,19 @@
-"""The body of `specli bench`: from options to runs, their report, and the files that keep it."""
+"""A bench: from options to runs, their report, and the files that keep it."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from rich.console import Console
-
 import specli
-from specli.bench.compare import changes, differences
+from specli.app.feedback import Feedback
+from specli.app.prepare import prepared_setup, sampling_of, settings, with_profile
+from specli.bench.compare import Change, changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
 from specli.bench.html import page, require_charts
 from specli.bench.prompts import BenchPrompt, in_categories, read_prompts, shipped_prompts
@@ -31,40 +30,32 @@ from specli.bench.report import (
 from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.bench.runs_csv import write_csv
 from specli.bench.statistics import summarised
-from specli.cli.collector import freeze_loaded
-from specli.cli.failures import INTERRUPTED, say
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup, settings
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
+from specli.options import AUTO, Options
 from specli.session import Session
-from specli.speculative import AUTO, DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
-from specli.ui.bench import changes_view, report_view
-from specli.ui.bench_progress import watching
+from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
 
 
 @dataclass(frozen=True, slots=True)
 class BenchTask:
     """What `specli bench` was asked for beside the options.
 
-    `lengths` and `cuts` are swept, None being `auto`; with neither, the settings are those of
+    `lengths` and `cuts` are swept; with neither, the settings are those of
     `specli run`.
     """
 
     runs: int
     predict: int
-    profile: str | None = None
     prompts: Path | None = None
     categories: tuple[str, ...] = ()
-    lengths: tuple[int | None, ...] = ()
+    lengths: tuple[int | str, ...] = ()
     cuts: tuple[float, ...] = ()
     cache_prompt: bool = False
-    json_file: Path | None = None
+    output: Path | None = None
     csv_file: Path | None = None
     html_file: Path | None = None
-    quiet: bool = False
-    verbose: bool = False
 
 
 @dataclass(slots=True)
@@ -75,37 +66,34 @@ class _Measured:
     interrupted: bool = False
 
 
-def run_bench(options: RunOptions, task: BenchTask) -> int:
-    """Measure a pair, print the report and keep it where asked. Returns the exit code.
+OpenWatch = Callable[[int], AbstractContextManager[Callable[[str, int], None]]]
+"""Opens a view of so many runs, which takes what was measured last and how many are done."""
+
+
+def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: OpenWatch) -> Report:
+    """Measure a pair. Ctrl-C ends it with what has been measured, if anything has.
 
     Raises the errors of specli.errors.
     """
-    library.show_log(task.verbose)
+    library.show_log(options.verbose)
     prompts = _checked_prompts(task)
-    profile = chosen_profile(options, task.profile)
-    if profile is not None:
-        options = options.over(profile)
-    sampling = options.sampling()
-    setup = prepared_setup(options, profile, quiet=task.quiet)
+    options, profile = with_profile(options)
+    sampling = sampling_of(options)
+    setup = prepared_setup(options, profile, feedback)
     rivals = contenders(variants(setup.speculative, options, task))
-
-    def notice(text: str) -> None:
-        if not task.quiet:
-            say(f"note: {text}")
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
     # Costs are measured whichever settings are compared.
     measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
-    with Session(measuring, cache_dir() / "probes", notice) as session:
-        freeze_loaded()
-        bench = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
-        facts = tuple(_prompt_facts(bench, prompt) for prompt in prompts)
+    with Session(measuring, cache_dir() / "probes", feedback.note) as session:
+        rig = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
+        facts = tuple(_prompt_facts(rig, prompt) for prompt in prompts)
         costs = costs_of(session.policy)
-        measured = _measure(bench, rivals, prompts, task)
+        measured = _measure(rig, rivals, prompts, task, open_watch)
     if not measured.runs:
         raise KeyboardInterrupt
-    report = Report(
+    return Report(
         version=VERSION,
         specli=specli.__version__,
         created=created,
@@ -128,18 +116,11 @@ def run_bench(options: RunOptions, task: BenchTask) -> int:
         summaries=summarised(measured.runs, [rival.name for rival in rivals], facts),
         cache_prompt=task.cache_prompt,
     )
-    try:
-        _keep(report, task)
-    finally:
-        # A disk that is full must not cost the figures as well.
-        console = Console(highlight=False)
-        console.print(report_view(report, console.width))
-    return INTERRUPTED if measured.interrupted else 0
 
 
 def _checked_prompts(task: BenchTask) -> list[BenchPrompt]:
     """The prompts to measure on. Raises UsageError for all that can be wrong before that."""
-    for path in (task.json_file, task.csv_file, task.html_file):
+    for path in (task.output, task.csv_file, task.html_file):
         require_writable(path)
     if task.html_file is not None:
         require_charts()
@@ -158,7 +139,7 @@ def require_writable(path: Path | None) -> None:
 
 
 def variants(
-    config: SpeculativeConfig, options: RunOptions, task: BenchTask
+    config: SpeculativeConfig, options: Options, task: BenchTask
 ) -> list[SpeculativeConfig]:
     """What to compare with plain decoding: what `specli run` would make of each sweep.
 
@@ -172,13 +153,13 @@ def variants(
             "draft lengths and cut-offs are a draft model's, and there is none",
             hint="name one with -md, or take one that is here with -md auto",
         )
-    lengths: tuple[int | None, ...] = task.lengths or (options.draft_max or DRAFT_MAX,)
+    fixed = DRAFT_MAX if options.draft_max in (None, AUTO) else options.draft_max
+    lengths: tuple[int | str, ...] = task.lengths or (fixed,)
     cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
     found = []
     for length, cut in product(lengths, cuts):
-        swept = {"draft_max": AUTO if length is None else length, "draft_p_min": cut}
-        chosen = speculative_config({**options.given(), **swept, "model_draft": draft.model})
-        found.append(chosen.with_model(draft))
+        swept = options.but(draft_max=length, draft_p_min=cut, model_draft=str(draft.model))
+        found.append(speculative_config(swept.given()).with_model(draft))
     return found
 
 
@@ -191,13 +172,17 @@ def _prompt_facts(bench: Bench, prompt: BenchPrompt) -> PromptFacts:
 
 
 def _measure(
-    bench: Bench, rivals: Sequence[Contender], prompts: Sequence[BenchPrompt], task: BenchTask
+    bench: Bench,
+    rivals: Sequence[Contender],
+    prompts: Sequence[BenchPrompt],
+    task: BenchTask,
+    open_watch: OpenWatch,
 ) -> _Measured:
     """All runs, or those until Ctrl-C, compared with plain decoding."""
     measured = _Measured([])
     total = task.runs * len(rivals) * len(prompts)
     try:
-        with watching(total, quiet=task.quiet) as watch:
+        with open_watch(total) as watch:
             watch("warming up", 0)
             for rival in rivals:
                 bench.warm_up(rival, prompts[0])
@@ -214,21 +199,23 @@ def _measure(
     return measured
 
 
-def _keep(report: Report, task: BenchTask) -> None:
-    if task.json_file is not None:
-        write_text(task.json_file, lambda file: file.write(to_json(report)))
+def keep(report: Report, task: BenchTask, command: str) -> list[Path]:
+    """Write the files that were asked for; `command` is what made the report. Returns their paths.
+
+    Raises SpecliError where one cannot be written.
+    """
+    if task.output is not None:
+        write_text(task.output, lambda file: file.write(to_json(report)))
     if task.csv_file is not None:
         write_text(task.csv_file, lambda file: write_csv(report, file))
     if task.html_file is not None:
-        html = page(report, shlex.join(["specli", *sys.argv[1:]]))
+        html = page(report, command)
         write_text(task.html_file, lambda file: file.write(html))
-    for path in (task.json_file, task.csv_file, task.html_file):
-        if path is not None and not task.quiet:
-            say(f"wrote {path}")
+    return [path for path in (task.output, task.csv_file, task.html_file) if path is not None]
 
 
-def run_compare(first: Path, second: Path, *, force: bool) -> None:
-    """Print two benches side by side.
+def compare(first: Path, second: Path, *, force: bool) -> tuple[list[str], list[Change]]:
+    """How two benches differ in their circumstances, and what has changed.
 
     Raises UsageError for different machines or models, unless `force`, and for what is no report.
     """
@@ -241,12 +228,9 @@ def run_compare(first: Path, second: Path, *, force: bool) -> None:
             f"these benches are not of the same machine and models: {said}",
             hint="--force compares them all the same",
         )
-    for difference in found:
-        say(f"note: different {difference.sentence}")
     shared = changes(one, other)
     if not shared:
         raise UsageError(
             "the two benches have no setting in common", hint="measure the same settings in both"
         )
-    console = Console(highlight=False)
-    console.print(changes_view(shared))
+    return [difference.sentence for difference in found], shared

@@ -1,21 +1,20 @@
-"""The body of `specli tune`: from options to a search, its outcome and a profile."""
+"""A search for the fastest settings of a pair: from options to an outcome and a profile."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import zip_longest
-from math import exp
 from pathlib import Path
-from statistics import fmean
 from time import perf_counter
 
-from rich.console import Console
-
 import specli
-from specli.bench.evidence import MARK, comments, failures, rows, sentence
+from specli.app.feedback import Feedback
+from specli.app.prepare import chosen_drafting, prepared_setup, sampling_of, with_profile
+from specli.bench.evidence import MARK, comments
 from specli.bench.halving import Race, Verdict
 from specli.bench.prompts import BenchPrompt, read_prompts, shipped_prompts
 from specli.bench.rig import Rig
@@ -26,12 +25,7 @@ from specli.bench.space import (
     layer_choices,
     thread_choices,
 )
-from specli.bench.tuner import MOST_TOKENS, Space, Tuned, space_of, tune
-from specli.cli.collector import freeze_loaded
-from specli.cli.drafting import chosen_drafting
-from specli.cli.failures import INTERRUPTED, say
-from specli.cli.options import RunOptions
-from specli.cli.prepare import chosen_profile, prepared_setup
+from specli.bench.tuner import MOST_TOKENS, SearchState, Space, Tuned, search_state, space_of, tune
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
@@ -39,12 +33,25 @@ from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
+from specli.options import Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
 from specli.speculative import Placement, SpeculativeConfig
-from specli.ui.tune import SearchState, outcome, watching
+
+REPLACED = (
+    "spec_type",
+    "draft_max",
+    "draft_min",
+    "draft_p_min",
+    "ngram",
+    "ngram_size",
+    "ngram_draft",
+    "lookup_cache",
+    "prediction",
+)
+"""Options that the search replaces; everything else that is given stays."""
 
 _RESERVE = 0.5
 """Seconds of the budget for what comes after the last measurement."""
@@ -55,32 +62,45 @@ class TuneTask:
     """What `specli tune` was asked for beside the options; `budget` in seconds."""
 
     budget: float
-    profile: str | None = None
     out: str | None = None
     prompts: Path | None = None
     lossy: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
-def run_tuning(options: RunOptions, task: TuneTask) -> int:
-    """Tune a pair, print the outcome and write the profile. Returns the exit code.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a search found: `content` is the profile that `path` would hold."""
+
+    tuned: Tuned
+    verdict: Verdict[Setting]
+    path: Path
+    content: dict[str, object]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether plain decoding on the given machine settings is fastest."""
+        return self.verdict.chosen == PLAIN_SETTING
+
+
+OpenWatch = Callable[[float], AbstractContextManager[Callable[[SearchState, float], None]]]
+"""Opens a view of so many seconds, which takes where the search stands and the seconds gone."""
+
+
+def search(options: Options, task: TuneTask, feedback: Feedback, open_watch: OpenWatch) -> Outcome:
+    """Search the fastest settings of a pair. Ctrl-C ends it with the best so far, if any.
 
     Raises the errors of specli.errors.
     """
-    library.show_log(task.verbose)
-    profile = chosen_profile(options, task.profile)
-    if profile is not None:
-        options = options.over(profile)
+    library.show_log(options.verbose)
+    options, profile = with_profile(options)
     path = output_path(task.out, _name(profile, options))
     given = options
-    options = replace(options, draft_max=None, draft_min=None, draft_p_min=None)
-    options = replace(options, ngram=None, ngram_size=None, ngram_draft=None)
+    options = options.but(**dict.fromkeys(REPLACED))
     prompts = prompts_of(task.prompts)
-    setup = prepared_setup(options, profile, quiet=task.quiet)
+    setup = prepared_setup(options, profile, feedback)
     space = space_of(setup.draft, machine_choices(setup, lossy=task.lossy), _own(given, setup))
-    questions = Questions(prompts, options.sampling(), options.system)
-    tuned = _measured(setup, space, questions, task)
+    questions = Questions(prompts, sampling_of(options), options.system)
+    tuned = _measured(setup, space, questions, task, feedback, open_watch)
     if tuned.verdict is None:
         if tuned.interrupted:
             raise KeyboardInterrupt
@@ -88,13 +108,11 @@ def run_tuning(options: RunOptions, task: TuneTask) -> int:
             f"{task.budget:g} s were over before plain decoding and one setting had been measured",
             hint=f"give more time: --budget {4 * task.budget:g}s",
         )
-    _show(tuned, tuned.verdict, task)
     content = profile_content(path.stem, tuned.verdict.chosen, setup, profile, options)
-    _keep(path, tuned, content, task)
-    return INTERRUPTED if tuned.interrupted else 0
+    return Outcome(tuned, tuned.verdict, path, content)
 
 
-def _own(options: RunOptions, setup: Setup) -> SpeculativeConfig:
+def _own(options: Options, setup: Setup) -> SpeculativeConfig:
     """What was given so far, with the draft model as it is set up."""
     draft = setup.draft
     config = chosen_drafting(options, None if draft is None else str(draft.model))
@@ -128,7 +146,7 @@ def output_path(given: str | None, name: str) -> Path:
     return path
 
 
-def _name(profile: Profile | None, options: RunOptions) -> str:
+def _name(profile: Profile | None, options: Options) -> str:
     """What a profile of this pair is called: after its profile, or its target."""
     if options.model is None and profile is not None:
         return profile.name.removesuffix("-tuned")
@@ -197,12 +215,18 @@ class Questions:
         return prompt_tokens(session.target_model, [*system, *asked])
 
 
-def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) -> Tuned:
+def _measured(
+    setup: Setup,
+    space: Space,
+    questions: Questions,
+    task: TuneTask,
+    feedback: Feedback,
+    open_watch: OpenWatch,
+) -> Tuned:
     """The search, watched. A note waits until the bar is gone."""
     notes: list[str] = []
     began = perf_counter()
-    freeze_loaded()
-    with watching(task.budget, quiet=task.quiet) as watch:
+    with open_watch(task.budget) as watch:
 
         def told(race: Race[Setting]) -> None:
             watch(search_state(race), perf_counter() - began)
@@ -212,47 +236,20 @@ def _measured(setup: Setup, space: Space, questions: Questions, task: TuneTask) 
     if questions.left_out:
         every = len(questions.prompts)
         notes.append(f"{questions.left_out} of {every} prompts were too long for the context")
-    for note in dict.fromkeys([] if task.quiet else notes):
-        say(f"note: {note}")
+    for note in dict.fromkeys(notes):
+        feedback.note(note)
     return tuned
 
 
-def search_state(race: Race[Setting]) -> SearchState:
-    """Where the race stands."""
-    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
-    known = [s for s in there if race.gains(s, race.plain)]
-    leader = next(iter(race.ranked(known)), None)
-    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)
-
-
-def _show(tuned: Tuned, found: Verdict[Setting], task: TuneTask) -> None:
-    console = Console(highlight=False)
-    if not task.quiet:
-        console.print(outcome(rows(tuned.race, found.chosen), console.width))
-        for name, reason in failures(tuned.race):
-            say(f"note: {name} could not be measured: {reason}")
-    told = sentence(found, tuned.space.default)
-    console.print(told, markup=False, soft_wrap=not console.is_terminal)
-
-
-def _keep(path: Path, tuned: Tuned, content: dict[str, object], task: TuneTask) -> None:
-    """Write the profile, unless there is nothing to write or it was not asked for."""
-    found = tuned.verdict
-    if found is None or (tuned.interrupted and task.out is None):
-        say("interrupted: no profile is written without -o")
-        return
-    if found.chosen == PLAIN_SETTING and task.out is None:
-        say("no profile is written, since specli run --draft 0 is the same; -o writes one")
-        return
+def keep(outcome: Outcome, task: TuneTask) -> None:
+    """Write the profile, with what was measured as its comments. Raises UsageError."""
+    tuned, found = outcome.tuned, outcome.verdict
     evidence = comments(_title(tuned, task), tuned.race, found, tuned.space.default)
-    write_profile(path, content, evidence)
-    named = path.stem if path.parent == user_folder() else path
-    say(f"wrote {path}; use it with: specli run --profile {named} ...")
+    write_profile(outcome.path, outcome.content, evidence)
 
 
 def profile_content(
-    name: str, setting: Setting, setup: Setup, profile: Profile | None, options: RunOptions
+    name: str, setting: Setting, setup: Setup, profile: Profile | None, options: Options
 ) -> dict[str, object]:
     """The profile: the models, what was given, and over it the setting chosen."""
     entries: dict[str, object] = {}
@@ -265,7 +262,7 @@ def profile_content(
         draft: object = found if options.model_draft == "auto" else options.model_draft
     else:
         draft = entries.get("draft")
-    given = {n: v for n, v in options.given().items() if n in Settings.model_fields and v != -1}
+    given = {n: _written(v) for n, v in options.given().items() if n in Settings.model_fields}
     content: dict[str, object] = {
         "name": name,
         "description": f"Tuned for one machine: {setting}",
@@ -277,6 +274,15 @@ def profile_content(
     if defaults:
         content["defaults"] = defaults
     return content
+
+
+def _written(value: object) -> object:
+    """The value of an option as a profile says it."""
+    if isinstance(value, dict):
+        return [f"{token}{bias:+g}" for token, bias in value.items()]
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
 
 
 def _lasting(model: object) -> object:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from specli.engine.sequence import GenerationRequest
-from specli.events import Event, Prefilled, Stats
-from specli.generation import Generation as Generation
+from specli.events import Event, Stats
+from specli.generation import Generation
 from specli.session import Session
-from specli.ui.text import harmless
 
 
 class View(Protocol):
@@ -19,19 +18,15 @@ class View(Protocol):
 
 
 class Silent:
+    """Shows nothing."""
+
     def event(self, event: Event, stats: Stats) -> None:
         pass
 
 
-class PlainText:
-    """Only the text, as soon as it is there: for pipes and files."""
-
-    def event(self, event: Event, stats: Stats) -> None:  # noqa: ARG002
-        if isinstance(event, Prefilled):
-            return
-        text = "".join(piece.text for piece in event.pieces)
-        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
-        sys.stdout.flush()
+def silent() -> AbstractContextManager[View]:
+    """A view that shows nothing, opened as others are."""
+    return nullcontext(Silent())
 
 
 def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from specli.app.follow import Silent, follow
 from specli.bench.difference import NEAR_TIE, Comparison, compared
-from specli.cli.follow import Generation, Silent, follow
 from specli.engine.sequence import GenerationRequest
+from specli.generation import Generation
 from specli.session import Session
 
 __all__ = ["NEAR_TIE", "Comparison", "compare_with_plain"]

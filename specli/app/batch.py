@@ -1,0 +1,310 @@
+"""A batch: from options to records and a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+from specli.app.feedback import Feedback
+from specli.app.prepare import (
+    FLAGS,
+    Constraint,
+    constraint_of,
+    prepared_setup,
+    require_known_tokens,
+    sampling_of,
+    with_profile,
+)
+from specli.batch.ids import Ids, digest
+from specli.batch.input import Reading, Source, is_inside, opened
+from specli.batch.output import Journal, Output, Stream
+from specli.batch.requests import Defaults
+from specli.batch.run import Limits, Watcher, Work, answer_all, validate
+from specli.batch.template import Template
+from specli.batch.totals import Failure, Totals
+from specli.errors import BatchFailedError, SpecliError, UsageError
+from specli.hub.cache import cache_dir
+from specli.llama import library
+from specli.llama.grammar import gbnf_of_schema
+from specli.options import Options
+from specli.sampling.params import SamplingParams
+from specli.session import Session, Setup
+from specli.speculative import Prediction
+
+STANDARD = "-"
+
+
+LONGEST_SETTING = 200
+"""Characters of a setting that records repeat; a longer one is named by its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What `specli batch` was asked for beside the options."""
+
+    source: str
+    output: str = STANDARD
+    form: Literal["jsonl", "text", "csv"] | None = None
+    template: str | None = None
+    column: str | None = None
+    parallel: int | None = None
+    """Prompts at once; None leaves it to memory and measured costs."""
+    in_order: bool = True
+    restart: bool = False
+    strict: bool = False
+    max_failures: int | None = None
+    report: Path | None = None
+
+
+class Attendant(Protocol):
+    """What accompanies a batch: it shows how far it is and says when to stop."""
+
+    def stopped(self) -> bool: ...
+
+    @property
+    def stopped_by(self) -> str | None:
+        """What has asked to stop: the name of a signal."""
+
+    def failed(self, failure: Failure) -> None:
+        """A prompt that cannot be answered, found before anything is generated."""
+
+    def answering(self, totals: Totals, slots: int) -> AbstractContextManager[Watcher]:
+        """Opened once the models are loaded; `totals` go on counting, `slots` run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """What `-` stands for."""
+
+    stdin: Callable[[], IO[bytes]]
+    stdout: Callable[[], IO[bytes]]
+
+
+def answer_batch(
+    options: Options, task: Task, streams: Streams, feedback: Feedback, attendant: Attendant
+) -> Totals:
+    """Answer the prompts of the input, and write the report that was asked for.
+
+    Raises BatchFailedError after too many failures and with `strict` for prompts that cannot be
+    answered, and the other errors of specli.errors.
+    """
+    library.show_log(options.verbose)
+    reading = Reading(task.form, None if task.template is None else Template(task.template))
+    reading = replace(reading, column=task.column)
+    options, profile = with_profile(options)
+    _require_sense(options, task)
+    constraint = constraint_of(options)
+    with ExitStack() as stack:
+        file = _input(stack, task, streams)
+        setup = prepared_setup(options, profile, feedback, slots=task.parallel)
+        known = Ids()
+        output = _output(stack, task, known, streams)
+        sampling = sampling_of(_with_seed(options, output))
+        settings = settings_of(setup, options, sampling, constraint, task)
+        if isinstance(output, Journal):
+            output.require_settings(settings)
+        session = stack.enter_context(
+            Session(_with_predictions(setup), cache_dir() / "probes", feedback.note)
+        )
+        require_known_tokens(sampling, session.target_model)
+
+        def source() -> Source:
+            path = None if task.source == STANDARD else Path(task.source)
+            stop, note = attendant.stopped, feedback.note
+            return Source(path, file, reading, called_off=stop, notice=note)
+
+        work = Work(
+            source=source(),
+            defaults=_defaults(options, sampling, constraint),
+            settings=settings,
+            output=output,
+            known=known,
+            in_order=task.in_order,
+            limits=Limits(options.timeout, task.max_failures),
+            stopped=attendant.stopped,
+        )
+        if task.strict:
+            _require_valid(work, session, attendant)
+            if file is not None:
+                file.seek(0)
+            work = replace(work, source=source())
+        return _answer(work, session, task, attendant)
+
+
+def _require_sense(options: Options, task: Task) -> None:
+    """Raises UsageError for what would be noticed too late, or never."""
+    if options.raw and options.system:
+        raise UsageError("--raw leaves --system out", hint="give one of them")
+    if task.column is not None and task.form not in (None, "csv"):
+        raise UsageError(
+            f"--column is for CSV, not for {task.form}", hint="--template '{NAME}' takes any field"
+        )
+    if task.report is not None and not task.report.absolute().parent.is_dir():
+        raise UsageError(f"--report: no folder {task.report.parent}", hint="make it first")
+    if task.restart and task.output == STANDARD:
+        raise UsageError("--restart needs an output file", hint="name it with -o")
+    if task.output == STANDARD or task.source == STANDARD:
+        return
+    source, output = Path(task.source), Path(task.output)
+    if source.is_dir() and is_inside(output, source):
+        raise UsageError(
+            f"the output {output} lies in the input {source}, and would become a prompt",
+            hint="name a file elsewhere with -o",
+        )
+    if source.exists() and output.exists() and source.samefile(output):
+        raise UsageError(f"{source} is input and output at once", hint="name another with -o")
+
+
+def _input(stack: ExitStack, task: Task, streams: Streams) -> IO[bytes] | None:
+    """The file to read, None for a folder. One that is read twice can be read twice."""
+    if task.source == STANDARD:
+        file: IO[bytes] | None = streams.stdin()
+    else:
+        file = opened(Path(task.source))
+        if file is not None:
+            stack.enter_context(file)
+    if file is not None and task.strict and not file.seekable():
+        copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+        copy.seek(0)
+        return copy
+    return file
+
+
+def _output(stack: ExitStack, task: Task, known: Ids, streams: Streams) -> Output:
+    path = Path(task.output)
+    if task.output == STANDARD:
+        return Stream(streams.stdout())
+    if path.is_dir():
+        raise UsageError(f"the output {path} is a folder", hint="name a file with -o")
+    if path.exists() and not path.is_file():
+        return Stream(stack.enter_context(path.open("wb")))
+    return stack.enter_context(Journal(path, known, restart=task.restart))
+
+
+def _with_seed(options: Options, output: Output) -> Options:
+    """The seed that was drawn for the records there are, where none is asked for."""
+    drawn = options.seed is None or options.seed < 0
+    if drawn and isinstance(output, Journal) and output.settings is not None:
+        seed = output.settings.get("seed")
+        return options.but(seed=seed) if isinstance(seed, int) else options
+    return options
+
+
+def _with_predictions(setup: Setup) -> Setup:
+    """Lines may carry predictions, which are drafted from wherever anything is."""
+    config = setup.speculative
+    if not config.drafters or config.has(Prediction.kind):
+        return setup
+    predicting = config.with_drafters((*config.drafters, Prediction("")))
+    return replace(setup, speculative=predicting)
+
+
+def settings_of(
+    setup: Setup, options: Options, sampling: SamplingParams, constraint: Constraint, task: Task
+) -> dict[str, object]:
+    """Everything that decides what answers say, as far as it is set, by the flags' names.
+
+    Who drafts and how many prompts run at once is not among it: a later run may differ there.
+    """
+    plain = SamplingParams()
+    sampled = {
+        FLAGS.get(field.name, field.name): value
+        for field in fields(SamplingParams)
+        if (value := getattr(sampling, field.name)) != getattr(plain, field.name)
+    }
+    sampled["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    every = {
+        "model": setup.target.name,
+        "model_bytes": setup.target.stat().st_size,
+        "ctx_size": options.number("ctx_size"),
+        "cache_type_k": options.cache_type_k,
+        "cache_type_v": options.cache_type_v,
+        "system": options.system,
+        "template": task.template,
+        "raw": options.raw,
+        "predict": options.predict,
+        "stop": list(options.stop or ()),
+        "ignore_eos": options.ignore_eos,
+        "grammar": constraint[0],
+        "json_schema": constraint[1],
+        **sampled,
+        "seed": sampling.seed,
+    }
+    return {
+        name: _brief(value)
+        for name, value in every.items()
+        if not (value is None or value is False or value in ([], {}))
+    }
+
+
+def _brief(value: object) -> object:
+    if isinstance(value, str) and len(value) > LONGEST_SETTING:
+        return f"blake2b:{digest(value).hex()}"
+    return value
+
+
+def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
+    predict = -1 if options.predict is None else options.predict
+    grammar, schema = constraint
+    return Defaults(
+        sampling=sampling,
+        max_tokens=None if predict < 0 else predict,
+        system=options.system,
+        raw=bool(options.raw),
+        stops=options.stop or (),
+        ignore_end=bool(options.ignore_eos),
+        gbnf=grammar if schema is None else gbnf_of_schema(schema),
+    )
+
+
+def _require_valid(work: Work, session: Session, attendant: Attendant) -> None:
+    """Raises BatchFailedError where a prompt could not be answered."""
+    count = validate(work, session.engine(), session.target_model, attendant.failed)
+    if count:
+        raise BatchFailedError(
+            f"{count} of the prompts cannot be answered, and nothing has been generated",
+            hint="correct them, or leave --strict out to answer the others",
+        )
+
+
+def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> Totals:
+    totals = Totals(expected=work.source.total())
+    try:
+        with attendant.answering(totals, session.slots) as watcher:
+            answer_all(
+                work,
+                session.engine(),
+                session.target_model,
+                session.slots,
+                totals,
+                watcher,
+            )
+    finally:
+        if task.report is not None:
+            report = {
+                "input": task.source,
+                "output": task.output,
+                **totals.report(),
+                "stopped_by": attendant.stopped_by,
+                "settings": work.settings,
+            }
+            _write_report(task.report, report)
+    return totals
+
+
+def _write_report(path: Path, report: dict[str, object]) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise SpecliError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,161 @@
+"""Which drafts fit a target: those that were named, and those that can be found."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from specli.drafts.make import find_made_draft
+from specli.errors import SpecliError, UsageError
+from specli.hub.local import LocalModel, local_models
+from specli.hub.remote import read_model_header
+from specli.options import Options
+from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
+from specli.pairs.memory import free_memory
+from specli.pairs.search import Candidate, Findings, find_drafts, of_one_family
+from specli.pairs.sizing import CacheTypes, MemoryNeed
+from specli.profiles import profile_files, read_profile
+
+CATALOGUE = "catalogue"
+RANKED_BY = (
+    "Cost: bytes that a draft token reads, as a share of a target token's. How often a draft is "
+    "right cannot be read from its header: measure it with specli bench."
+)
+
+
+def check_drafts(
+    target: str, drafts: Sequence[str], options: Options
+) -> tuple[list[PairCheck], list[SpecliError]]:
+    """Reports, best first, and why some drafts could not be read.
+
+    Raises what reading the first of them raised where none can be read.
+    """
+    setup = _check_options(options)
+    target_model = examine(read_model_header(target))
+    reports: list[PairCheck] = []
+    unreadable: list[SpecliError] = []
+    for draft in drafts:
+        try:
+            reports.append(check_pair(target_model, examine(read_model_header(draft)), setup))
+        except SpecliError as error:
+            unreadable.append(error)
+    if not reports:
+        raise unreadable[0]
+    return rank(reports), unreadable
+
+
+def _check_options(options: Options) -> CheckOptions:
+    draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
+    return CheckOptions(
+        context=options.number("ctx_size"),
+        types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
+        draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
+        free=free_memory(),
+    )
+
+
+def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Findings]:
+    """The target's header, and the drafts for it on this machine and in the catalogue.
+
+    Raises ModelFileError and FetchError where the target cannot be read.
+    """
+    model = examine(read_model_header(target))
+    candidates = list(_candidates(target, model, folders))
+    return model, find_drafts(
+        model, candidates, read_model_header, CheckOptions(free=free_memory())
+    )
+
+
+def _candidates(target: str, model: ExaminedModel, folders: Sequence[Path]) -> Iterator[Candidate]:
+    here = local_candidates(folders)
+    yield from here
+    known = {candidate.reference for candidate in here}
+    for reference in _catalogue(target, model):
+        if reference not in known:
+            yield Candidate(reference, reference, CATALOGUE)
+
+
+def local_candidates(folders: Sequence[Path] = ()) -> dict[Candidate, Path]:
+    """Every model on this machine, and its file."""
+    return {
+        Candidate(found.name, _typed(found), found.origin, found.size): found.path
+        for found in local_models(folders)
+    }
+
+
+def _typed(model: LocalModel) -> str:
+    """What names this very model: other programs' names are not always unique."""
+    lasting = model.origin == "huggingface" or model.name.startswith("package:")
+    return model.name if lasting else str(model.path)
+
+
+def _catalogue(target: str, model: ExaminedModel) -> list[str]:
+    """The drafts of the profiles whose target is of the model's family, each once."""
+    texts = [model.facts.name, Path(target).name]
+    drafts = {}
+    for name, path in profile_files().items():
+        if not of_one_family(name, texts):
+            continue
+        try:
+            draft = read_profile(path).draft_model
+        except UsageError:
+            # A folder called profiles may hold other programs' files.
+            continue
+        # A draft that is still to be made has no header to look at.
+        if isinstance(draft, str):
+            drafts[draft] = name
+    return list(drafts)
+
+
+def automatic_draft(target: Path) -> Path:
+    """A draft on this machine: made by `pair make`, else the best of those found or pulled.
+
+    Raises UsageError when none is here that can make the target faster.
+    """
+    made = find_made_draft(target)
+    if made is not None:
+        return made
+    model = examine(read_model_header(str(target)))
+    here = local_candidates()
+    findings = find_drafts(model, here, read_model_header, CheckOptions(free=free_memory()))
+    for found in findings.drafts:
+        if found.report.may_pay:
+            return here[found.candidate]
+    slow = "fast enough to gain" if findings.drafts else "that fits"
+    raise UsageError(
+        f"no draft {slow} is here for {target}",
+        hint=f"make one: {shlex.join(['specli', 'pair', 'make', str(target)])}; "
+        f"or look for one: {shlex.join(['specli', 'pair', 'find', str(target)])}",
+    )
+
+
+def cost_share(report: PairCheck) -> str:
+    """The cost of a draft token as a share of a target token's."""
+    return f"1/{report.cost_ratio:.1f}"
+
+
+def report_json(report: PairCheck) -> dict[str, object]:
+    """A report as `--json` prints it."""
+    return {
+        "draft": report.draft.header.name,
+        "compatible": report.compatible,
+        "verdict": report.verdict,
+        "rules": [asdict(rule) for rule in report.rules],
+        "context": report.context,
+        "cost_ratio": round(report.cost_ratio, 3),
+        "memory": {
+            name: _memory_json(need)
+            for name, need in zip(("target", "draft"), report.memory, strict=True)
+        },
+    }
+
+
+def _memory_json(need: MemoryNeed) -> dict[str, int]:
+    return {
+        "weights": need.weights,
+        "cache": need.cache,
+        "scratch": need.scratch,
+        "total": need.total,
+    }

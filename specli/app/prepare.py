@@ -1,0 +1,210 @@
+"""What every command that generates text prepares alike: profile, pair, settings."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specli.app.feedback import SILENT, Feedback
+from specli.app.pairs import automatic_draft
+from specli.errors import UsageError
+from specli.hub.references import resolve
+from specli.llama.model import Model
+from specli.llama.quantize import quantize
+from specli.options import AUTO, Options
+from specli.profiles import Profile, load_profile
+from specli.sampling.params import SamplingParams
+from specli.session import Setup
+from specli.speculative import (
+    REPLACED_BY_SUFFIX,
+    DraftModel,
+    FixedLength,
+    Prediction,
+    SpeculativeConfig,
+    placement,
+    speculative_config,
+)
+
+if TYPE_CHECKING:
+    from specli.hub.made import Recipe
+
+DEFAULT_PROFILE = "smollm2"
+
+FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
+"""Sampling parameters whose options have other names."""
+SAMPLING_FIELDS = [field.name for field in fields(SamplingParams)]
+
+
+def with_profile(options: Options) -> tuple[Options, Profile | None]:
+    """The options over the defaults of the profile that applies, and that profile.
+
+    Raises UsageError for a profile that is not there or is wrong.
+    """
+    profile = chosen_profile(options)
+    return (options if profile is None else options.over(profile.defaults.given())), profile
+
+
+def chosen_profile(options: Options) -> Profile | None:
+    """The profile asked for; without one, the embedded pair's where no target is named either.
+
+    Raises UsageError for a profile that is not there or is wrong.
+    """
+    if options.profile is not None:
+        return load_profile(options.profile)
+    return load_profile(DEFAULT_PROFILE) if options.model is None else None
+
+
+def prepared_setup(
+    options: Options,
+    profile: Profile | None,
+    feedback: Feedback = SILENT,
+    *,
+    slots: int | None = 1,
+    config: SpeculativeConfig | None = None,
+) -> Setup:
+    """What the options ask for, with every model as a local file, fetched or made if need be.
+
+    `config` replaces what the options say of drafting. Raises UsageError and what `resolve` raises.
+    """
+    draft = not options.no_draft
+    target: str | Recipe | None = options.model
+    drafting_model: str | Recipe | None = options.model_draft
+    if profile is not None:
+        # Another target than the profile's invalidates the profile's draft.
+        if target is None and drafting_model is None:
+            drafting_model = profile.draft_model
+        target = target or profile.target_model
+    if target is None:
+        raise UsageError("no target model was given", hint="name one with -m")
+    replaced = [name for name in REPLACED_BY_SUFFIX if name in (options.spec_type or "").split(",")]
+    if replaced:
+        feedback.note(f"{', '.join(replaced)}: suffix drafting is used instead")
+    if config is None:
+        config = chosen_drafting(options, drafting_model)
+    elif config.draft_model is not None:
+        drafting_model = str(config.draft_model.model)
+    if not draft:
+        config = config.without_model()
+    if options.model_draft is not None and config.draft_model is None:
+        raise UsageError(
+            f"a draft model was given ({options.model_draft}), but other flags leave it out",
+            hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
+        )
+    target_file = _local(target, feedback)
+    if config.draft_model is not None and drafting_model is not None:
+        file = _draft_file(drafting_model, target_file, feedback)
+        config = config.with_model(DraftModel(file, config.draft_model.placement))
+    return Setup(
+        target=target_file,
+        n_ctx=options.number("ctx_size"),
+        flash_attention=options.flash_attn or "auto",
+        target_placement=placement(options.given()),
+        speculative=config,
+        recalibrate=bool(options.recalibrate),
+        slots=slots,
+    )
+
+
+def chosen_drafting(options: Options, model: str | Recipe | None) -> SpeculativeConfig:
+    """The drafters that the options ask for, with `model` as the draft model where one drafts.
+
+    Raises UsageError for what could draft nothing, and for a prediction that cannot be read.
+    """
+    values = {**options.given(), "model_draft": None if model is None else str(model)}
+    if options.prediction is not None:
+        values["prediction"] = read_text(options.prediction)
+    return speculative_config(values)
+
+
+def sampling_of(options: Options) -> SamplingParams:
+    """The sampling parameters; a seed of -1, or none, is drawn here."""
+    seed = options.seed
+    given = {
+        parameter: value
+        for parameter in SAMPLING_FIELDS
+        if (value := getattr(options, FLAGS.get(parameter, parameter))) is not None
+    }
+    if seed is None or seed < 0:
+        given["seed"] = secrets.randbits(32)
+    return SamplingParams(**given)
+
+
+def _draft_file(model: str | Recipe, target: Path, feedback: Feedback) -> Path:
+    if model != AUTO:
+        return _local(model, feedback)
+    draft = automatic_draft(target)
+    feedback.note(f"using draft model {draft.stem}")
+    return draft
+
+
+def _local(model: str | Recipe, feedback: Feedback) -> Path:
+    with feedback.progress() as report:
+        return resolve(model, quantize, report)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises UsageError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
+        ) from None
+
+
+Constraint = tuple[str | None, str | None]
+"""(grammar, JSON schema), at most one of them set."""
+
+
+def constraint_of(options: Options) -> Constraint:
+    """What the text must follow. Raises UsageError for more than one."""
+    grammar, schema = options.grammar, options.json_schema
+    if sum(given is not None for given in (grammar, options.grammar_file, schema)) > 1:
+        raise UsageError(
+            "more than one of --grammar, --grammar-file and --json-schema was given",
+            hint="a text follows one grammar: give one of them",
+        )
+    if options.grammar_file is not None:
+        return read_text(options.grammar_file), None
+    if schema is not None and not schema.lstrip().startswith(("{", "true", "false")):
+        return None, read_text(Path(schema))
+    return grammar, schema
+
+
+def require_known_tokens(sampling: SamplingParams, model: Model) -> None:
+    """Raises UsageError where --logit-bias names a token that the model does not have."""
+    for token in sampling.logit_bias:
+        if token >= model.vocab.size:
+            raise UsageError(
+                f"--logit-bias names token {token}, "
+                f"but {model.path.name} has only {model.vocab.size}",
+                hint=f"ids go from 0 to {model.vocab.size - 1}",
+            )
+
+
+def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
+    """What was in force, by the flags' names: defaults of other tools change silently."""
+    config, draft = setup.speculative, setup.draft
+    lengths = config.policy if isinstance(config.policy, FixedLength) else None
+    length: object = "auto" if lengths is None else lengths.draft_max
+    proposing = [
+        one.name for one in config.drafters if not (isinstance(one, Prediction) and not one.text)
+    ]
+    return {
+        "model": str(setup.target),
+        "model_draft": None if draft is None else str(draft.model),
+        "draft": length if config.drafters else 0,
+        "draft_min": None if lengths is None else lengths.draft_min,
+        "draft_p_min": None if lengths is None else lengths.p_min,
+        "drafters": proposing,
+        "ngram_size": None if config.ngram is None else config.ngram.size_n,
+        "ngram_draft": None if config.ngram is None else config.ngram.size_m,
+        "temp": sampling.temperature,
+        "seed": None if sampling.greedy else sampling.seed,
+    }

@@ -1,0 +1,128 @@
+"""One prompt, its text, its figures and its check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from specli.app.compare import Comparison, compare_with_plain
+from specli.app.feedback import SILENT, Feedback
+from specli.app.follow import View, follow, silent
+from specli.app.prepare import (
+    Constraint,
+    constraint_of,
+    prepared_setup,
+    require_known_tokens,
+    sampling_of,
+    settings,
+    with_profile,
+)
+from specli.engine.explain import Explanation, explain
+from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.sequence import GenerationRequest
+from specli.generation import Generation
+from specli.hub.cache import cache_dir
+from specli.llama import library
+from specli.llama.chat import Message, prompt_tokens
+from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.options import Options
+from specli.sampling.params import SamplingParams
+from specli.session import Session, Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a prompt led to. `explanation` is there where costs decided what to draft."""
+
+    generation: Generation
+    setup: Setup
+    sampling: SamplingParams
+    explanation: Explanation | None = None
+    check: Comparison | None = None
+    interrupted: bool = False
+
+    def report(self, *, explain: bool = False) -> dict[str, object]:
+        """The answer as one JSON object: llama-server's names where it has one."""
+        generation, told = self.generation, self.explanation
+        report: dict[str, object] = {
+            **generation.stats.report(generation.text, generation.finish),
+            "settings": settings(self.setup, self.sampling),
+        }
+        if told is not None:
+            report["estimate"] = {
+                "plain_ms": round(told.plain_ms, 1),
+                "plain_rounds": told.plain_rounds,
+                "speedup": None if told.speedup is None else round(told.speedup, 3),
+                "advice": told.advice,
+            }
+            if explain:
+                report["explain"] = told.as_dict()
+        if self.check is not None:
+            report["check"] = self.check.as_dict()
+        return report
+
+
+def run(
+    options: Options,
+    prompt: str,
+    feedback: Feedback = SILENT,
+    open_view: Callable[[], AbstractContextManager[View]] = silent,
+) -> Answer:
+    """Answer one prompt under a view, which is opened once the models are loaded.
+
+    With `check` the same is generated again without speculation, and compared. Ctrl-C ends it with
+    what there is. Raises the errors of specli.errors.
+    """
+    library.show_log(options.verbose)
+    options, profile = with_profile(options)
+    constraint = constraint_of(options)
+    sampling = sampling_of(options)
+    setup = prepared_setup(options, profile, feedback)
+    with Session(setup, cache_dir() / "probes", feedback.note) as session:
+        for name, means in session.rollback_means():
+            feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
+        request = _request(session, options, prompt, sampling, constraint)
+        with open_view() as view:
+            generation, interrupted = follow(session, request, view)
+        explanation = None
+        if isinstance(session.policy, AdaptivePolicy):
+            explanation = explain(session.policy, generation.stats)
+        check = None
+        if options.check and not interrupted:
+            # A grammar has moved on with the first text: the second needs its own.
+            again = _request(session, options, prompt, sampling, constraint)
+            check = compare_with_plain(session, again, generation)
+    return Answer(generation, setup, sampling, explanation, check, interrupted)
+
+
+def _request(
+    session: Session,
+    options: Options,
+    text: str,
+    sampling: SamplingParams,
+    constraint: Constraint,
+) -> GenerationRequest:
+    model = session.target_model
+    require_known_tokens(sampling, model)
+    if options.raw:
+        prompt = model.vocab.tokenize(text, add_special=True)
+    else:
+        messages = [Message("system", options.system)] if options.system else []
+        prompt = prompt_tokens(model, [*messages, Message("user", text)])
+    predict = -1 if options.predict is None else options.predict
+    return GenerationRequest(
+        prompt=prompt,
+        max_tokens=None if predict < 0 else predict,
+        sampling=sampling,
+        stops=options.stop or (),
+        ignore_end=bool(options.ignore_eos),
+        grammar=_grammar(session, constraint),
+    )
+
+
+def _grammar(session: Session, constraint: Constraint) -> Grammar | None:
+    gbnf, schema = constraint
+    if schema is not None:
+        gbnf = gbnf_of_schema(schema)
+    return None if gbnf is None else session.grammar(gbnf)
