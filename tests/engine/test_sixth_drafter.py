@@ -25,7 +25,7 @@ LAYER = 3
 class CountingHead:
     name = "counting-head"
     cost = DraftingCost("block", 4)
-    features = (LAYER,)
+    features: tuple[int, ...] = (LAYER,)
     native_ns = 0
 
     def __init__(self, clock: FakeClock, ms: float) -> None:
