@@ -20,6 +20,8 @@ def explanation(explained: Explanation) -> RenderableType:
     if explained.rollback_ms >= _WORTH_SHOWING:
         parts.append(Text(f"Rolling back takes {explained.rollback_ms:.1f} ms a round"))
     for source, rows in explained.acceptance.items():
+        if not rows:
+            continue
         table = Table.grid(padding=(0, 2))
         for low, rate, seen in rows:
             table.add_row(f"  {low:.3g} and up", f"{100 * rate:.0f} %", f"{seen:.0f} seen")
@@ -28,11 +30,13 @@ def explanation(explained: Explanation) -> RenderableType:
     if rounds:
         table = Table.grid(padding=(0, 2))
         for name, count in sorted(explained.decisions.items(), key=lambda item: -item[1]):
-            table.add_row(f"  {name}", f"{count} rounds", f"{100 * count / rounds:.0f} %")
+            table.add_row(f"  {name}", counted(count, "round"), f"{100 * count / rounds:.0f} %")
         parts += [Text("Verified in each round", "bold"), table]
     for name, least in explained.break_even.items():
         asked = explained.asked.get(name, 0)
-        parts.append(Text(f"{name}: drafted in {asked} rounds, pays from {100 * least:.0f} %"))
+        parts.append(
+            Text(f"{name}: drafted in {counted(asked, 'round')}, pays from {100 * least:.0f} %")
+        )
     return Group(Text(), *parts)
 
 
@@ -52,5 +56,8 @@ def estimate(explained: Explanation) -> str | None:
 
 def _curve(title: str, points: dict[int, float]) -> RenderableType:
     text = Text(title + "\n", "bold")
-    text.append("  " + "  ".join(f"{size}: {ms:.1f}" for size, ms in points.items()), "not bold")
+    text.append(
+        "  " + "  ".join(f"{size}:\N{NO-BREAK SPACE}{ms:.1f}" for size, ms in points.items()),
+        "not bold",
+    )
     return text

@@ -14,7 +14,13 @@ from specli.drafters.protocol import Proposal
 from specli.drafters.rule import Lookahead, Rule
 from specli.engine.policy.acceptance import CENTRES, Acceptance, mixed, upper
 from specli.engine.policy.cost import CostModel
-from specli.engine.policy.decision import asking_worth, best_lengths, drafting_ms, survivals
+from specli.engine.policy.decision import (
+    DraftingTime,
+    asking_worth,
+    best_lengths,
+    drafting_time,
+    survivals,
+)
 from specli.engine.policy.protocol import Choice, Costly, Outcome, StepTimes, Turn
 from specli.engine.policy.text import TEXT_MEMORY, Text
 from specli.events import Source
@@ -51,15 +57,14 @@ class AdaptivePolicy:
 
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         views = [_View(self, turn) for turn in turns]
-        best = [view.best() for view in views]
+        best = [view.best()[0] for view in views]
         chances = [view.survivals(one) for view, one in zip(views, best, strict=True)]
         room = sum(view.room for view in views)
         sunk = sum(view.sunk_ms for view in views)
         speed = max(view.speed for view in views)
-        verifying = self._verifying(turns[0].width, sum(map(len, chances)), room - sunk)
-        lengths, _worth = best_lengths(
-            chances, [speed * ms for ms in verifying], speed * room, speed * sunk
-        )
+        verifying = self.verifying_ms(turns[0].width, sum(map(len, chances)), room - sunk)
+        costs = [speed * ms for ms in verifying]
+        lengths, _worth = best_lengths(chances, costs, speed * room, speed * sunk)
         if self.alone >= TEXT_MEMORY and len(verifying) > 1 and not any(lengths):
             lengths = _trial(chances)
         return [one.head(length) for one, length in zip(best, lengths, strict=True)]
@@ -68,19 +73,19 @@ class AdaptivePolicy:
         """The costly drafter that is worth most to ask, if any is worth more than the best free
         proposal."""
         view = _View(self, turn)
-        best, chosen = view.worth(view.best()), None
+        best, chosen = view.best()[1], None
         for drafter in turn.costly:
-            length = view.affordable(drafter)
-            if not length:
+            verifying = view.affordable(drafter)
+            if len(verifying) < 2:
                 continue
-            worth, rule = view.asking(drafter, length)
+            worth, rule = view.asking(drafter, verifying)
             if worth > best:
                 best, chosen = worth, Choice(drafter.name, rule)
-            elif chosen is None and view.worth_a_look(drafter, length, best):
+            elif chosen is None and view.worth_a_look(drafter, verifying, best):
                 chosen = Choice(drafter.name, Rule(1))
         return chosen
 
-    def _verifying(self, width: int, most: int, room: float) -> list[float]:
+    def verifying_ms(self, width: int, most: int, room: float) -> list[float]:
         """Milliseconds to verify 0, 1, ... proposed tokens with the `width` sequences' own: at most
         `most`, and none that would lose more than `room` if all were rejected."""
         base = self.cost.target(width)
@@ -178,85 +183,75 @@ class _View:
     def survivals(self, proposal: Proposal) -> list[float]:
         return survivals(proposal, self.chance)[: self._turn.limit]
 
-    def worth(self, proposal: Proposal) -> float:
-        """What verifying the best part of a proposal is worth, in tokens."""
-        chances = self.survivals(proposal)
-        verifying = self._verifying(len(chances), self.room)
-        return best_lengths([chances], verifying, self.speed * self.room)[1]
+    def best(self) -> tuple[Proposal, float]:
+        """The proposal whose best part is worth most to verify, and what it is worth in tokens."""
+        best, most = Proposal(), 0.0
+        for proposal in self._turn.proposals:
+            chances = self.survivals(proposal)
+            verifying = self.verifying(len(chances))
+            worth = best_lengths([chances], verifying, self.speed * self.room)[1]
+            if worth > most or not best:
+                best, most = proposal, worth
+        return best, most
 
-    def best(self) -> Proposal:
-        proposals = self._turn.proposals
-        if len(proposals) < 2:
-            return proposals[0] if proposals else Proposal()
-        return max(proposals, key=self.worth)
-
-    def _verifying(self, most: int, room: float) -> list[float]:
-        """The cost of verifying 0, 1, ... tokens, in tokens at the present speed."""
-        found = self._policy._verifying(self._turn.width, most, room)
+    def verifying(self, most: int) -> list[float]:
+        """The costs of verifying 0, 1, ... tokens, in tokens, as far as the room allows."""
+        found = self._policy.verifying_ms(self._turn.width, most, self.room)
         return [self.speed * ms for ms in found]
 
-    def affordable(self, drafter: Costly) -> int:
-        """The longest proposal that is within the room if all of it is rejected."""
-        most = min(self._turn.limit, drafter.cost.block or MOST_DRAFTED)
-        width, cost = self._turn.width, self._policy.cost
-        base = cost.target(width) - cost.rollback
-        length = 0
-        while length < most:
-            worst = self._drafting_ms(drafter, drafter.pending, length + 1)
-            if worst + cost.target(width + length + 1) - base > self.room:
-                break
-            length += 1
-        return length
-
-    def _drafting_ms(self, drafter: Costly, pending: int, length: int) -> float:
+    def drafting(self, drafter: Costly, pending: int) -> DraftingTime:
         curve = self._policy.cost.drafters[drafter.name]
-        return drafting_ms(drafter.cost, curve, pending, length, self._turn.width)
+        return drafting_time(drafter.cost, curve, pending, self._turn.width)
 
-    def worth_a_look(self, drafter: Costly, length: int, best: float) -> bool:
+    def affordable(self, drafter: Costly) -> list[float]:
+        """The costs in tokens of verifying 0, 1, ... tokens, up to the longest proposal that is
+        within the room if all of it is drafted and rejected."""
+        time = self.drafting(drafter, drafter.pending)
+        most = min(self._turn.limit, drafter.cost.block or MOST_DRAFTED)
+        verifying = self._policy.verifying_ms(self._turn.width, most, self.room)
+        spare = self.room - self._policy.cost.rollback
+        while len(verifying) > 1 and time(len(verifying) - 1) + verifying[-1] > spare:
+            verifying.pop()
+        return [self.speed * ms for ms in verifying]
+
+    def worth_a_look(self, drafter: Costly, verifying: Sequence[float], best: float) -> bool:
         """Whether nothing has confirmed in this process what a drafter costs, and it would be
         asked if it cost half: drafting one token measures it."""
         if self._policy.cost.drafters[drafter.name].seen:
             return False
-        return self.asking(drafter, length, 0.5)[0] > best
+        return self.asking(drafter, verifying, 0.5)[0] > best
 
-    def asking(self, drafter: Costly, length: int, share: float = 1.0) -> tuple[float, Rule]:
-        """What asking for up to `length` tokens is worth, and the rule to draft by, if drafting
-        takes this share of what is believed.
+    def asking(
+        self, drafter: Costly, verifying: Sequence[float], share: float = 1.0
+    ) -> tuple[float, Rule]:
+        """What asking is worth, and the rule to draft by, if drafting takes this share of what is
+        believed.
 
         Catching up with the text is paid once and serves what follows, so its cost is spread over
         the tokens that the text remembers.
         """
-        name, speed = drafter.name, self.speed
+        name, price = drafter.name, share * self.speed
         pair, own = self._policy.acceptance.track(name), self._text.track(name)
         chances = [self.chance(name, centre) for centre in CENTRES]
         first, later = mixed(own.first, pair.first), mixed(own.further, pair.further)
         mean = sum(share * chance for share, chance in zip(later.shares, chances, strict=True))
         further = upper(mean, later.known)
-        pending = min(drafter.pending, CAUGHT_UP)
-        drafting = [
-            share * speed * self._drafting_ms(drafter, pending, count)
-            for count in range(length + 1)
-        ]
-        verifying = self._verifying(length, self.room)
-        worth = asking_worth(
-            first.shares,
-            [upper(chance, first.known) for chance in chances],
-            further,
-            drafting,
-            verifying,
-            speed * self.room,
-        )
-        catching_up = share * speed * self._drafting_ms(drafter, drafter.pending, 1) - drafting[1]
-        worth -= catching_up / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
+        time = self.drafting(drafter, min(drafter.pending, CAUGHT_UP))
+        drafting = DraftingTime(price * time.first, price * time.step)
+        room = self.speed * self.room
+        optimistic = [upper(chance, first.known) for chance in chances]
+        worth = asking_worth(first.shares, optimistic, further, drafting, verifying, room)
+        catching_up = self.drafting(drafter, drafter.pending).first - time.first
+        worth -= price * catching_up / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
         ahead = Lookahead(
             chance=lambda confidence: self.chance(name, confidence),
             further=further,
-            first=drafting[1],
-            step=drafting[2] - drafting[1] if length > 1 else 0.0,
+            first=drafting.first,
+            step=drafting.step,
             verify=verifying,
-            room=speed * self.room,
+            room=room,
         )
-        return worth, Rule(length, lookahead=ahead)
+        return worth, Rule(len(verifying) - 1, lookahead=ahead)
 
     @property
     def sunk_ms(self) -> float:
@@ -264,7 +259,7 @@ class _View:
         asked = self._turn.asked
         if asked is None:
             return 0.0
-        return self._drafting_ms(asked, asked.pending, max(len(_drafted(self._turn)), 1))
+        return self.drafting(asked, asked.pending)(max(len(_drafted(self._turn)), 1))
 
 
 def _trial(chances: Sequence[Sequence[float]]) -> list[int]:
@@ -275,7 +270,7 @@ def _trial(chances: Sequence[Sequence[float]]) -> list[int]:
     return [int(n == likeliest and first[n] >= _LIKELY) for n in range(len(first))]
 
 
-_LIKELY = 0.5
+_LIKELY = 0.8
 
 
 def _drafted(turn: Turn) -> Proposal:

@@ -8,6 +8,7 @@ accepted, gains S_1 + ... + S_k - speed * (T(n + k) - T(n) + drafting time).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -31,16 +32,26 @@ def survivals(proposal: Proposal, chance: Callable[[str, float], float]) -> list
     return found
 
 
-def drafting_ms(
-    cost: DraftingCost, batch: Milliseconds, pending: int, length: int, width: int = 1
-) -> float:
-    """One sequence's share of the time to draft `length` tokens, `width` sequences in lockstep."""
-    if cost.batches == "none" or length < 1:
-        return 0.0
+@dataclass(frozen=True, slots=True)
+class DraftingTime:
+    """Milliseconds to draft the first token of a proposal, and each further one."""
+
+    first: float
+    step: float
+
+    def __call__(self, length: int) -> float:
+        return self.first + (length - 1) * self.step if length else 0.0
+
+
+def drafting_time(
+    cost: DraftingCost, batch: Milliseconds, pending: int, width: int = 1
+) -> DraftingTime:
+    """One sequence's share of the time to draft, `width` sequences in lockstep."""
+    if cost.batches == "none":
+        return DraftingTime(0.0, 0.0)
     if cost.batches == "block":
-        return batch(width * (pending + cost.block)) / width
-    first = batch(width * max(pending, 1))
-    return (first + (length - 1) * batch(width)) / width
+        return DraftingTime(batch(width * (pending + cost.block)) / width, 0.0)
+    return DraftingTime(batch(width * max(pending, 1)) / width, batch(width) / width)
 
 
 def utility(mean: float, square: float, room: float) -> float:
@@ -58,24 +69,23 @@ def asking_worth(
     first: Sequence[float],
     chances: Sequence[float],
     further: float,
-    drafting: Sequence[float],
+    drafting: DraftingTime,
     verifying: Sequence[float],
     room: float,
 ) -> float:
     """The expected worth of one round in which a costly drafter is asked.
 
     `first` is the share of its first tokens by confidence bin, `chances` the acceptance by bin and
-    `further` that of later tokens. `drafting[k]` and `verifying[k]` are the costs in tokens of
-    drafting and verifying k tokens, k = 0 ... the most. The first token is always drafted; what
-    comes after it depends on its confidence. `room` is in tokens.
+    `further` that of later tokens. `drafting`, `verifying[k]` (k = 0 ... the most) and `room` are
+    costs in tokens. The first token is always drafted; what follows depends on its confidence.
     """
     lengths = np.arange(1, len(verifying))
     survival = further ** (lengths - 1.0)
     mean = np.outer(chances, np.cumsum(survival))
     square = np.outer(chances, np.cumsum((2 * lengths - 1) * survival))
-    cost = np.asarray(verifying[1:]) + np.asarray(drafting[1:])
+    cost = np.asarray(verifying[1:]) + drafting.first + (lengths - 1) * drafting.step
     worth = mean - cost - (square - 2 * cost * mean + cost * cost) / (2 * room)
-    stop = utility(-drafting[1], drafting[1] ** 2, room)
+    stop = utility(-drafting.first, drafting.first**2, room)
     best = np.maximum(worth.max(axis=1), stop)
     return float(np.asarray(first) @ best)
 
