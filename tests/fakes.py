@@ -116,11 +116,13 @@ class FakeDecoder:
 
     def decode(self) -> None:
         assert self._pending, "an empty batch"
-        if self.calls in self._faults:
-            raise self._faults[self.calls]
-        self._clock.spend(self._ms(len(self._pending)))
+        batch, self._pending = self._pending, []
+        self.calls += 1
+        if self.calls - 1 in self._faults:
+            raise self._faults[self.calls - 1]
+        self._clock.spend(self._ms(len(batch)))
         self._rows = {}
-        for row, (seq, token, position, wanted) in enumerate(self._pending):
+        for row, (seq, token, position, wanted) in enumerate(batch):
             seen = self.seen.setdefault(seq, [])
             assert position == len(seen), f"position {position}, but {len(seen)} tokens are cached"
             assert position < self.n_ctx, "the context is full"
@@ -129,10 +131,8 @@ class FakeDecoder:
                 row_logits = self._script(tuple(seen))
                 broken = (seq, position) in self._nan_at
                 self._rows[row] = np.full_like(row_logits, np.nan) if broken else row_logits
-        self._batch = self._pending
-        self.decoded += len(self._pending)
-        self.calls += 1
-        self._pending = []
+        self._batch = batch
+        self.decoded += len(batch)
 
     def logits(self, row: int) -> Logits:
         return self._rows[row]

@@ -79,10 +79,10 @@ class LLM:
         them without a number of tokens lets costs decide the lengths.
 
         `max_model_len` is the context of each sequence in tokens (0: the model's own; None: that,
-        but at most 4096), `max_num_seqs` how many run
-        side by side (None: as many as memory holds and as pay here, at most 16), `n_gpu_layers`
-        the target's layers on a GPU (None: all that fit), `threads` the CPU threads (None: one
-        per physical core). `seed` is for requests whose parameters have none.
+        but at most 4096), `max_num_seqs` how many run side by side (None: as many as memory holds
+        and as pay here, at most 16), `n_gpu_layers` the target's layers on a GPU (None: all where
+        there is one), `threads` the CPU threads (None: one per physical core). `seed` is for
+        requests whose parameters have none.
 
         Raises UsageError for arguments that fit nothing, ModelFileError, FetchError, LoadError,
         MemoryShortError, and PairIncompatibleError where the vocabularies differ.
@@ -101,7 +101,7 @@ class LLM:
         )
         options, chosen = options_of(named, drafting)
         config = drafting if isinstance(drafting, SpeculativeConfig) else None
-        self._params = SamplingParams.of_settings(options.given())
+        self._params = SamplingParams.of_options(options)
         self._system: str = options.system or ""
         self._seed = seed
         self._ids = itertools.count()

@@ -6,27 +6,22 @@ import json
 import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Self
 
+from specli.app.prepare import constraint_of
 from specli.errors import UsageError
+from specli.options import Options
 from specli.sampling import params
 
 _SEED_BITS = 32
 
-_PROFILE_NAMES = {
-    "temp": "temperature",
-    "repeat_penalty": "repetition_penalty",
-    "repeat_last_n": "repeat_last_n",
-    "predict": "max_tokens",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
-    "seed": "seed",
+_OTHER_NAMES = {
+    "temperature": "temp",
+    "repetition_penalty": "repeat_penalty",
+    "max_tokens": "predict",
 }
-"""Settings of profiles, and the fields that they set."""
+"""Fields whose options have other names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +71,20 @@ class SamplingParams:
         self.choice(0)
 
     @classmethod
-    def of_settings(cls, settings: Mapping[str, object]) -> Self:
-        """The parameters that a profile's settings name; -1 means no limit and no seed."""
-        given = {_PROFILE_NAMES[name]: v for name, v in settings.items() if name in _PROFILE_NAMES}
+    def of_options(cls, options: Options) -> Self:
+        """The parameters that options, such as a profile's, set; -1 is no limit and no seed.
+
+        Raises UsageError for more than one grammar, and for a file that cannot be read.
+        """
+        grammar, schema = constraint_of(options)
+        found = {
+            one.name: getattr(options, _OTHER_NAMES.get(one.name, one.name)) for one in fields(cls)
+        }
+        found |= {"grammar": grammar, "json_schema": schema}
         for name in ("seed", "max_tokens"):
-            if given.get(name) == -1:
-                del given[name]
-        return cls(**given)  # type: ignore[arg-type]
+            if found[name] == -1:
+                found[name] = None
+        return cls(**{name: value for name, value in found.items() if value is not None})
 
     @property
     def stops(self) -> tuple[str, ...]:
