@@ -35,7 +35,8 @@ class EngineThread:
         Loading in the thread keeps signal handlers as they are: they belong to the main thread.
         """
         self._inbox: SimpleQueue[Call | _Cancel | _Stop] = SimpleQueue()
-        self._closing = threading.Lock()
+        # Reentrant, because a finaliser can close an LLM at any bytecode of any thread.
+        self._closing = threading.RLock()
         self._closed = False
         self._problem: BaseException | None = None
         loaded: SimpleQueue[BaseException | None] = SimpleQueue()

@@ -23,6 +23,7 @@ from specli import (
 from specli.api.requests import Prompt
 from specli.app.run import run
 from specli.options import Options
+from specli.speculative import DraftModel, FixedLength
 from tests.api.conftest import EXACT, Load
 
 GREEDY = SamplingParams(max_tokens=30, ignore_eos=True)
@@ -166,10 +167,11 @@ def test_plain_decoding_drafts_nothing(load: Load) -> None:
         ({"model": "draft.gguf", "num_speculative_tokens": 4}, "draft"),
         ({"method": "draft_model", "model": "draft.gguf", "num_speculative_tokens": 4}, "draft"),
         ({"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 1}, "ngram"),
+        (SpeculativeConfig((DraftModel("draft.gguf"),), FixedLength(4)), "draft"),
     ],
 )
-def test_vllms_dictionary_names_the_drafter(
-    load: Load, config: dict[str, object], drafter: str
+def test_the_configuration_names_the_drafter(
+    load: Load, config: dict[str, object] | SpeculativeConfig, drafter: str
 ) -> None:
     (output,) = load(speculative_config=config).generate("hello hello hello hello", GREEDY)
     assert list(output.metrics.by_drafter) == [drafter]
