@@ -57,7 +57,7 @@ class EngineThread:
         """Queue a call. Raises ClosedError after `close`, and in a forked process."""
         with self._closing:
             if self._closed or not self._thread.is_alive():
-                raise ClosedError("this LLM is closed", hint="make a new LLM")
+                raise ClosedError("this LLM is closed", hint="make a new one, in this process")
             self._inbox.put(call)
 
     def cancel(self, call: Call) -> None:

@@ -295,6 +295,17 @@ def test_sampling_parameters_outside_their_range_are_refused(
     assert named in f"{raised.value} {raised.value.hint}"
 
 
+def test_a_profile_sets_the_parameters_of_requests_that_have_none() -> None:
+    options = Options(
+        temp=0.5, repeat_penalty=1.1, predict=-1, seed=-1, stop=("a",), json_schema="{}"
+    )
+    expected = SamplingParams(
+        temperature=0.5, repetition_penalty=1.1, stop=("a",), json_schema="{}"
+    )
+    assert SamplingParams.of_options(options) == expected
+    assert SamplingParams.of_options(Options()) == SamplingParams()
+
+
 def test_a_request_that_is_wrong_is_refused_before_anything_is_generated(load: Load) -> None:
     llm = load(max_model_len=64)
     with pytest.raises(PromptTooLongError) as raised:
