@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from specli import LLM, ClosedError, SamplingParams, UsageError
+from specli.api.scheduler import Scheduler
 from specli.session import Session
 from tests.api.conftest import Load
 
@@ -104,6 +105,24 @@ def test_threads_that_close_at_once_free_the_models_once(
         for _future in [pool.submit(llm.close) for _thread in range(4)]:
             _future.result(timeout=60)
     assert len(closed) == 1
+    assert engine_threads() == []
+
+
+def test_a_fault_of_the_engine_thread_reaches_its_callers(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_scheduler: Scheduler) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(Scheduler, "step", broken)
+    llm = load()
+    with pytest.raises(RuntimeError, match="a fault"):
+        llm.generate("hello", GREEDY)
+    with pytest.raises(ClosedError, match="closed"):
+        llm.generate("hello", GREEDY)
+    with pytest.raises(RuntimeError, match="a fault"):
+        llm.close()
+    llm.close()
     assert engine_threads() == []
 
 
