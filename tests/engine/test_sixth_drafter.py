@@ -64,7 +64,9 @@ class CountingHead:
 
 
 def counting(tokens: Sequence[int]) -> Logits:
-    return np.eye(16, dtype=np.float32)[(tokens[-1] + 1) % 16]
+    row = np.zeros(16, dtype=np.float32)
+    row[(tokens[-1] + 1) % 16] = 5.0
+    return row
 
 
 def generated(ms: float, slots: int = 1) -> tuple[list[list[int]], dict[str, int], float]:
