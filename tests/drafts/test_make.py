@@ -177,12 +177,17 @@ def test_a_killed_search_leaves_no_draft_and_the_next_starts_clean(
     command = [sys.executable, "-m", "specli", "pair", "make", str(target), "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(Path(specli.__file__).parents[1])}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         until(lambda: any((own_cache / "candidates").glob("*.gguf")))
     finally:
-        process.send_signal(signal.SIGKILL)
+        # With its children: one that tries a model may hold the lock a little longer.
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert not output.exists()
     stale = own_cache / "candidates" / "stale.gguf"
