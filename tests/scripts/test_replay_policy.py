@@ -28,7 +28,7 @@ def test_a_draft_that_is_always_right_is_followed_and_one_that_never_is_costs_li
 
 
 def test_a_text_that_repeats_its_prompt_gains_without_a_draft_model() -> None:
-    (copied,) = run([recorded(False, [*COPY, *COPY][5:35])], MACHINES["xeon"])
+    (copied,) = run([recorded(False, [*COPY, *COPY, *COPY][5:85])], MACHINES["xeon"])
     assert copied.plain / copied.auto > 1.2
     assert max(suffix_lengths(recorded(False, COPY))) > 10
 
