@@ -4,18 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
 
 LEAST_SURVIVAL = 0.02
 """A token that is less likely than this to be reached is worth nothing on any machine."""
 
 
+Floats = NDArray[np.float64]
+
+
+def growth(survivals: Floats, costs: Floats, room: float) -> Floats:
+    """The worth of verifying the first 1, 2, ... tokens of a proposal to who may lose `room`.
+
+    `survivals[i]` is the chance that tokens 0 to i are all accepted, `costs[i]` what the first
+    i + 1 tokens cost in all, in tokens like `room`. The worth is room * E[log(1 + gain / room)]
+    (Kelly 1956): near the mean gain with much room; with little, a loss weighs more.
+    """
+    count = len(survivals)
+    reached = np.append(1.0, survivals)
+    gains = np.arange(count + 1)[None, :] - costs[:, None]
+    logs = np.log(np.maximum(1 + gains / room, _RUIN))
+    # Of the first k tokens exactly i < k are accepted with chance S_i - S_(i+1), all with S_k.
+    fewer = np.tril(logs[:, :count] * -np.diff(reached))
+    whole: Floats = room * (fewer.sum(axis=1) + survivals * logs.diagonal(1))
+    return whole
+
+
+def stopping(cost: float, room: float) -> float:
+    """The worth of verifying nothing after spending `cost`."""
+    return room * log(max(1 - cost / room, _RUIN))
+
+
+_RUIN = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Lookahead:
-    """What another step of a drafter may gain; all costs are in tokens at the present speed.
+    """What another step of a drafter may gain; costs and `room` are in tokens at the present speed.
 
     `chance` turns a confidence into a probability of acceptance. `further` is the acceptance
-    expected of tokens not drafted yet. `step` is the cost of drafting one. `verify[k]` is the cost
-    of verifying k proposed tokens.
+    expected of tokens not drafted yet. `first` and `step` are the costs of drafting the first token
+    and each later one. `verify[k]` is the cost of verifying k proposed tokens.
     """
 
     chance: Callable[[float], float]
@@ -28,28 +60,17 @@ class Lookahead:
     def pays(self, confidences: Sequence[float], limit: int) -> bool:
         """Whether some proposal longer than this one, of at most `limit`, is expected to be worth
         more than the best part of this one."""
-        survival, mean, square = 1.0, 0.0, 0.0
-        cost = self.first + (len(confidences) - 1) * self.step
-        best = self._worth(0.0, 0.0, cost)
-        for length, confidence in enumerate(confidences, 1):
-            survival *= self.chance(confidence)
-            mean += survival
-            square += (2 * length - 1) * survival
-            best = max(best, self._worth(mean, square, cost + self.verify[length]))
-        for length in range(len(confidences) + 1, limit + 1):
-            survival *= self.further
-            if survival < LEAST_SURVIVAL:
-                return False
-            mean += survival
-            square += (2 * length - 1) * survival
-            cost += self.step
-            if self._worth(mean, square, cost + self.verify[length]) > best:
-                return True
-        return False
-
-    def _worth(self, mean: float, square: float, cost: float) -> float:
-        gain = mean - cost
-        return gain - (square - 2 * cost * mean + cost * cost) / (2 * self.room)
+        drafted = len(confidences)
+        chances = np.full(limit, self.further)
+        chances[:drafted] = [self.chance(one) for one in confidences]
+        survivals = np.cumprod(chances)
+        if survivals[drafted] < LEAST_SURVIVAL:
+            return False
+        steps = np.maximum(np.arange(limit), drafted - 1)
+        drafting = self.first + self.step * steps
+        worth = growth(survivals, drafting + self.verify[1 : limit + 1], self.room)
+        stop = max(stopping(drafting[0], self.room), worth[:drafted].max())
+        return bool(worth[drafted:].max() > stop)
 
 
 @dataclass(frozen=True, slots=True)

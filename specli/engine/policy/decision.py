@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 
 from specli.drafters.protocol import DraftingCost, Proposal
-from specli.drafters.rule import LEAST_SURVIVAL
+from specli.drafters.rule import LEAST_SURVIVAL, Floats, growth, stopping
 
 Milliseconds = Callable[[int], float]
 """Time of a batch of so many tokens."""
@@ -54,17 +53,6 @@ def drafting_time(
     return DraftingTime(batch(width * max(pending, 1)) / width, batch(width) / width)
 
 
-def utility(mean: float, square: float, room: float) -> float:
-    """The worth of an uncertain gain with this mean and mean square if `room` may be lost:
-    room * log(1 + gain / room) to second order (Kelly 1956).
-
-    With much room it is the mean; with little, variance costs; with none, nothing is risked.
-    """
-    if room <= 0:
-        return mean if square == 0 else -inf
-    return mean - square / (2 * room)
-
-
 def asking_worth(
     first: Sequence[float],
     chances: Sequence[float],
@@ -79,15 +67,15 @@ def asking_worth(
     `further` that of later tokens. `drafting`, `verifying[k]` (k = 0 ... the most) and `room` are
     costs in tokens. The first token is always drafted; what follows depends on its confidence.
     """
-    lengths = np.arange(1, len(verifying))
-    survival = further ** (lengths - 1.0)
-    mean = np.outer(chances, np.cumsum(survival))
-    square = np.outer(chances, np.cumsum((2 * lengths - 1) * survival))
-    cost = np.asarray(verifying[1:]) + drafting.first + (lengths - 1) * drafting.step
-    worth = mean - cost - (square - 2 * cost * mean + cost * cost) / (2 * room)
-    stop = utility(-drafting.first, drafting.first**2, room)
-    best = np.maximum(worth.max(axis=1), stop)
-    return float(np.asarray(first) @ best)
+    lengths = np.arange(len(verifying) - 1, dtype=np.float64)
+    costs: Floats = drafting.first + drafting.step * lengths + np.asarray(verifying[1:])
+    survivals: Floats = np.power(further, lengths)
+    accepted = growth(survivals, costs, room)
+    rejected = growth(np.zeros_like(survivals), costs, room)
+    # What the first token's chance weighs between: growth is linear in the chances of the outcomes.
+    weights = np.asarray(chances)[:, None]
+    worth = (weights * accepted + (1 - weights) * rejected).max(axis=1)
+    return float(np.asarray(first) @ np.maximum(worth, stopping(drafting.first, room)))
 
 
 def best_lengths(
@@ -97,25 +85,26 @@ def best_lengths(
 
     `chances[i]` are the survivals of sequence i's proposal, `verifying[k]` is the cost of k
     proposed tokens; `sunk` has been spent on drafting. The likeliest tokens come first, whichever
-    sequence they belong to: how many of them pay is one question for the whole batch.
+    sequence they belong to: how many of them pay is one question for the whole batch. Proposals of
+    several sequences spread the risk, so there the mean decides.
     """
+    lengths = [0] * len(chances)
     order = sorted(
         (-survival, index, number)
         for number, found in enumerate(chances)
         for index, survival in enumerate(found)
-    )
-    lengths, means = [0] * len(chances), [0.0] * len(chances)
-    best, best_worth = list(lengths), utility(-sunk, sunk * sunk, room)
-    mean = variance = 0.0
-    for count, (negative, index, number) in enumerate(order[: len(verifying) - 1], 1):
-        lengths[number] = index + 1
-        # Of a count A with P(A >= i) = S_i: E[A] = sum S_i, E[A^2] = sum (2 i - 1) S_i.
-        before = means[number]
-        means[number] -= negative
-        variance += (2 * index + 1) * -negative - (means[number] ** 2 - before**2)
-        mean -= negative
-        gain = mean - verifying[count] - sunk
-        worth = utility(gain, variance + gain * gain, room)
-        if worth > best_worth:
-            best, best_worth = list(lengths), worth
-    return best, best_worth
+    )[: len(verifying) - 1]
+    if not order or room <= sunk:
+        return lengths, -sunk
+    survivals = -np.asarray([negative for negative, _index, _number in order])
+    costs = np.asarray(verifying[1 : len(order) + 1]) + sunk
+    if len({number for _negative, _index, number in order}) == 1:
+        worth, stop = growth(survivals, costs, room), stopping(sunk, room)
+    else:
+        worth, stop = np.cumsum(survivals) - costs, -sunk
+    best = int(worth.argmax())
+    if worth[best] <= stop:
+        return lengths, stop
+    for _negative, _index, number in order[: best + 1]:
+        lengths[number] += 1
+    return lengths, float(worth[best])

@@ -304,7 +304,7 @@ def test_what_one_sequence_would_draft_alone_may_not_pay_with_others() -> None:
     policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8, 16], [10.0, 11.0, 12.0, 40.0, 80.0])))
     policy.alone = 0
     one = proposal(0.7, 0.7, 0.7)
-    assert len(policy.verify(turns(one))[0]) == 2
+    assert len(policy.verify(turns(one))[0]) == 3
     assert sum(map(len, policy.verify(turns(one, one, one, one)))) == 0
 
 
