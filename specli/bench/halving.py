@@ -143,17 +143,16 @@ class Race(Generic[S]):
         advantage.
         """
         known = [s for s in settings if self.speeds.get(s)]
-        shared = set(self.speeds.get(self.plain, ()))
-        for setting in known:
-            shared &= self.speeds[setting].keys()
-        recent = {number for number in shared if number >= since} or shared
-        return sorted(known, key=lambda s: -self._merit(s, recent))
+        plain = self.speeds.get(self.plain, {})
+        shared = set(plain).intersection(*(self.speeds[s] for s in known))
+        passes = {number for number in shared if number >= since} or shared
 
-    def _merit(self, setting: S, passes: set[int]) -> float:
-        mine, plain = self.speeds[setting], self.speeds.get(self.plain, {})
-        if not passes:
-            passes = mine.keys() & plain.keys()
-        return fmean(math.log(mine[n] / plain[n]) for n in passes) if passes else -math.inf
+        def merit(setting: S) -> float:
+            own = self.speeds[setting]
+            logs = [math.log(own[n] / plain[n]) for n in passes or own.keys() & plain.keys()]
+            return fmean(logs) if logs else -math.inf
+
+        return sorted(known, key=merit, reverse=True)
 
 
 def narrow(
@@ -178,7 +177,12 @@ def narrow(
                 break
         if race.over or not alive:
             break
-        alive = _faster_half(race, alive, leave, first)
+        order = race.ranked(alive, first)
+        staying = order[: max(leave, math.ceil(len(order) / 2))]
+        for setting in alive:
+            if setting not in staying:
+                race.drop(setting, SLOWER_HALF)
+        alive = staying
         if len(alive) <= leave:
             break
     return race.ranked(alive, first)
@@ -191,26 +195,14 @@ def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> l
     for setting in alive:
         distance = interval(race.gains(setting, leader, first))
         if _is_slower(distance):
-            race.drop(setting, f"significantly slower than the best, by {_percent(-distance.mean)}")
+            percent = f"{100 * math.expm1(-distance.mean):.0f} %"
+            race.drop(setting, f"significantly slower than the best, by {percent}")
     return [s for s in alive if s not in race.drops]
 
 
 def _is_slower(distance: LogRatio) -> bool:
     known = distance.count >= _SURE_AFTER
     return known and distance.high < 0 and distance.mean < -WORTH_IT
-
-
-def _faster_half(race: Race[S], alive: list[S], leave: int, first: int) -> list[S]:
-    order = race.ranked(alive, first)
-    staying = order[: max(leave, math.ceil(len(order) / 2))]
-    for setting in alive:
-        if setting not in staying:
-            race.drop(setting, SLOWER_HALF)
-    return staying
-
-
-def _percent(log_ratio: float) -> str:
-    return f"{100 * math.expm1(log_ratio):.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
