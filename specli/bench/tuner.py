@@ -63,7 +63,7 @@ def affordable(space: Space, seconds: float, prompt: float, token: float) -> tup
     configs = space.configs[:most]
     each = share / (_PASSES * (len(configs) + always))
     tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
-    return Space(space.default, configs, space.choices), tokens
+    return replace(space, configs=configs), tokens
 
 
 def search(race: Race[Setting], space: Space) -> int:
@@ -122,10 +122,9 @@ def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -
         # Drafting is not significantly faster, so plain decoding is varied too.
         settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
     first = race.passes
-    kept = [space.default] if leader == space.default else [space.default, leader]
-    survivors = narrow(race, settings, kept, until, 3, "machine")
+    kept = list(dict.fromkeys([space.default, leader]))
     better = []
-    for setting in survivors:
+    for setting in narrow(race, settings, kept, until, 3, "machine"):
         unchanged = leader if setting.drafts else race.plain
         if race.ranked([setting, unchanged], first)[0] == unchanged:
             race.drop(setting, f"no faster than {unchanged}")
@@ -219,8 +218,9 @@ class SearchState:
 
 def search_state(race: Race[Setting]) -> SearchState:
     """The state of a race."""
-    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
-    known = [s for s in there if race.gains(s, race.plain)]
-    leader = next(iter(race.ranked(known)), None)
-    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)
+    rivals = [s for s in race.speeds if s not in race.drops and s != race.plain]
+    leader = next(iter(race.ranked([s for s in rivals if race.gains(s, race.plain)])), None)
+    if leader is None:
+        return SearchState(race.stage, len(rivals), None, None)
+    speedup = exp(fmean(race.gains(leader, race.plain)))
+    return SearchState(race.stage, len(rivals), str(leader), speedup)
