@@ -116,29 +116,8 @@ class Source:
             kind, lines = _recognised(lines)
         if kind == "csv":
             return self._csv_rows(lines)
-        return self._json_rows(lines) if kind == "jsonl" else self._text_rows(lines)
-
-    def _json_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
-        for number, line in lines:
-            if not line.strip():
-                continue
-            location = f"{self._name}:{number}"
-            try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield Bad(location, f"not JSON: {error}")
-                continue
-            if isinstance(fields, dict):
-                named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
-                yield _Row(location, str(number), own=fields, named=named)
-            else:
-                yield Bad(location, "not a JSON object")
-
-    def _text_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
-        for number, line in lines:
-            if line.strip():
-                location = f"{self._name}:{number}"
-                yield _text_row(location, str(number), line)
+        row = _json_row if kind == "jsonl" else _text_row
+        return (row(f"{self._name}:{n}", str(n), line) for n, line in lines if line.strip())
 
     def _file_rows(self) -> Iterator[_Row | Bad]:
         folder = self._path or Path()
@@ -257,13 +236,23 @@ def _header(rows: Iterator[list[str]], name: str) -> list[str]:
     return header
 
 
+def _json_row(location: str, id_: str, line: bytes) -> _Row | Bad:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Bad(location, f"not JSON: {error}")
+    if not isinstance(fields, dict):
+        return Bad(location, "not a JSON object")
+    named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
+    return _Row(location, id_, own=fields, named=named)
+
+
 def _text_row(location: str, id_: str, line: bytes) -> _Row | Bad:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return Bad(location, f"not UTF-8 text (byte {error.start})")
-    own = {"prompt": text}
-    return _Row(location, id_, own, {"text": text, **own})
+    return _Row(location, id_, own={"prompt": text}, named={"prompt": text, "text": text})
 
 
 def _is_unicode(text: str) -> bool:

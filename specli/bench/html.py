@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from specli.bench.report import OVERALL, PLAIN_NAME, Interval, Report, Summary
 from specli.errors import UsageError
@@ -24,7 +23,7 @@ class Chart:
 
     title: str
     meaning: str
-    svg: Markup
+    svg: str
 
 
 def require_charts() -> None:
@@ -91,28 +90,28 @@ def charts(report: Report) -> list[Chart]:
             "intervals, with three or more runs. Left of the dashed line drafting was slower."
         )
         svg = drawing.speedup_chart(categories, speedups)
-        found.append(Chart("Speed-up by category", meaning, Markup(svg)))
+        found.append(Chart("Speed-up by category", meaning, svg))
     if speeds:
         meaning = (
             "Medians over all prompts; lines span the middle 50 % of runs and show how much "
             "prompts differ."
         )
         svg = drawing.speed_chart(speeds)
-        found.append(Chart("Tokens per second over settings", meaning, Markup(svg)))
+        found.append(Chart("Tokens per second over settings", meaning, svg))
     if rates:
         meaning = (
             "The share of rounds with a draft in which the token at this position was accepted; "
             "shorter drafts count as not accepted."
         )
         svg = drawing.acceptance_chart(rates)
-        found.append(Chart("Acceptance by position", meaning, Markup(svg)))
+        found.append(Chart("Acceptance by position", meaning, svg))
     if costs.get("target"):
         meaning = (
             "Verifying a draft pays because the target's line is flatter than the dashed line, "
             "the time for the same tokens one by one."
         )
         svg = drawing.cost_chart(costs["target"], costs.get("draft", {}))
-        found.append(Chart("T(k), the time for k tokens in one decode", meaning, Markup(svg)))
+        found.append(Chart("T(k), the time for k tokens in one decode", meaning, svg))
     return found
 
 

@@ -96,10 +96,8 @@ class Rig:
             session.use_threads(*_threads(with_draft))
             engine = session.engine_for(setup.speculative)
             stats = self._run(engine, self.ask(session, number, self.tokens), deadline)
-        except PromptTooLongError:
-            raise
         except SpecliError as error:
-            if setting == PLAIN_SETTING:
+            if setting == PLAIN_SETTING or isinstance(error, PromptTooLongError):
                 raise
             return Failed(error.message)
         self._used.add(new)

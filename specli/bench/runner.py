@@ -1,8 +1,4 @@
-"""Measures settings in turns: one loaded session, the same prompts, nobody first for long.
-
-Two halves. `interleaved` decides who is measured when, and needs no model. `Bench` measures one
-setting on one prompt over a loaded session.
-"""
+"""Measures settings in turns: `interleaved` decides the order, `Bench` measures one run."""
 
 from __future__ import annotations
 
@@ -15,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from specli.bench.difference import Comparison, compared
+from specli.bench.difference import compared
 from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.sequence import GenerationRequest
@@ -59,8 +55,8 @@ def interleaved(
 
     A turn is one prompt measured with every contender, one straight after the other; turns go
     through all prompts before a prompt comes again, so that stopping early leaves every prompt
-    with about as many turns. Who is first moves on by one from prompt to prompt, and from turn to
-    turn of the same prompt. Stop by leaving the iterator: nothing is measured ahead.
+    with about as many turns. The first contender changes from turn to turn. Nothing is measured
+    before its run is requested.
     """
     order = 0
     for number in range(runs):
@@ -91,12 +87,10 @@ class _Answer:
 class Bench:
     """Measures contenders over a loaded session: call it for one run.
 
-    Every run has an engine and a policy of its own, whose caches are empty and whose drafters
-    have seen no text: nothing of an earlier run or prompt is used. Only the further turns of one
-    conversation go on from its own cache, as a chat does. Costs and calibration are copies of what
-    the session knew, so that no run learns for a later one. `predict` is the most tokens of each
-    turn's answer; `clock` must be the one that the engine's events carry. With `cache_prompt` the
-    target keeps its cache from run to run, and of a prompt only what differs is decoded.
+    Every run has an engine and a policy of its own that have seen no text; only the further turns
+    of a conversation use its cache. Costs and calibration are copies of the session's. `predict`
+    is the most tokens of each turn's answer; `clock` must be the one of the engine's events. With
+    `cache_prompt` the target keeps its cache from run to run.
     """
 
     session: Session
@@ -107,8 +101,6 @@ class Bench:
     clock: Callable[[], float] = perf_counter
     _tokens: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Answers by prompt and digest."""
-    _found: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
-    """Comparisons by prompt and both digests."""
     _cached_prefixes: dict[int, list[int]] = field(default_factory=dict)
     """What the target's cache holds, by slot, where it may be used."""
 
@@ -137,29 +129,25 @@ class Bench:
             if run.setting == plain.name:
                 first.setdefault(run.prompt, run.output)
         by_id = {prompt.id: prompt for prompt in prompts}
-        return [
-            replace(run, compared=self._compared(run, first[run.prompt], plain, by_id[run.prompt]))
-            if run.setting != plain.name and run.prompt in first
-            else run
-            for run in runs
-        ]
-
-    def _compared(
-        self, run: Run, reference: str, plain: Contender, prompt: BenchPrompt
-    ) -> Comparison:
-        key = prompt.id, run.output, reference
-        if key not in self._found:
-            margins: list[float] = []
-            if run.output != reference:
-                replayed = self._answered(plain.speculative, prompt, self.predict, margins=True)
-                margins = replayed.margins
-            self._found[key] = compared(
-                self._tokens[prompt.id, run.output],
-                self._tokens[prompt.id, reference],
-                margins,
+        margins: dict[str, list[float]] = {}
+        found = []
+        for run in runs:
+            reference = first.get(run.prompt)
+            if run.setting == plain.name or reference is None:
+                found.append(run)
+                continue
+            if run.output != reference and run.prompt not in margins:
+                margins[run.prompt] = self._answered(
+                    plain.speculative, by_id[run.prompt], self.predict, margins=True
+                ).margins
+            comparison = compared(
+                self._tokens[run.prompt, run.output],
+                self._tokens[run.prompt, reference],
+                margins.get(run.prompt, []),
                 self.session.target_model.vocab.name,
             )
-        return self._found[key]
+            found.append(replace(run, compared=comparison))
+        return found
 
     def prompt_size(self, prompt: BenchPrompt) -> int:
         """Tokens of the prompt's first turn."""

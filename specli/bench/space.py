@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from specli.session import Setup
 from specli.speculative import (
@@ -151,25 +152,14 @@ def neighbours(config: SpeculativeConfig) -> list[SpeculativeConfig]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """Values to try for each part of a `Machine`, beside what the set-up has."""
+Choices = dict[str, tuple[Any, ...]]
+"""Values to try for the fields of `Machine`, other than those of the set-up."""
 
-    threads: tuple[int, ...] = ()
-    threads_draft: tuple[int, ...] = ()
-    cache_type: tuple[str, ...] = ()
-    cache_type_draft: tuple[str, ...] = ()
-    gpu_layers: tuple[int, ...] = ()
-    gpu_layers_draft: tuple[int, ...] = ()
 
-    def single(self, *, draft: bool) -> list[Machine]:
-        """Every change by itself; those of the draft only where there is one."""
-        return [
-            Machine(**{name: value})
-            for name in _MACHINE_FLAGS
-            if draft or not name.endswith("_draft")
-            for value in getattr(self, name)
-        ]
+def single_changes(choices: Choices, *, draft: bool) -> list[Machine]:
+    """Every change by itself; those of the draft only if there is one."""
+    names = [name for name in choices if draft or not name.endswith("_draft")]
+    return [Machine(**{name: value}) for name in names for value in choices[name]]
 
 
 def thread_choices(cores: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,18 +1,11 @@
 """The figures of a report, from its single runs.
 
-The speed of a machine drifts, and other work disturbs a run now and then. So a setting is compared
-with plain decoding only within one turn, in which both ran the same prompt one after the other, and
-medians are taken before averages:
-
-    speed-up of a prompt   = median over its turns of (speed of the setting / speed of plain)
-    speed-up of a category = geometric mean over its prompts
-
-Its interval is a stratified bootstrap: in each of `RESAMPLES` repetitions the turns of every
-prompt are resampled with replacement and the speed-up is computed again; the middle 95 % of the
-results is the interval. It assumes no distribution of the noise, an outlier moves it little, and it
-covers repetitions of the same bench on this machine, not other prompts (`slowest_prompt` and
-`fastest_prompt` show how much prompts differ). With few turns it is rather too wide than too
-narrow; with fewer than three a median has no measurable error, and there is no interval.
+The speed of a machine drifts, so a setting is compared with plain decoding only within one turn,
+in which both ran the same prompt one after the other. The speed-up of a prompt is the median of
+these ratios over its turns, that of a category the geometric mean over its prompts. Its interval
+is a stratified bootstrap: the turns of every prompt are resampled with replacement, and the middle
+95 % of the speed-ups is the interval. It covers repetitions of the same bench on this machine, not
+other prompts. With fewer than three turns a median has no measurable error.
 """
 
 from __future__ import annotations

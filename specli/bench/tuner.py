@@ -17,6 +17,7 @@ from specli.bench.space import (
     configs_to_try,
     default_config,
     neighbours,
+    single_changes,
     together,
 )
 from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
@@ -116,11 +117,12 @@ def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Settin
 
 def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
     """The leader with machine settings that make it faster, fastest first."""
-    changes = space.choices.single(draft=leader.speculative.draft_model is not None)
+    changes = single_changes(space.choices, draft=leader.speculative.draft_model is not None)
     settings = [Setting(leader.speculative, change) for change in changes]
     if interval(race.gains(leader, race.plain)).low <= 0:
         # Drafting is not significantly faster, so plain decoding is varied too.
-        settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
+        changes = single_changes(space.choices, draft=False)
+        settings += [Setting(PLAIN_SETTING.speculative, change) for change in changes]
     first = race.passes
     kept = list(dict.fromkeys([space.default, leader]))
     better = []
