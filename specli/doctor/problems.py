@@ -111,12 +111,12 @@ def kernel_problems(built: Sequence[str], instructions: Sequence[str]) -> list[P
 
 def crash_problems(models: Sequence[Path], records: Path) -> list[Problem]:
     """Models whose repacked weights crash this build, as found on their first load."""
+    sentence = (
+        "this build of llama.cpp crashes on the repacked weights of {}; specli loads them without "
+        "repacking, which is slower"
+    )
     return [
-        Problem(
-            f"this build of llama.cpp crashes on the repacked weights of {path.name}; specli "
-            "loads them without repacking, which is slower",
-            hint=f"GCC 12 compiles AMX wrongly: {_REBUILD}",
-        )
+        Problem(sentence.format(path.name), hint=f"GCC 12 compiles AMX wrongly: {_REBUILD}")
         for path in models
         if (probe := tried(path, records)) is not None and not probe.repacked
     ]
@@ -126,13 +126,11 @@ def memory_problems(needed: int, free: int) -> list[Problem]:
     """A pair larger than free memory, both in bytes."""
     if needed <= free:
         return []
-    return [
-        Problem(
-            f"the pair needs about {short_bytes(needed)}, but only {short_bytes(free)} are free: "
-            "weights would be read from disk for every token",
-            hint="use smaller quantisations or a smaller context (-c)",
-        )
-    ]
+    sentence = (
+        f"the pair needs about {short_bytes(needed)}, but only {short_bytes(free)} are free: "
+        "weights would be read from disk for every token"
+    )
+    return [Problem(sentence, hint="use smaller quantisations or a smaller context (-c)")]
 
 
 def disturbed_problems(line: Roofline, *, busy: bool) -> list[Problem]:

@@ -165,18 +165,15 @@ def _measured_rows(line: Roofline) -> list[Row]:
 
 
 def _ceiling_rows(line: Roofline) -> list[Row]:
+    free = "every draft accepted and free"
     ceilings = (
-        (
-            "machine",
-            line.possible,
-            "every draft accepted and free, both limits reached by the target",
-        ),
+        ("machine", line.possible, f"{free}, both limits reached by the target"),
         (
             "machine, with draft",
             line.possible_with_draft,
             "the same, with the draft model at its memory limit",
         ),
-        ("measured", line.measured, "every draft accepted and free, by the measured T(k)"),
+        ("measured", line.measured, f"{free}, by the measured T(k)"),
         (
             "measured, with draft",
             line.measured_with_draft,
@@ -203,10 +200,8 @@ def _problems(problems: tuple[Problem, ...]) -> RenderableType:
     if not problems:
         return Text("No problems found.", "green")
     table = Table.grid(padding=(0, 1))
-    table.add_column()
-    table.add_column(overflow="fold")
     for problem in problems:
-        text = Text(problem.sentence)
+        text = Text(problem.sentence, overflow="fold")
         if problem.hint:
             text.append(f"\n{problem.hint}", "dim")
         table.add_row(Text("  !", "bold yellow"), text)

@@ -15,7 +15,7 @@ from typing import Self
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.live import Live
-from rich.segment import ControlType, Segment
+from rich.segment import ControlType, Segment, Segments
 from rich.text import Text
 
 from specli.events import Event, Piece, Prefilled, Stats
@@ -166,12 +166,8 @@ class _DrawnAtOnce(RenderHook):
     """
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Bracket("\x1b[?2026h"), *renderables, _Bracket("\x1b[?2026l")]
+        return [_control("\x1b[?2026h"), *renderables, _control("\x1b[?2026l")]
 
 
-class _Bracket:
-    def __init__(self, sequence: str) -> None:
-        self._sequence = sequence
-
-    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
-        yield Segment(self._sequence, None, [(ControlType.CARRIAGE_RETURN,)])
+def _control(sequence: str) -> Segments:
+    return Segments([Segment(sequence, None, [(ControlType.CARRIAGE_RETURN,)])])

@@ -89,12 +89,10 @@ class _Bars:
             self._bars.remove_task(self._total)
         if is_new or self._total is None:
             self._total = self._bars.add_task("total", total=None)
-        known = [item.total for item in self._fetches.values() if item.total is not None]
-        self._bars.update(
-            self._total,
-            completed=sum(item.done for item in self._fetches.values()),
-            total=sum(known) if len(known) == len(self._fetches) else None,
-        )
+        fetches = self._fetches.values()
+        totals = [item.total for item in fetches if item.total is not None]
+        total = sum(totals) if len(totals) == len(fetches) else None
+        self._bars.update(self._total, completed=sum(item.done for item in fetches), total=total)
 
     def stop(self) -> None:
         self._bars.stop()
