@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -126,18 +126,13 @@ class Request(_Strict):
 KNOWN = frozenset(Line.model_fields)
 
 
-def parsed_line(fields: Mapping[str, object]) -> Line:
-    """The line's own fields. Raises FieldError naming the first invalid one."""
-    try:
-        return Line.model_validate(fields)
-    except ValidationError as error:
-        raise FieldError(_sentence(error)) from None
+M = TypeVar("M", bound=BaseModel)
 
 
-def parsed_request(fields: Mapping[str, object]) -> Request:
-    """OpenAI's batch request. Raises FieldError naming the first invalid field."""
+def parsed(model: type[M], fields: Mapping[str, object]) -> M:
+    """A line's fields as `model`. Raises FieldError naming the first invalid one."""
     try:
-        return Request.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         raise FieldError(_sentence(error)) from None
 
@@ -150,10 +145,8 @@ def _sentence(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     # Unions append the names of their members to the path.
     path = [part for part in first["loc"] if isinstance(part, int) or part.isidentifier()]
-    name = ".".join(map(str, path))
-    if first["type"] == "extra_forbidden":
-        return f"{name} is not supported"
-    if first["type"] == "missing":
-        return f"{name} is missing"
-    message = first["msg"]
+    name, message = ".".join(map(str, path)), first["msg"]
+    known = {"extra_forbidden": "is not supported", "missing": "is missing"}
+    if first["type"] in known:
+        return f"{name} {known[first['type']]}"
     return f"{name}: {message[:1].lower()}{message[1:]}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
+import sqlite3
+import weakref
 from hashlib import blake2b
-
-_FIRST_SLOTS = 1024
-_FIELDS = 3
-"""Words of a slot: two of the id's digest, one of the value. A digest of zeros is a free slot."""
 
 
 def digest(text: str) -> bytes:
@@ -16,51 +13,22 @@ def digest(text: str) -> bytes:
 
 
 class Ids:
-    """Maps ids to numbers below 2**64, in 24 bytes a slot, by open addressing."""
+    """Maps ids to numbers below 2**64: a table in memory of digests and 8 bytes each."""
 
     def __init__(self) -> None:
-        self._words = array("Q", [0]) * (_FIELDS * _FIRST_SLOTS)
-        self._mask = _FIRST_SLOTS - 1
-        self._count = 0
+        self._table = sqlite3.connect(":memory:", isolation_level=None)
+        self._table.execute("CREATE TABLE ids (id BLOB PRIMARY KEY, number BLOB) WITHOUT ROWID")
+        weakref.finalize(self, self._table.close)
 
     def __len__(self) -> int:
-        return self._count
+        return int(self._table.execute("SELECT count(*) FROM ids").fetchone()[0])
 
     def get(self, key: str) -> int | None:
         """The number of an id, None if it was never put."""
-        word, _high, _low = self._find(key)
-        return self._words[word + 2] if self._words[word] else None
+        row = self._table.execute("SELECT number FROM ids WHERE id = ?", (digest(key),)).fetchone()
+        return None if row is None else int.from_bytes(row[0])
 
     def put(self, key: str, value: int) -> None:
         """Set the number of an id."""
-        word, high, low = self._find(key)
-        if not self._words[word]:
-            if 3 * (self._count + 1) > 2 * (self._mask + 1):
-                self._grow()
-                word, high, low = self._find(key)
-            self._count += 1
-            self._words[word], self._words[word + 1] = high, low
-        self._words[word + 2] = value
-
-    def _find(self, key: str) -> tuple[int, int, int]:
-        """(first word of the id's slot, or of the free slot it would take; digest in two words)."""
-        data = digest(key)
-        high = int.from_bytes(data[:8], "little") or 1
-        low = int.from_bytes(data[8:], "little")
-        return self._slot(high, low), high, low
-
-    def _slot(self, high: int, low: int) -> int:
-        words, slot = self._words, low & self._mask
-        while words[word := _FIELDS * slot] and (words[word], words[word + 1]) != (high, low):
-            slot = (slot + 1) & self._mask
-        return word
-
-    def _grow(self) -> None:
-        old = self._words
-        slots = 2 * (self._mask + 1)
-        self._words = array("Q", [0]) * (_FIELDS * slots)
-        self._mask = slots - 1
-        for word in range(0, len(old), _FIELDS):
-            if old[word]:
-                moved = self._slot(old[word], old[word + 1])
-                self._words[moved : moved + _FIELDS] = old[word : word + _FIELDS]
+        row = digest(key), value.to_bytes(8)
+        self._table.execute("INSERT OR REPLACE INTO ids VALUES (?, ?)", row)

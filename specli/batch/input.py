@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -77,6 +76,7 @@ class Source:
         self._name = "stdin" if path is None else str(path)
         self._file = file
         self._reading = reading
+        self._kind = reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
         self._notice = notice
         self._unused: set[str] = set()
         self._lines = None if file is None else Lines(file.fileno(), called_off)
@@ -89,8 +89,7 @@ class Source:
         """The number of prompts; None if it cannot be found quickly."""
         if self._file is None:
             return len(self._files())
-        kind = self._reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
-        if self._path is None or kind == "csv" or not self._path.is_file():
+        if self._path is None or self._kind == "csv" or not self._path.is_file():
             return None
         with self._path.open("rb") as file:
             return sum(piece.count(b"\n") for piece in iter(lambda: file.read(_COUNTED), b""))
@@ -112,36 +111,13 @@ class Source:
         if self._lines is None:
             return self._file_rows()
         lines = iter(self._lines)
-        kind = self._reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
-        if kind is None and self._reading.column is not None:
-            kind = "csv"
+        kind = self._kind or ("csv" if self._reading.column is not None else None)
         if kind is None:
             kind, lines = _recognised(lines)
         if kind == "csv":
             return self._csv_rows(lines)
-        return self._json_rows(lines) if kind == "jsonl" else self._text_rows(lines)
-
-    def _json_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
-        for number, line in lines:
-            if not line.strip():
-                continue
-            location = f"{self._name}:{number}"
-            try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield Bad(location, f"not JSON: {error}")
-                continue
-            if isinstance(fields, dict):
-                named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
-                yield _Row(location, str(number), own=fields, named=named)
-            else:
-                yield Bad(location, "not a JSON object")
-
-    def _text_rows(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[_Row | Bad]:
-        for number, line in lines:
-            if line.strip():
-                location = f"{self._name}:{number}"
-                yield _text_row(location, str(number), line)
+        row = _json_row if kind == "jsonl" else _text_row
+        return (row(f"{self._name}:{n}", str(n), line) for n, line in lines if line.strip())
 
     def _file_rows(self) -> Iterator[_Row | Bad]:
         folder = self._path or Path()
@@ -171,7 +147,9 @@ class Source:
         delimiter = "\t" if self._name.lower().endswith(".tsv") else ","
         rows = csv.reader(texts, delimiter=delimiter, strict=True)
         header = _header(rows, self._name)
-        column = self._column()
+        column = self._reading.column
+        if column is None and self._reading.template is None:
+            column = "prompt"
         self._require_columns(header, column)
         while True:
             number = rows.line_num + 1
@@ -198,13 +176,6 @@ class Source:
                     own["prompt"] = row[column]
                     named = {"text": row[column], **row}
                 yield _Row(location, str(number), own, named)
-
-    def _column(self) -> str | None:
-        """The column of the prompts; None if a template makes them."""
-        column = self._reading.column
-        if column is None and self._reading.template is not None:
-            return None
-        return column or "prompt"
 
     def _require_columns(self, header: list[str], column: str | None) -> None:
         """Raises UsageError for a missing column, which would be missing in every row."""
@@ -233,9 +204,8 @@ class Source:
 
     def _report_unknown(self, row: _Row) -> None:
         """A misspelt field would otherwise be ignored silently."""
-        for name in sorted(row.own.keys() - KNOWN - self._unused)[
-            : MOST_REPORTED - len(self._unused)
-        ]:
+        room = MOST_REPORTED - len(self._unused)
+        for name in sorted(row.own.keys() - KNOWN - self._unused)[:room]:
             self._unused.add(name)
             self._notice(f"{row.location}: unknown field {name!r} (ignored)")
 
@@ -266,13 +236,23 @@ def _header(rows: Iterator[list[str]], name: str) -> list[str]:
     return header
 
 
+def _json_row(location: str, id_: str, line: bytes) -> _Row | Bad:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Bad(location, f"not JSON: {error}")
+    if not isinstance(fields, dict):
+        return Bad(location, "not a JSON object")
+    named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
+    return _Row(location, id_, own=fields, named=named)
+
+
 def _text_row(location: str, id_: str, line: bytes) -> _Row | Bad:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         return Bad(location, f"not UTF-8 text (byte {error.start})")
-    own = {"prompt": text}
-    return _Row(location, id_, own, {"text": text, **own})
+    return _Row(location, id_, own={"prompt": text}, named={"prompt": text, "text": text})
 
 
 def _is_unicode(text: str) -> bool:
@@ -293,4 +273,4 @@ def opened(path: Path) -> IO[bytes] | None:
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether a file is in a folder or below it."""
-    return os.path.commonpath([path.resolve(), folder.resolve()]) == str(folder.resolve())
+    return path.resolve().is_relative_to(folder.resolve())

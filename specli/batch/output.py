@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Protocol, Self
 
 from filelock import FileLock, Timeout
@@ -97,24 +96,19 @@ class Journal:
             raise UsageError(f"no such folder: {path.parent}", hint="create it first")
         with ExitStack() as stack:
             try:
-                self._lock(stack)
+                stack.enter_context(FileLock(self._lock_path, timeout=0))
                 self._file = _opened(stack, path)
                 self._held_file = _opened(stack, self._held_path)
                 self._read(restart=restart)
                 _sync_folder(path.parent)
+            except Timeout:
+                raise SpecliError(
+                    f"another specli batch is writing {path}",
+                    hint="wait for it, or choose another output with -o",
+                ) from None
             except OSError as error:
                 raise _cannot_write(path, error) from None
             self._stack = stack.pop_all()
-
-    def _lock(self, stack: ExitStack) -> None:
-        lock = FileLock(self._lock_path, timeout=0)
-        try:
-            stack.enter_context(lock)
-        except Timeout:
-            raise SpecliError(
-                f"another specli batch is writing {self.path}",
-                hint="wait for it, or choose another output with -o",
-            ) from None
 
     def held(self, id_: str) -> bytes | None:
         return self._held.get(id_)
@@ -130,7 +124,7 @@ class Journal:
     def write(self, id_: str, record: bytes) -> None:
         if self._timed_out:
             lines = self._lines(self._file, self.path)
-            kept = (line for _n, line in lines if _parsed(line, "").id not in self._timed_out)
+            kept = (line for _n, line in lines if _required(line, "").id not in self._timed_out)
             self._rewrite(self.path, self._file, kept)
             self._timed_out.clear()
         self._append(self._file, record)
@@ -169,7 +163,7 @@ class Journal:
             if restart:
                 # The first line has shown that this is a file of records.
                 break
-            record = _parsed(line, f"{self.path}:{number}")
+            record = _required(line, f"{self.path}:{number}")
             if self._known.get(record.id) is not None or record.id in self._timed_out:
                 raise UsageError(
                     f"{self.path}:{number}: a second record of the id {record.id!r}",
@@ -182,7 +176,7 @@ class Journal:
             self._known.put(record.id, record.hash)
             self.records += 1
         for number, line in self._lines(self._held_file, self._held_path):
-            record = _parsed(line, f"{self._held_path}:{number}")
+            record = _required(line, f"{self._held_path}:{number}")
             # A kill may have come after a record was written and before it was removed here.
             if restart or record.timed_out or self._known.get(record.id) is not None:
                 continue
@@ -203,10 +197,10 @@ class Journal:
             for number, line in enumerate(file, 1):
                 end += len(line)
                 if number == 1 and not line.startswith(_BEGIN[: len(line)]):
-                    _parsed(line, f"{path}:1")
+                    _required(line, f"{path}:1")
                 if line.endswith(b"\n"):
                     yield number, line
-                elif _is_record(line):
+                elif _record(line) is not None:
                     self._append(descriptor, b"\n")
                     yield number, line + b"\n"
                 else:
@@ -216,19 +210,17 @@ class Journal:
     def _learn(self, settings: Settings) -> None:
         if self.settings is None:
             self.settings = settings
-        elif settings != self.settings:
-            raise UsageError(
-                f"{self.path} has records of different settings "
-                f"({_differences(self.settings, settings)})",
-                hint="--restart answers everything again; or choose another output with -o",
-            )
+        self._require(settings, "has records of")
 
     def require_settings(self, settings: Settings) -> None:
         """Raises UsageError naming the changes if the records have other settings."""
+        self._require(settings, "was created with")
+
+    def _require(self, settings: Settings, how: str) -> None:
         if self.settings is not None and self.settings != settings:
+            changes = _differences(self.settings, settings)
             raise UsageError(
-                f"{self.path} was created with different settings "
-                f"({_differences(self.settings, settings)})",
+                f"{self.path} {how} different settings ({changes})",
                 hint="--restart answers everything again; or choose another output with -o",
             )
 
@@ -244,12 +236,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 
@@ -312,8 +299,8 @@ class _Record:
     timed_out: bool
 
 
-def _parsed(line: bytes, location: str) -> _Record:
-    """Raises UsageError for a line that is not a record."""
+def _record(line: bytes) -> _Record | None:
+    """None for a line that is not a record."""
     try:
         record = json.loads(line)
         id_, settings = record["id"], record["settings"]
@@ -322,17 +309,16 @@ def _parsed(line: bytes, location: str) -> _Record:
             return _Record(id_, short_hash(record["hash"]), settings, timed_out)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise UsageError(
-        f"{location} is not a record of specli batch", hint="choose another output with -o"
-    ) from None
+    return None
 
 
-def _is_record(line: bytes) -> bool:
-    try:
-        _parsed(line, "")
-    except UsageError:
-        return False
-    return True
+def _required(line: bytes, location: str) -> _Record:
+    """Raises UsageError for a line that is not a record."""
+    if (record := _record(line)) is None:
+        raise UsageError(
+            f"{location} is not a record of specli batch", hint="choose another output with -o"
+        )
+    return record
 
 
 def _opened(stack: ExitStack, path: Path) -> int:

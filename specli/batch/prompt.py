@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from specli.batch.fields import FieldError, parsed_line, parsed_request
+from specli.batch.fields import FieldError, Line, Request, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
 
     Raises FieldError for a line that cannot be answered.
     """
-    line = parsed_line(fields)
+    line = parsed(Line, fields)
     if (line.prompt is None) == (line.messages is None):
         given = "neither" if line.prompt is None else "both"
         raise FieldError(f"needs one of prompt and messages, has {given}")
@@ -82,7 +82,7 @@ def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
 
 def requested_prompt(location: str, fields: Mapping[str, object]) -> Prompt:
     """A prompt from a line of OpenAI's batch input. Raises FieldError as `own_prompt`."""
-    request = parsed_request(fields)
+    request = parsed(Request, fields)
     body = request.body
     raw = request.url.endswith("/v1/completions")
     if raw:

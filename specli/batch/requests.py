@@ -75,13 +75,9 @@ def _prompt_tokens(model: Model, prompt: Prompt, defaults: Defaults) -> list[int
     return prompt_tokens(model, messages)
 
 
+_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed")
+
+
 def _sampling(prompt: Prompt, sampling: SamplingParams) -> SamplingParams:
-    own = {
-        "temperature": prompt.temperature,
-        "top_p": prompt.top_p,
-        "presence_penalty": prompt.presence_penalty,
-        "frequency_penalty": prompt.frequency_penalty,
-        "seed": prompt.seed,
-    }
-    given = {name: value for name, value in own.items() if value is not None}
-    return replace(sampling, **given) if given else sampling  # type: ignore[arg-type]
+    own = {name: getattr(prompt, name) for name in _SAMPLING}
+    return replace(sampling, **{name: value for name, value in own.items() if value is not None})

@@ -110,64 +110,59 @@ def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure
     return count
 
 
+@dataclass(slots=True)
 class _Batch:
     """One run over the prompts."""
 
-    def __init__(
-        self,
-        work: Work,
-        engine: Engine,
-        model: Model,
-        slots: int,
-        totals: Totals,
-        watcher: Watcher,
-    ) -> None:
-        self._work = work
-        self._engine = engine
-        self._model = model
-        self._slots = slots
-        self._totals = totals
-        self._watcher = watcher
-        self._stopped = work.stopped
-        self._entries: Iterator[Entry] = work.source.entries()
-        self._order = InOrder(work.output, in_order=work.in_order)
-        self._live: dict[int, _Answer] = {}
-        self._ended = False
+    work: Work
+    engine: Engine
+    model: Model
+    slots: int
+    totals: Totals
+    watcher: Watcher
+    entries: Iterator[Entry] = field(init=False)
+    order: InOrder = field(init=False)
+    live: dict[int, _Answer] = field(default_factory=dict)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.entries = self.work.source.entries()
+        self.order = InOrder(self.work.output, in_order=self.work.in_order)
 
     def run(self) -> None:
         try:
-            while not self._stopped():
+            while not self.work.stopped():
                 self._fill()
-                if self._engine.idle:
+                if self.engine.idle:
                     break
-                for event in self._engine.step():
+                for event in self.engine.step():
                     self._see(event)
                 self._expire()
-                self._watcher.changed(self._totals)
+                self.watcher.changed(self.totals)
         finally:
-            for seq, answer in self._live.items():
-                self._engine.cancel(seq)
+            for seq, answer in self.live.items():
+                self.engine.cancel(seq)
                 _close(answer.request)
 
     def _fill(self) -> None:
         """Submit prompts until every slot has one; wait for input only when nothing runs."""
-        window = WINDOW * self._slots
-        while len(self._live) < self._slots and self._order.ahead < window and not self._ended:
-            if self._live and not self._work.source.ready():
+        window = WINDOW * self.slots
+        while len(self.live) < self.slots and self.order.ahead < window and not self.ended:
+            if self.live and not self.work.source.ready():
                 return
-            entry = next(self._entries, None)
+            entry = next(self.entries, None)
             if entry is None:
-                self._ended = True
-                self._totals.expected = self._totals.seen + len(self._live)
+                self.ended = True
+                self.totals.expected = self.totals.seen + len(self.live)
             elif isinstance(entry, Bad):
                 self._fail(Failure(entry.location, entry.reason))
             else:
                 self._begin(entry)
-            if self._stopped():
+            if self.work.stopped():
                 return
 
     def _begin(self, prompt: Prompt) -> None:
-        work = self._work
+        work = self.work
         number = work.known.get(prompt.id)
         if number is not None and number & _MET:
             self._fail(Failure(prompt.location, _duplicate(prompt)))
@@ -177,77 +172,68 @@ class _Batch:
         if number is not None:
             if number != short_hash(hash_):
                 raise _answered_otherwise(prompt)
-            self._totals.earlier += 1
+            self.totals.earlier += 1
             return
         held = work.output.held(prompt.id)
         if held is not None:
-            self._order.put(self._order.draw(), prompt.id, held)
-            self._totals.earlier += 1
+            self.order.put(self.order.draw(), prompt.id, held)
+            self.totals.earlier += 1
             return
         self._submit(prompt, hash_)
 
     def _submit(self, prompt: Prompt, hash_: str) -> None:
         # One prompt must not end the batch, whatever is wrong with it: every rerun would meet it.
         try:
-            request = _buildable(prompt, self._work, self._engine, self._model)
-            seq = self._engine.submit(request)
+            request = _buildable(prompt, self.work, self.engine, self.model)
+            seq = self.engine.submit(request)
         except Exception as error:
             self._fail(Failure(prompt.location, _reason(error)))
             return
-        ticket = self._order.draw()
-        self._live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
+        ticket = self.order.draw()
+        self.live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
 
     def _see(self, event: Event) -> None:
-        answer = self._live[event.seq]
+        answer = self.live[event.seq]
         answer.generation.add(event)
-        self._totals.add(event)
+        self.totals.add(event)
         if isinstance(event, Finished):
-            if event.error is not None:
-                self._refuse(event.seq, event.error)
-            else:
-                self._finish(event.seq, event.reason)
+            self._finish(event)
 
-    def _refuse(self, seq: int, error: SpecliError) -> None:
-        """A sequence that could not go on has no answer; the others go on."""
-        answer = self._live.pop(seq)
+    def _finish(self, finished: Finished) -> None:
+        answer = self.live.pop(finished.seq)
         _close(answer.request)
-        self._order.put(answer.ticket, answer.prompt.id, None)
-        self._totals.finish_reasons["error"] += 1
-        self._fail(Failure(answer.prompt.location, error.message))
-
-    def _finish(self, seq: int, finish: str) -> None:
-        answer = self._live.pop(seq)
-        _close(answer.request)
-        report = answer.generation.stats.report(answer.generation.text, finish)
-        line = record_line(answer.prompt.id, report, self._work.settings, answer.hash)
-        self._order.put(answer.ticket, answer.prompt.id, line)
-        self._totals.finish_reasons[finish] += 1
-        if finish == TIMEOUT:
-            self._fail(
-                Failure(
-                    answer.prompt.location,
-                    "took longer than --timeout; the same command tries it again",
-                )
-            )
+        self.totals.finish_reasons[finished.reason] += 1
+        line, failure = None, None
+        if finished.error is not None:
+            # A sequence that could not go on has no answer; the others go on.
+            failure = finished.error.message
         else:
-            self._totals.answered += 1
+            report = answer.generation.stats.report(answer.generation.text, finished.reason)
+            line = record_line(answer.prompt.id, report, self.work.settings, answer.hash)
+            if finished.reason == TIMEOUT:
+                failure = "took longer than --timeout; the same command tries it again"
+        self.order.put(answer.ticket, answer.prompt.id, line)
+        if failure is None:
+            self.totals.answered += 1
+        else:
+            self._fail(Failure(answer.prompt.location, failure))
 
     def _expire(self) -> None:
-        timeout = self._work.limits.timeout
+        timeout = self.work.limits.timeout
         if timeout is None:
             return
         late = perf_counter() - timeout
-        for seq in [seq for seq, answer in self._live.items() if answer.since < late]:
-            finished = self._engine.cancel(seq, "timeout")
+        for seq in [seq for seq, answer in self.live.items() if answer.since < late]:
+            finished = self.engine.cancel(seq, "timeout")
             if finished is not None:
                 self._see(finished)
 
     def _fail(self, failure: Failure) -> None:
-        self._totals.fail(failure)
-        self._watcher.failed(failure)
-        most = self._work.limits.max_failures
-        if most is not None and self._totals.failed >= most:
-            raise BatchFailedError(f"stopped after {self._totals.failed} failures (--max-failures)")
+        self.totals.fail(failure)
+        self.watcher.failed(failure)
+        most = self.work.limits.max_failures
+        if most is not None and self.totals.failed >= most:
+            raise BatchFailedError(f"stopped after {self.totals.failed} failures (--max-failures)")
 
 
 def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
 from specli.events import Event, Prefilled, Stats
@@ -88,8 +88,5 @@ class Totals:
             "draft_n_accepted": self.stats.accepted,
             "acceptance_rate": None if rate is None else round(rate, 4),
             "mean_accepted_length": None if length is None else round(length, 4),
-            "failures": [
-                {"location": failure.location, "reason": failure.reason}
-                for failure in self.failures
-            ],
+            "failures": [asdict(failure) for failure in self.failures],
         }

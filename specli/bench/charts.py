@@ -1,7 +1,7 @@
 """The charts of a bench as inline SVG without scripts, fonts or other files.
 
-Drawn by matplotlib, whose SVG is small and complete. Colours become variables of the page's style
-sheet, so that one drawing serves light and dark mode; texts stay text, in the page's font.
+Colours become variables of the page's style sheet, so that one drawing serves light and dark mode;
+texts stay text, in the page's font.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,42 +19,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from specli.bench.report import Interval
 
-# Placeholder colours, replaced by the variables of the page.
-_INK, _FAINT, _GRID = "#010101", "#010102", "#010103"
-_SERIES = ["#010111", "#010112", "#010113", "#010114", "#010115", "#010116"]
-_VARIABLES = {_INK: "--ink", _FAINT: "--faint", _GRID: "--grid"} | {
-    colour: f"--series-{number}" for number, colour in enumerate(_SERIES, 1)
+_STYLE = Path(__file__).with_name("charts.mplstyle")
+_FAINT = "#010102"
+_VARIABLES = {"#010101": "--ink", _FAINT: "--faint", "#010103": "--grid"} | {
+    f"#01011{number}": f"--series-{number}" for number in range(1, 7)
 }
-_MARKERS = "osD^vP"
-_ONE_BY_ONE = "target, one by one"
-_DASHES = (0, (4, 3))
 _WIDTH = 5.2
 """Inches, about the width on a phone, so that texts stay readable."""
-# Any: matplotlib expects a dictionary with its own literals as keys.
-_STYLE: Any = {
-    # Names come from file names: a dollar sign is not a formula.
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "specli",
-    "font.size": 11,
-    "text.color": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.unicode_minus": False,
-    "grid.color": _GRID,
-    "xtick.color": _FAINT,
-    "xtick.labelcolor": _INK,
-    "ytick.color": _FAINT,
-    "ytick.labelcolor": _INK,
-    "legend.frameon": False,
-    "legend.fontsize": 10,
-    "lines.linewidth": 2,
-    "lines.markersize": 5,
-}
 
 
 def speedup_chart(
@@ -64,33 +35,30 @@ def speedup_chart(
 
     Each setting has as many intervals as there are categories, None where it has no run.
     """
-    height = 0.9 + len(categories) * (0.16 + 0.17 * len(settings)) + 0.2 * _legend_rows(settings)
-    with mpl.rc_context(_STYLE):
+    height = 0.9 + len(categories) * (0.16 + 0.17 * len(settings)) + _legend_height(settings)
+    with mpl.rc_context(fname=_STYLE):
         figure, axes = _figure(height)
         for index, (name, intervals) in enumerate(settings.items()):
             offset = (index - (len(settings) - 1) / 2) * 0.75 / max(len(settings), 1)
             rows = {row + offset: one for row, one in enumerate(intervals) if one is not None}
-            _marks(axes, rows, index, name)
-        axes.axvline(1, color=_FAINT, linewidth=1.2, linestyle=_DASHES, zorder=1)
-        _rows(axes, categories)
+            _marks(axes, rows, name)
+        axes.axvline(1, color=_FAINT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        _name_rows(axes, categories)
         axes.set_xlabel("speed-up over plain decoding")
-        _legend(figure, axes, settings)
         return _svg(figure, "speedup")
 
 
 def acceptance_chart(settings: Mapping[str, Sequence[float]]) -> str:
     """Acceptance rate by position, between 0 and 1."""
-    with mpl.rc_context(_STYLE):
-        figure, axes = _figure(3.0 + 0.2 * _legend_rows(settings))
-        for index, (name, rates) in enumerate(settings.items()):
-            positions = range(1, len(rates) + 1)
-            _line(axes, positions, rates, index, name)
+    with mpl.rc_context(fname=_STYLE):
+        figure, axes = _figure(3.0 + _legend_height(settings))
+        for name, rates in settings.items():
+            axes.plot(range(1, len(rates) + 1), rates, label=name)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
         axes.set_xlabel("position in the draft")
         axes.set_ylabel("accepted")
-        _legend(figure, axes, settings)
         return _svg(figure, "acceptance")
 
 
@@ -99,36 +67,42 @@ def cost_chart(target_ms: Mapping[int, float], draft_ms: Mapping[int, float]) ->
 
     A dashed line shows k tokens one by one.
     """
-    series = {"target": target_ms, "draft model": draft_ms}
-    shown = {name: points for name, points in series.items() if points}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(fname=_STYLE):
         figure, axes = _figure(3.4)
-        for index, (name, points) in enumerate(shown.items()):
-            _line(axes, list(points), list(points.values()), index, name)
-        highest = max(max(points.values()) for points in shown.values())
+        for name, points in (("target", target_ms), ("draft model", draft_ms)):
+            if points:
+                axes.plot(list(points), list(points.values()), label=name)
         if 1 in target_ms:
             last = max(target_ms)
-            ends = [target_ms[1], last * target_ms[1]]
             axes.plot(
-                [1, last], ends, label=_ONE_BY_ONE, color=_FAINT, linewidth=1.2, linestyle=_DASHES
+                [1, last],
+                [target_ms[1], last * target_ms[1]],
+                label="target, one by one",
+                color=_FAINT,
+                marker="",
+                linewidth=1.2,
+                linestyle=(0, (4, 3)),
             )
-        axes.set_ylim(0, 1.15 * highest)
+        axes.set_ylim(0, 1.15 * max((*target_ms.values(), *draft_ms.values())))
         axes.set_xlim(left=0)
         axes.set_xlabel("tokens in one decode")
         axes.set_ylabel("milliseconds")
-        _legend(figure, axes, [*shown, _ONE_BY_ONE])
         return _svg(figure, "cost")
 
 
 def speed_chart(settings: Mapping[str, Interval]) -> str:
     """Tokens per second of every setting, including plain decoding."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(fname=_STYLE):
         figure, axes = _figure(0.9 + 0.34 * len(settings))
-        _marks(axes, dict(enumerate(settings.values())), 0, None)
-        _rows(axes, list(settings))
+        _marks(axes, dict(enumerate(settings.values())), None)
+        _name_rows(axes, list(settings))
         axes.set_xlim(left=0)
         axes.set_xlabel("tokens per second")
         return _svg(figure, "speed")
+
+
+def _legend_height(settings: Mapping[str, object]) -> float:
+    return 0.2 * ((len(settings) + 1) // 2)
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
@@ -137,29 +111,16 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _look(index: int) -> tuple[str, str]:
-    """Colour and marker of a series; both differ, for colour-blind readers."""
-    return _SERIES[index % len(_SERIES)], _MARKERS[index % len(_MARKERS)]
-
-
-def _line(
-    axes: Axes, positions: Sequence[float], values: Sequence[float], index: int, name: str
-) -> None:
-    colour, marker = _look(index)
-    axes.plot(positions, values, label=name, color=colour, marker=marker)
-
-
-def _marks(axes: Axes, rows: Mapping[float, Interval], index: int, name: str | None) -> None:
+def _marks(axes: Axes, rows: Mapping[float, Interval], name: str | None) -> None:
     """Values at their rows, with a horizontal line for an interval."""
-    colour, marker = _look(index)
+    values = [one.value for one in rows.values()]
+    [marks] = axes.plot(values, list(rows), label=name, linestyle="none")
     for row, one in rows.items():
         if one.low is not None and one.high is not None:
-            axes.hlines(row, one.low, one.high, color=colour, linewidth=1.8)
-    values = [one.value for one in rows.values()]
-    axes.plot(values, list(rows), label=name, color=colour, marker=marker, linestyle="none")
+            axes.hlines(row, one.low, one.high, color=marks.get_color(), linewidth=1.8)
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """Names instead of a scale, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -167,17 +128,11 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _legend_rows(settings: Sequence[str] | Mapping[str, object]) -> int:
-    return (len(settings) + 1) // 2
-
-
-def _legend(figure: Figure, axes: Axes, settings: Sequence[str] | Mapping[str, object]) -> None:
-    if len(settings) > 1:
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-
-
 def _svg(figure: Figure, name: str) -> str:
     """The drawing as an inline element with ids of its own and the page's colours."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper left", ncols=2)
     written = io.StringIO()
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(written, format="svg", transparent=True, metadata=none)

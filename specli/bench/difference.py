@@ -41,9 +41,8 @@ class Comparison:
 
     @property
     def sentence(self) -> str:
-        if self.identical:
-            return f"check: identical to plain decoding, {self.tokens} tokens"
-        return f"check: {self.difference}"
+        same = f"identical to plain decoding, {self.tokens} tokens"
+        return f"check: {same if self.identical else self.difference}"
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

@@ -37,23 +37,19 @@ class Row:
 
 def rows(race: Race[Setting], chosen: Setting) -> list[Row]:
     """Every setting that was measured with plain decoding, those that remained first, by speed."""
-    found = []
-    for setting, speeds in race.speeds.items():
-        gains = race.gains(setting, race.plain)
-        if not gains:
-            continue
-        low, middle, high = quartiles([math.exp(gain) for gain in gains])
-        found.append(
-            Row(
-                name=str(setting),
-                speed=median(speeds.values()),
-                speedup=math.exp(fmean(gains)),
-                quartiles=(low, middle, high),
-                passes=len(gains),
-                left=race.drops.get(setting),
-                chosen=setting == chosen,
-            )
+    found = [
+        Row(
+            name=str(setting),
+            speed=median(speeds.values()),
+            speedup=math.exp(fmean(gains)),
+            quartiles=quartiles([math.exp(gain) for gain in gains]),
+            passes=len(gains),
+            left=race.drops.get(setting),
+            chosen=setting == chosen,
         )
+        for setting, speeds in race.speeds.items()
+        if (gains := race.gains(setting, race.plain))
+    ]
     return sorted(found, key=lambda row: (row.left is not None, -row.speedup))
 
 
@@ -75,7 +71,7 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
         )
     plain = verdict.against_plain
     chosen = (
-        f"{verdict.chosen} is {factor(plain)} as fast as plain decoding{interval_text(plain)} "
+        f"{verdict.chosen} is {_factor(plain)} as fast as plain decoding{_interval(plain)} "
         f"over {plain.count} {'pass' if plain.count == 1 else 'passes'}"
     )
     if not verdict.sure:
@@ -84,16 +80,14 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
     if verdict.chosen == default:
         return f"{chosen}. No other setting was significantly faster."
     found = verdict.against_default
-    return f"{chosen}, and {factor(found)} as fast as the default, {default}{interval_text(found)}."
+    return f"{chosen}, and {_factor(found)} as fast as the default, {default}{_interval(found)}."
 
 
-def factor(found: LogRatio) -> str:
-    """A mean log ratio as a factor."""
+def _factor(found: LogRatio) -> str:
     return f"{math.exp(found.mean):.2f}×"
 
 
-def interval_text(found: LogRatio) -> str:
-    """The 90 % confidence interval in brackets, after a space; empty if there is none."""
+def _interval(found: LogRatio) -> str:
     if not math.isfinite(found.low):
         return ""
     return f" (90 % CI {math.exp(found.low):.2f}–{math.exp(found.high):.2f})"
@@ -108,23 +102,21 @@ def comments(
         lines += textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
     found = rows(race, verdict.chosen)
     width = max((len(row.name) for row in found), default=0)
+    remained = [row for row in found if row.left is None]
     for heading, part in (
-        ("Remained until the end", [row for row in found if row.left is None]),
-        ("Dropped earlier", [row for row in found if row.left is not None]),
+        ("Remained until the end", remained),
+        ("Dropped earlier", found[len(remained) :]),
     ):
         if part:
             lines += ["#", f"# {heading}: speed-up over plain decoding (quartiles), passes"]
-        lines += [f"#   {row.name:{width}}  {_figures(row)}" for row in part]
+        for row in part:
+            line = f"#   {row.name:{width}}  {row.speedup:.2f} ({spread(row)})  {row.passes}"
+            if row.left is not None:
+                stage = f"{row.left.stage}: " if row.left.stage else ""
+                line += f"  {stage}{row.left.reason}"
+            lines.append(line)
     unable = failures(race)
     if unable:
         lines += ["#", "# Could not be measured"]
     lines += [f"#   {name}: {' '.join(reason.split())}" for name, reason in unable]
     return "\n".join(lines) + "\n"
-
-
-def _figures(row: Row) -> str:
-    figures = f"{row.speedup:.2f} ({spread(row)})  {row.passes}"
-    if row.left is None:
-        return figures
-    stage = f"{row.left.stage}: " if row.left.stage else ""
-    return f"{figures}  {stage}{row.left.reason}"

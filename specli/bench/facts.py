@@ -11,7 +11,6 @@ import psutil
 from specli.bench.report import CostCurve, MachineFacts, ModelFacts
 from specli.doctor.machine import read_machine
 from specli.engine.policy.adaptive import AdaptivePolicy
-from specli.engine.policy.cost import Curve
 from specli.engine.policy.protocol import Policy
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
@@ -36,16 +35,15 @@ def machine_facts() -> MachineFacts:
 
 def models_of(setup: Setup) -> tuple[ModelFacts, ...]:
     """Target and draft, if there is one. Raises ModelFileError."""
-    return tuple(map(_model_facts, ("target", "draft"), setup.files))
-
-
-def _model_facts(role: str, path: Path) -> ModelFacts:
-    return ModelFacts(
-        role=role,
-        name=path.name,
-        type=read_facts(check_file(path)).quantisation,
-        size=path.stat().st_size,
-        fingerprint=fingerprint(path),
+    return tuple(
+        ModelFacts(
+            role=role,
+            name=path.name,
+            type=read_facts(check_file(path)).quantisation,
+            size=path.stat().st_size,
+            fingerprint=fingerprint(path),
+        )
+        for role, path in zip(("target", "draft"), setup.files, strict=False)
     )
 
 
@@ -66,12 +64,10 @@ def costs_of(policy: Policy) -> dict[str, CostCurve]:
     if not isinstance(policy, AdaptivePolicy):
         return {}
     curves = {"target": policy.cost.target, **policy.cost.drafters}
-    return {name: _curve(curve) for name, curve in curves.items()}
-
-
-def _curve(curve: Curve) -> CostCurve:
-    ms = tuple(round(curve(size), 4) for size in curve.sizes)
-    return CostCurve(sizes=tuple(curve.sizes), ms=ms)
+    return {
+        name: CostCurve(tuple(curve.sizes), tuple(round(curve(size), 4) for size in curve.sizes))
+        for name, curve in curves.items()
+    }
 
 
 def peak_memory() -> int:

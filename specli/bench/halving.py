@@ -1,9 +1,9 @@
 """Successive halving over settings that are measured in turns, within a deadline.
 
 A pass measures plain decoding and every setting still in the race on one prompt, one after the
-other, so that all of them meet the same prompt on a machine in the same state. Settings are
-compared by the ratios of their speeds in the passes they share. A setting is dropped when it is
-significantly slower than the leader, and at the end of a rung when it is in the slower half.
+other. Settings are compared by the ratios of their speeds in the passes they share. A setting is
+dropped when it is significantly slower than the leader, and at the end of a rung when it is in the
+slower half.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class LogRatio:
     high: float
     count: int
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether the first of both is significantly slower, by more than a little."""
+        return self.count >= _SURE_AFTER and self.high < 0 and self.mean < -WORTH_IT
+
 
 def interval(values: Sequence[float]) -> LogRatio:
     """The interval of the mean of `values`; infinite with fewer than two."""
@@ -101,24 +106,21 @@ class Race(Generic[S]):
             order.reverse()
         number, self.passes = self.passes, self.passes + 1
         for setting in order:
-            self._measure(setting, number)
+            began = self.clock()
+            if began + self._seconds.get(setting, 0.0) > self.deadline:
+                self.over = True
+                return
+            found = self.measure(setting, number, self.deadline)
+            if found is None:
+                self.over = True
+            elif isinstance(found, Failed):
+                self.drop(setting, found.reason)
+            else:
+                self.speeds.setdefault(setting, {})[number] = found
+                self._seconds[setting] = self.clock() - began
+            self.on_progress()
             if self.over:
                 return
-
-    def _measure(self, setting: S, number: int) -> None:
-        began = self.clock()
-        if began + self._seconds.get(setting, 0.0) > self.deadline:
-            self.over = True
-            return
-        found = self.measure(setting, number, self.deadline)
-        if found is None:
-            self.over = True
-        elif isinstance(found, Failed):
-            self.drop(setting, found.reason)
-        else:
-            self.speeds.setdefault(setting, {})[number] = found
-            self._seconds[setting] = self.clock() - began
-        self.on_progress()
 
     def drop(self, setting: S, reason: str) -> None:
         self.drops[setting] = Drop(self.stage, len(self.speeds.get(setting, ())), reason)
@@ -130,11 +132,8 @@ class Race(Generic[S]):
     def gains(self, setting: S, other: S, since: int = 0) -> list[float]:
         """Log ratios of the speeds of two settings in each shared pass."""
         mine, theirs = self.speeds.get(setting, {}), self.speeds.get(other, {})
-        return [
-            math.log(mine[number] / theirs[number])
-            for number in mine
-            if number >= since and number in theirs
-        ]
+        shared = [number for number in mine if number >= since and number in theirs]
+        return [math.log(mine[number] / theirs[number]) for number in shared]
 
     def ranked(self, settings: Iterable[S], since: int = 0) -> list[S]:
         """The measured ones of `settings`, fastest first.
@@ -143,17 +142,16 @@ class Race(Generic[S]):
         advantage.
         """
         known = [s for s in settings if self.speeds.get(s)]
-        shared = set(self.speeds.get(self.plain, ()))
-        for setting in known:
-            shared &= self.speeds[setting].keys()
-        recent = {number for number in shared if number >= since} or shared
-        return sorted(known, key=lambda s: -self._merit(s, recent))
+        plain = self.speeds.get(self.plain, {})
+        shared = set(plain).intersection(*(self.speeds[s] for s in known))
+        passes = {number for number in shared if number >= since} or shared
 
-    def _merit(self, setting: S, passes: set[int]) -> float:
-        mine, plain = self.speeds[setting], self.speeds.get(self.plain, {})
-        if not passes:
-            passes = mine.keys() & plain.keys()
-        return fmean(math.log(mine[n] / plain[n]) for n in passes) if passes else -math.inf
+        def merit(setting: S) -> float:
+            own = self.speeds[setting]
+            logs = [math.log(own[n] / plain[n]) for n in passes or own.keys() & plain.keys()]
+            return fmean(logs) if logs else -math.inf
+
+        return sorted(known, key=merit, reverse=True)
 
 
 def narrow(
@@ -171,46 +169,34 @@ def narrow(
         ends = race.clock() + (until - race.clock()) / (rungs - rung)
         while alive and not race.over:
             race.run_pass([*kept, *alive])
-            alive = _possible(race, alive, kept, first)
+            alive = _drop_slow(race, alive, kept, first)
             # A single prompt is too little evidence to drop half of them.
             end = ends if race.passes - first > 1 else until
             if race.clock() + race.pass_seconds([*kept, *alive]) > end:
                 break
         if race.over or not alive:
             break
-        alive = _faster_half(race, alive, leave, first)
+        order = race.ranked(alive, first)
+        staying = order[: max(leave, math.ceil(len(order) / 2))]
+        for setting in alive:
+            if setting not in staying:
+                race.drop(setting, SLOWER_HALF)
+        alive = staying
         if len(alive) <= leave:
             break
     return race.ranked(alive, first)
 
 
-def _possible(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> list[S]:
+def _drop_slow(race: Race[S], alive: list[S], kept: Sequence[S], first: int) -> list[S]:
     """Drop settings that are significantly slower than the leader."""
     alive = [s for s in alive if s not in race.drops]
     leader = next(iter(race.ranked([race.plain, *kept, *alive], first)), race.plain)
     for setting in alive:
         distance = interval(race.gains(setting, leader, first))
-        if _is_slower(distance):
-            race.drop(setting, f"significantly slower than the best, by {_percent(-distance.mean)}")
+        if distance.is_loss:
+            percent = f"{100 * math.expm1(-distance.mean):.0f} %"
+            race.drop(setting, f"significantly slower than the best, by {percent}")
     return [s for s in alive if s not in race.drops]
-
-
-def _is_slower(distance: LogRatio) -> bool:
-    known = distance.count >= _SURE_AFTER
-    return known and distance.high < 0 and distance.mean < -WORTH_IT
-
-
-def _faster_half(race: Race[S], alive: list[S], leave: int, first: int) -> list[S]:
-    order = race.ranked(alive, first)
-    staying = order[: max(leave, math.ceil(len(order) / 2))]
-    for setting in alive:
-        if setting not in staying:
-            race.drop(setting, SLOWER_HALF)
-    return staying
-
-
-def _percent(log_ratio: float) -> str:
-    return f"{100 * math.expm1(log_ratio):.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +209,6 @@ class Verdict(Generic[S]):
     sure: bool
     against_plain: LogRatio
     against_default: LogRatio
-    since: int
-    """The first pass that counts for the choice."""
 
 
 def settle(race: Race[S], finalists: Sequence[S], most_passes: int, stage: str) -> int:
@@ -244,15 +228,11 @@ def settle(race: Race[S], finalists: Sequence[S], most_passes: int, stage: str) 
 
 
 def _is_clear(race: Race[S], finalists: Sequence[S], first: int) -> bool:
-    order = race.ranked([race.plain, *finalists], first)
-    for setting in order[1:]:
-        distance = interval(race.gains(setting, order[0], first))
-        half = distance.high - distance.mean
-        # Testing after every pass finds a difference by chance sooner or later, so twice the
-        # interval must exclude zero.
-        if distance.mean + 2 * half >= 0 and half > _CLOSE:
-            return False
-    return True
+    best, *others = race.ranked([race.plain, *finalists], first)
+    distances = [interval(race.gains(setting, best, first)) for setting in others]
+    # Testing after every pass finds a difference by chance sooner or later, so twice the interval
+    # must exclude zero.
+    return all(d.mean + 2 * (d.high - d.mean) < 0 or d.high - d.mean <= _CLOSE for d in distances)
 
 
 def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int) -> Verdict[S]:
@@ -273,7 +253,6 @@ def decide(race: Race[S], plains: Sequence[S], drafting: Sequence[S], since: int
         sure=known and (distances[0].low > 0 or not drafts),
         against_plain=interval(race.gains(chosen, race.plain, since)),
         against_default=interval(race.gains(chosen, drafting[0], since)),
-        since=since,
     )
 
 
@@ -283,7 +262,5 @@ def _pick(race: Race[S], settings: Sequence[S], since: int) -> list[S]:
     if not order:
         return list(settings[:1])
     return [
-        s
-        for s in settings
-        if s in order and not _is_slower(interval(race.gains(s, order[0], since)))
+        s for s in settings if s in order and not interval(race.gains(s, order[0], since)).is_loss
     ]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from specli.bench.report import OVERALL, PLAIN_NAME, Interval, Report, Summary
 from specli.errors import UsageError
 from specli.pairs.quantities import short_bytes
 
 _UNKNOWN = "–"
-_TEMPLATE = "page.html.jinja"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Chart:
 
     title: str
     meaning: str
-    svg: Markup
+    svg: str
 
 
 def require_charts() -> None:
@@ -55,15 +53,15 @@ def page(report: Report, command: str) -> str:
         "identical": _identical,
         "value": _value,
     }
-    drafted = [setting.name for setting in report.settings if setting.name != PLAIN_NAME]
-    return environment.get_template(_TEMPLATE).render(
+    overall = _overall(report)
+    return environment.get_template("page.html.jinja").render(
         report=report,
         command=command,
-        created=_date(report.created),
-        settings=[s.name for s in report.settings if report.summary(s.name) is not None],
-        drafted=[name for name in drafted if report.summary(name) is not None],
+        created=f"{datetime.fromisoformat(report.created):%Y-%m-%d %H:%M %Z}".strip(),
+        settings=list(overall),
+        drafted=[name for name in overall if name != PLAIN_NAME],
         categories=[*report.categories, OVERALL],
-        plain=report.summary(PLAIN_NAME),
+        plain=overall.get(PLAIN_NAME),
         charts=charts(report),
         flags=_flags(report),
         differences=_differences(report),
@@ -72,83 +70,54 @@ def page(report: Report, command: str) -> str:
 
 def charts(report: Report) -> list[Chart]:
     """The charts that the report has data for."""
-    found = [_speedups(report), _speeds(report), _acceptance(report), _costs(report)]
-    return [chart for chart in found if chart is not None]
-
-
-def _speedups(report: Report) -> Chart | None:
-    from specli.bench.charts import speedup_chart
-
-    categories = [*report.categories, OVERALL]
-    settings: dict[str, Sequence[Interval | None]] = {}
-    for setting in report.settings:
-        found = [report.summary(setting.name, category) for category in categories]
-        intervals = [None if one is None else one.speedup for one in found]
-        if any(intervals):
-            settings[setting.name] = intervals
-    if not settings:
-        return None
-    return Chart(
-        "Speed-up by category",
-        "The geometric mean over prompts of each prompt's median; lines are 95 % confidence "
-        "intervals, with three or more runs. Left of the dashed line drafting was slower.",
-        Markup(speedup_chart(categories, settings)),
-    )
-
-
-def _speeds(report: Report) -> Chart | None:
-    from specli.bench.charts import speed_chart
+    from specli.bench import charts as drawing
 
     overall = _overall(report)
-    if not overall:
-        return None
+    categories = [*report.categories, OVERALL]
+    speedups: dict[str, list[Interval | None]] = {}
+    for name in overall:
+        summaries = [report.summary(name, category) for category in categories]
+        speedups[name] = [None if one is None else one.speedup for one in summaries]
+    speedups = {name: found for name, found in speedups.items() if any(found)}
     speeds = {name: Interval(s.speed, s.speed_low, s.speed_high) for name, s in overall.items()}
-    return Chart(
-        "Tokens per second over settings",
-        "Medians over all prompts; lines span the middle 50 % of runs and show how much prompts "
-        "differ.",
-        Markup(speed_chart(speeds)),
-    )
-
-
-def _acceptance(report: Report) -> Chart | None:
-    from specli.bench.charts import acceptance_chart
-
-    rates = {
-        name: summary.acceptance_per_position
-        for name, summary in _overall(report).items()
-        if summary.acceptance_per_position
-    }
-    if not rates:
-        return None
-    return Chart(
-        "Acceptance by position",
-        "The share of rounds with a draft in which the token at this position was accepted; "
-        "shorter drafts count as not accepted.",
-        Markup(acceptance_chart(rates)),
-    )
-
-
-def _costs(report: Report) -> Chart | None:
-    from specli.bench.charts import cost_chart
-
-    curves = {
-        role: dict(zip(curve.sizes, curve.ms, strict=True)) for role, curve in report.costs.items()
-    }
-    if not curves.get("target"):
-        return None
-    return Chart(
-        "T(k), the time for k tokens in one decode",
-        "Verifying a draft pays because the target's line is flatter than the dashed line, the "
-        "time for the same tokens one by one.",
-        Markup(cost_chart(curves["target"], curves.get("draft", {}))),
-    )
+    by_position = {name: s.acceptance_per_position for name, s in overall.items()}
+    rates = {name: found for name, found in by_position.items() if found}
+    costs = {role: dict(zip(c.sizes, c.ms, strict=True)) for role, c in report.costs.items()}
+    found = []
+    if speedups:
+        meaning = (
+            "The geometric mean over prompts of each prompt's median; lines are 95 % confidence "
+            "intervals, with three or more runs. Left of the dashed line drafting was slower."
+        )
+        svg = drawing.speedup_chart(categories, speedups)
+        found.append(Chart("Speed-up by category", meaning, svg))
+    if speeds:
+        meaning = (
+            "Medians over all prompts; lines span the middle 50 % of runs and show how much "
+            "prompts differ."
+        )
+        svg = drawing.speed_chart(speeds)
+        found.append(Chart("Tokens per second over settings", meaning, svg))
+    if rates:
+        meaning = (
+            "The share of rounds with a draft in which the token at this position was accepted; "
+            "shorter drafts count as not accepted."
+        )
+        svg = drawing.acceptance_chart(rates)
+        found.append(Chart("Acceptance by position", meaning, svg))
+    if costs.get("target"):
+        meaning = (
+            "Verifying a draft pays because the target's line is flatter than the dashed line, "
+            "the time for the same tokens one by one."
+        )
+        svg = drawing.cost_chart(costs["target"], costs.get("draft", {}))
+        found.append(Chart("T(k), the time for k tokens in one decode", meaning, svg))
+    return found
 
 
 def _overall(report: Report) -> dict[str, Summary]:
     """The summary over all prompts of each setting that has runs."""
-    found = {setting.name: report.summary(setting.name) for setting in report.settings}
-    return {name: summary for name, summary in found.items() if summary is not None}
+    return {s.name: found for s in report.settings if (found := report.summary(s.name))}
 
 
 def _flags(report: Report) -> list[tuple[str, list[object]]]:
@@ -199,8 +168,3 @@ def _value(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_value(one) for one in value) or "none"
     return str(value)
-
-
-def _date(created: str) -> str:
-    """An ISO 8601 date as `2026-11-23 03:05 UTC`."""
-    return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M %Z}".strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,12 +41,11 @@ class BenchPrompt:
 def shipped_prompts() -> list[BenchPrompt]:
     """The built-in prompts, two or more per category."""
     content: dict[str, list[str | list[str]]] = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
-    found = []
-    for category, entries in content.items():
-        for number, entry in enumerate(entries, 1):
-            turns = [entry] if isinstance(entry, str) else entry
-            found.append(_asked(f"{category}-{number}", category, turns))
-    return found
+    return [
+        _of_turns(f"{category}-{number}", category, [turn] if isinstance(turn, str) else turn)
+        for category, entries in content.items()
+        for number, turn in enumerate(entries, 1)
+    ]
 
 
 def read_prompts(path: Path) -> list[BenchPrompt]:
@@ -72,8 +71,13 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
     if path.suffix == ".jsonl":
         prompts = [_of_json(line, f"{path}:{n}", n) for n, line in lines]
     else:
-        prompts = [_asked(f"line-{n}", OWN, [line.strip()]) for n, line in lines]
-    return list(_once(prompts, path))
+        prompts = [_of_turns(f"line-{n}", OWN, [line.strip()]) for n, line in lines]
+    name, count = Counter(prompt.id for prompt in prompts).most_common(1)[0]
+    if count > 1:
+        raise UsageError(
+            f"{path} has {count} prompts with the id {name!r}", hint="give each its own id"
+        )
+    return prompts
 
 
 def in_categories(prompts: Sequence[BenchPrompt], names: Sequence[str]) -> list[BenchPrompt]:
@@ -85,18 +89,8 @@ def in_categories(prompts: Sequence[BenchPrompt], names: Sequence[str]) -> list[
     return [prompt for prompt in prompts if not names or prompt.category in names]
 
 
-def _asked(name: str, category: str, turns: Sequence[str]) -> BenchPrompt:
+def _of_turns(name: str, category: str, turns: Sequence[str]) -> BenchPrompt:
     return BenchPrompt(name, category, (("user", turns[0]),), tuple(turns[1:]))
-
-
-def _once(prompts: Iterable[BenchPrompt], path: Path) -> Iterator[BenchPrompt]:
-    counts = Counter(prompt.id for prompt in prompts)
-    for name, count in counts.items():
-        if count > 1:
-            raise UsageError(
-                f"{path} has {count} prompts with the id {name!r}", hint="give each its own id"
-            )
-    yield from prompts
 
 
 def _of_json(line: str, location: str, number: int) -> BenchPrompt:
@@ -121,9 +115,13 @@ def _of_json(line: str, location: str, number: int) -> BenchPrompt:
     if forms == ["messages"]:
         return BenchPrompt(name, category, _messages(entry["messages"], location))
     turns = [entry["prompt"]] if forms == ["prompt"] else entry["turns"]
-    if not isinstance(turns, list) or not turns or not all(map(_is_text, turns)):
+    if not (
+        isinstance(turns, list)
+        and turns
+        and all(isinstance(turn, str) and turn.strip() for turn in turns)
+    ):
         raise UsageError(f"{location}: {forms[0]} must be non-empty text")
-    return _asked(name, category, turns)
+    return _of_turns(name, category, turns)
 
 
 def _messages(given: object, location: str) -> tuple[tuple[str, str], ...]:
@@ -131,8 +129,8 @@ def _messages(given: object, location: str) -> tuple[tuple[str, str], ...]:
         raise UsageError(f"{location}: messages must be a non-empty list")
     found = []
     for message in given:
-        role = message.get("role") if isinstance(message, dict) else None
-        content = message.get("content") if isinstance(message, dict) else None
+        fields = message if isinstance(message, dict) else {}
+        role, content = fields.get("role"), fields.get("content")
         if role not in _ROLES or not isinstance(content, str):
             raise UsageError(
                 f"{location}: a message needs a role ({', '.join(_ROLES)}) and a content as text"
@@ -141,7 +139,3 @@ def _messages(given: object, location: str) -> tuple[tuple[str, str], ...]:
     if found[-1][0] != "user":
         raise UsageError(f"{location}: the last message must be the user's")
     return tuple(found)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())

@@ -199,10 +199,8 @@ class Report:
 
     def summary(self, setting: str, category: str = OVERALL) -> Summary | None:
         """The summary of a setting in a category; None without runs."""
-        for summary in self.summaries:
-            if (summary.setting, summary.category) == (setting, category):
-                return summary
-        return None
+        found = (s for s in self.summaries if (s.setting, s.category) == (setting, category))
+        return next(found, None)
 
 
 def to_json(report: Report) -> str:
@@ -222,10 +220,11 @@ def read_report(path: Path) -> Report:
             f"{path} is not a report of specli bench",
             hint="write one with specli bench --json FILE",
         ) from None
+    again = "measure again with specli bench --json FILE"
     if version != VERSION:
         raise UsageError(
             f"{path} is a report of version {version}; this specli reads version {VERSION}",
-            hint="measure again with specli bench --json FILE",
+            hint=again,
         )
     try:
         return TypeAdapter(Report).validate_json(text, strict=True)
@@ -233,8 +232,7 @@ def read_report(path: Path) -> Report:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(
-            f"{path} is not a valid report: {field}: {first['msg']}",
-            hint="measure again with specli bench --json FILE",
+            f"{path} is not a valid report: {field}: {first['msg']}", hint=again
         ) from None
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from types import TracebackType
 from typing import Self
 
 from specli.bench.halving import Failed
@@ -66,10 +65,9 @@ class Rig:
         """
         session = self._session(self.base)
         began = perf_counter()
+        end = began + _WARM_UP_SHARE * (deadline - began)
         done: list[Stats] = []
-        while len(done) < _WARM_UPS and perf_counter() - began <= _WARM_UP_SHARE * (
-            deadline - began
-        ):
+        while len(done) < _WARM_UPS and perf_counter() <= end:
             stats = self._draft_a_little(session, len(done), deadline)
             if stats is None or not stats.predicted_n:
                 break
@@ -84,7 +82,8 @@ class Rig:
     def measure(self, setting: Setting, number: int, deadline: float) -> float | Failed | None:
         """Tokens per second of `setting` on the prompt of pass `number`; see `halving.Measure`."""
         setup = setting.over(self.base)
-        with_draft = self._with_draft(setup)
+        # The base's draft model stays loaded where a setting has none of its own.
+        with_draft = setup if setup.draft else replace(setup, speculative=self.base.speculative)
         loaded = self._loaded(with_draft)
         new = with_draft.placements
         if new not in self._used and perf_counter() + _RELOAD * self._load_seconds > deadline:
@@ -97,20 +96,14 @@ class Rig:
             session.use_threads(*_threads(with_draft))
             engine = session.engine_for(setup.speculative)
             stats = self._run(engine, self.ask(session, number, self.tokens), deadline)
-        except PromptTooLongError:
-            raise
         except SpecliError as error:
-            if setting == PLAIN_SETTING:
+            if setting == PLAIN_SETTING or isinstance(error, PromptTooLongError):
                 raise
             return Failed(error.message)
         self._used.add(new)
         if stats is None:
             return None
         return stats.predicted_per_second or Failed("it wrote nothing")
-
-    def _with_draft(self, setup: Setup) -> Setup:
-        """A set-up with the base's draft model where its own setting has none: it stays loaded."""
-        return setup if setup.draft else replace(setup, speculative=self.base.speculative)
 
     def _loaded(self, setup: Setup) -> Setup:
         """What a session for `setup` is opened with: drafting and threads change on a live one."""
@@ -164,12 +157,7 @@ class Rig:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 

@@ -1,22 +1,19 @@
-"""Measures settings in turns: one loaded session, the same prompts, nobody first for long.
-
-Two halves. `interleaved` decides who is measured when, and needs no model. `Bench` measures one
-setting on one prompt over a loaded session.
-"""
+"""Measures settings in turns: `interleaved` decides the order, `Bench` measures one run."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from time import perf_counter
+from typing import Any
 
 import psutil
 
-from specli.bench.difference import Comparison, compared
+from specli.bench.difference import compared
 from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
-from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
 from specli.llama.chat import Message, prompt_tokens
@@ -58,13 +55,13 @@ def interleaved(
 
     A turn is one prompt measured with every contender, one straight after the other; turns go
     through all prompts before a prompt comes again, so that stopping early leaves every prompt
-    with about as many turns. Who is first moves on by one from prompt to prompt, and from turn to
-    turn of the same prompt. Stop by leaving the iterator: nothing is measured ahead.
+    with about as many turns. The first contender changes from turn to turn. Nothing is measured
+    before its run is requested.
     """
     order = 0
     for number in range(runs):
-        for place, prompt in enumerate(prompts):
-            first = (number + place) % len(contenders)
+        for index, prompt in enumerate(prompts):
+            first = (number + index) % len(contenders)
             for contender in [*contenders[first:], *contenders[:first]]:
                 yield measure(contender, prompt, number, order)
                 order += 1
@@ -90,12 +87,10 @@ class _Answer:
 class Bench:
     """Measures contenders over a loaded session: call it for one run.
 
-    Every run has an engine and a policy of its own, whose caches are empty and whose drafters
-    have seen no text: nothing of an earlier run or prompt is used. Only the further turns of one
-    conversation go on from its own cache, as a chat does. Costs and calibration are copies of what
-    the session knew, so that no run learns for a later one. `predict` is the most tokens of each
-    turn's answer; `clock` must be the one that the engine's events carry. With `cache_prompt` the
-    target keeps its cache from run to run, and of a prompt only what differs is decoded.
+    Every run has an engine and a policy of its own that have seen no text; only the further turns
+    of a conversation use its cache. Costs and calibration are copies of the session's. `predict`
+    is the most tokens of each turn's answer; `clock` must be the one of the engine's events. With
+    `cache_prompt` the target keeps its cache from run to run.
     """
 
     session: Session
@@ -106,8 +101,6 @@ class Bench:
     clock: Callable[[], float] = perf_counter
     _tokens: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     """Answers by prompt and digest."""
-    _found: dict[tuple[str, str, str], Comparison] = field(default_factory=dict)
-    """Comparisons by prompt and both digests."""
     _cached_prefixes: dict[int, list[int]] = field(default_factory=dict)
     """What the target's cache holds, by slot, where it may be used."""
 
@@ -135,38 +128,34 @@ class Bench:
         for run in runs:
             if run.setting == plain.name:
                 first.setdefault(run.prompt, run.output)
-        asked = {prompt.id: prompt for prompt in prompts}
-        return [
-            replace(run, compared=self._compared(run, first[run.prompt], plain, asked[run.prompt]))
-            if run.setting != plain.name and run.prompt in first
-            else run
-            for run in runs
-        ]
-
-    def _compared(
-        self, run: Run, reference: str, plain: Contender, prompt: BenchPrompt
-    ) -> Comparison:
-        key = prompt.id, run.output, reference
-        if key not in self._found:
-            margins: list[float] = []
-            if run.output != reference:
-                replayed = self._answered(plain.speculative, prompt, self.predict, margins=True)
-                margins = replayed.margins
-            self._found[key] = compared(
-                self._tokens[prompt.id, run.output],
-                self._tokens[prompt.id, reference],
-                margins,
+        by_id = {prompt.id: prompt for prompt in prompts}
+        margins: dict[str, list[float]] = {}
+        found = []
+        for run in runs:
+            reference = first.get(run.prompt)
+            if run.setting == plain.name or reference is None:
+                found.append(run)
+                continue
+            if run.output != reference and run.prompt not in margins:
+                margins[run.prompt] = self._answered(
+                    plain.speculative, by_id[run.prompt], self.predict, margins=True
+                ).margins
+            comparison = compared(
+                self._tokens[run.prompt, run.output],
+                self._tokens[run.prompt, reference],
+                margins.get(run.prompt, []),
                 self.session.target_model.vocab.name,
             )
-        return self._found[key]
+            found.append(replace(run, compared=comparison))
+        return found
 
     def prompt_size(self, prompt: BenchPrompt) -> int:
         """Tokens of the prompt's first turn."""
-        return len(self._first_request(prompt, self.predict).prompt)
+        return len(self._request(self._messages(prompt), self.predict).prompt)
 
     def check(self, prompt: BenchPrompt) -> None:
         """Raises PromptTooLongError where the prompt leaves no room for an answer."""
-        self.session.engine().check(self._first_request(prompt, self.predict))
+        self.session.engine().check(self._request(self._messages(prompt), self.predict))
 
     def warm_up(self, contender: Contender, prompt: BenchPrompt) -> None:
         """A short run that counts nowhere: the first use of memory and kernels is slow."""
@@ -175,19 +164,24 @@ class Bench:
     def _answered(
         self, config: SpeculativeConfig, prompt: BenchPrompt, predict: int, *, margins: bool = False
     ) -> _Answer:
-        """Ask every turn of the prompt; `margins` keeps those of the choices."""
+        """Generate every turn of the prompt; `margins` keeps those of the choices."""
         engine = self.session.engine_for(config, self._cached_prefixes)
         # Of a run that is interrupted nobody knows what it leaves.
         self._cached_prefixes = {}
         answer = _Answer()
         messages = self._messages(prompt)
-        for place, question in enumerate([None, *prompt.further]):
+        for question in (None, *prompt.further):
             if question is not None:
                 messages.append(Message("user", question))
             request = replace(self._request(messages, predict), margins=margins)
+            turn = Generation()
             began = self.clock()
-            turn = self._generated(engine, request)
-            if place == 0 and turn.first_at is not None:
+            engine.submit(request)
+            for event in engine.run():
+                turn.add(event)
+            if turn.error is not None:
+                raise turn.error
+            if not answer.turns and turn.first_at is not None:
                 answer.first_ms = 1000 * (turn.first_at - began)
             answer.turns.append(turn)
             messages.append(Message("assistant", turn.text))
@@ -195,60 +189,41 @@ class Bench:
             self._cached_prefixes = engine.cached_prefixes
         return answer
 
-    def _generated(self, engine: Engine, request: GenerationRequest) -> Generation:
-        generation = Generation()
-        engine.submit(request)
-        for event in engine.run():
-            generation.add(event)
-        if generation.error is not None:
-            raise generation.error
-        return generation
-
     def _messages(self, prompt: BenchPrompt) -> list[Message]:
         system = [Message("system", self.system)] if self.system else []
         return [*system, *(Message(role, content) for role, content in prompt.messages)]
-
-    def _first_request(self, prompt: BenchPrompt, predict: int) -> GenerationRequest:
-        return self._request(self._messages(prompt), predict)
 
     def _request(self, messages: list[Message], predict: int) -> GenerationRequest:
         tokens = prompt_tokens(self.session.target_model, messages)
         return GenerationRequest(tokens, max_tokens=predict, sampling=self.sampling)
 
 
+_SUMMED = (
+    *("prompt_n", "prompt_ms", "predicted_n", "predicted_ms", "rounds", "rounds_with_proposal"),
+    *("drafted", "accepted", "draft_ms", "verify_ms"),
+)
+
+
 def _run(setting: str, prompt: str, number: int, order: int, answer: _Answer) -> Run:
     """The turns of an answer added up."""
     turns = [turn.stats for turn in answer.turns]
-    longest = max(len(stats.accepted_at) for stats in turns)
-    drafters = dict.fromkeys(name for stats in turns for name in stats.by_drafter)
+    totals: dict[str, Any] = {n: sum(getattr(stats, n) for stats in turns) for n in _SUMMED}
+    by_drafter: dict[str, tuple[int, int]] = {}
+    for name, counts in (item for stats in turns for item in stats.by_drafter.items()):
+        drafted, accepted = by_drafter.get(name, (0, 0))
+        by_drafter[name] = drafted + counts.drafted, accepted + counts.accepted
     return Run(
         setting=setting,
         prompt=prompt,
         number=number,
         order=order,
-        prompt_n=sum(stats.prompt_n for stats in turns),
-        prompt_ms=sum(stats.prompt_ms for stats in turns),
         first_token_ms=answer.first_ms,
-        predicted_n=sum(stats.predicted_n for stats in turns),
-        predicted_ms=sum(stats.predicted_ms for stats in turns),
-        rounds=sum(stats.rounds for stats in turns),
-        rounds_with_proposal=sum(stats.rounds_with_proposal for stats in turns),
-        drafted=sum(stats.drafted for stats in turns),
-        accepted=sum(stats.accepted for stats in turns),
         accepted_at=tuple(
-            sum(stats.accepted_at[i] for stats in turns if i < len(stats.accepted_at))
-            for i in range(longest)
+            map(sum, zip_longest(*(stats.accepted_at for stats in turns), fillvalue=0))
         ),
-        by_drafter={
-            name: (
-                sum(s.by_drafter[name].drafted for s in turns if name in s.by_drafter),
-                sum(s.by_drafter[name].accepted for s in turns if name in s.by_drafter),
-            )
-            for name in drafters
-        },
-        draft_ms=sum(stats.draft_ms for stats in turns),
-        verify_ms=sum(stats.verify_ms for stats in turns),
+        by_drafter=by_drafter,
         finish=answer.turns[-1].finish,
         output=hashlib.sha256(repr(answer.tokens).encode()).hexdigest()[:16],
         memory=psutil.Process().memory_info().rss,
+        **totals,
     )

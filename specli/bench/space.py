@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from specli.session import Setup
 from specli.speculative import (
@@ -32,25 +33,26 @@ class Machine:
 
     def defaults(self) -> dict[str, object]:
         """The same under the names of a profile's settings."""
-        named = {
-            "threads": self.threads,
-            "threads_draft": self.threads_draft,
-            "cache_type_k": self.cache_type,
-            "cache_type_v": self.cache_type,
-            "cache_type_k_draft": self.cache_type_draft,
-            "cache_type_v_draft": self.cache_type_draft,
-            "gpu_layers": self.gpu_layers,
-            "gpu_layers_draft": self.gpu_layers_draft,
-        }
-        return {name: value for name, value in named.items() if value is not None}
+        found: dict[str, object] = {}
+        for name in _MACHINE_FLAGS:
+            if (value := getattr(self, name)) is not None:
+                prefix, cache, suffix = name.partition("cache_type")
+                names = [f"{cache}_k{suffix}", f"{cache}_v{suffix}"] if cache else [prefix]
+                found |= dict.fromkeys(names, value)
+        return found
+
+    def placed(self, placement: Placement) -> Placement:
+        """A placement with the target's part of these changes."""
+        return replace(
+            placement,
+            threads=placement.threads if self.threads is None else self.threads,
+            type_k=self.cache_type or placement.type_k,
+            type_v=self.cache_type or placement.type_v,
+            gpu_layers=placement.gpu_layers if self.gpu_layers is None else self.gpu_layers,
+        )
 
     def without_draft(self) -> Machine:
         return Machine(self.threads, None, self.cache_type, None, self.gpu_layers)
-
-    def and_also(self, other: Machine) -> Machine:
-        """Both changes, `other` winning where they meet."""
-        changed = {name: getattr(other, name) for name in _MACHINE_FLAGS}
-        return replace(self, **{n: value for n, value in changed.items() if value is not None})
 
     def __str__(self) -> str:
         return " ".join(
@@ -91,23 +93,15 @@ class Setting:
         """The set-up that `specli run` would make of a profile with this setting."""
         machine, config, draft = self.machine, self.speculative, self.speculative.draft_model
         if draft is not None:
-            placement = _placed(
-                draft.placement,
-                machine.threads_draft or draft.placement.threads or machine.threads,
-                machine.cache_type_draft,
-                machine.gpu_layers_draft,
-            )
+            threads = machine.threads_draft or draft.placement.threads or machine.threads
+            own = Machine(threads, None, machine.cache_type_draft, None, machine.gpu_layers_draft)
+            placement = own.placed(draft.placement)
             config = config.with_model(replace(draft, placement=placement))
-        return replace(
-            base,
-            speculative=config,
-            target_placement=_placed(
-                base.target_placement, machine.threads, machine.cache_type, machine.gpu_layers
-            ),
-        )
+        target_placement = machine.placed(base.target_placement)
+        return replace(base, speculative=config, target_placement=target_placement)
 
     def defaults(self) -> dict[str, object]:
-        """What a profile says for it, beside naming a draft or none."""
+        """Its entries in a profile, the draft's name excepted."""
         return {**flat_settings(self.speculative), **self.machine.defaults()}
 
     def __str__(self) -> str:
@@ -115,18 +109,6 @@ class Setting:
 
 
 PLAIN_SETTING = Setting(SpeculativeConfig())
-
-
-def _placed(
-    place: Placement, threads: int | None, cache_type: str | None, gpu_layers: int | None
-) -> Placement:
-    return replace(
-        place,
-        threads=place.threads if threads is None else threads,
-        type_k=cache_type or place.type_k,
-        type_v=cache_type or place.type_v,
-        gpu_layers=place.gpu_layers if gpu_layers is None else gpu_layers,
-    )
 
 
 _LENGTHS = ((4, 0.0), (8, 0.5), (2, 0.0), (16, 0.8), (8, 0.0), (4, 0.5), (8, 0.8))
@@ -170,25 +152,14 @@ def neighbours(config: SpeculativeConfig) -> list[SpeculativeConfig]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """Values to try for each part of a `Machine`, beside what the set-up has."""
+Choices = dict[str, tuple[Any, ...]]
+"""Values to try for the fields of `Machine`, other than those of the set-up."""
 
-    threads: tuple[int, ...] = ()
-    threads_draft: tuple[int, ...] = ()
-    cache_type: tuple[str, ...] = ()
-    cache_type_draft: tuple[str, ...] = ()
-    gpu_layers: tuple[int, ...] = ()
-    gpu_layers_draft: tuple[int, ...] = ()
 
-    def single(self, *, draft: bool) -> list[Machine]:
-        """Every change by itself; those of the draft only where there is one."""
-        return [
-            Machine(**{name: value})
-            for name in _MACHINE_FLAGS
-            if draft or not name.endswith("_draft")
-            for value in getattr(self, name)
-        ]
+def single_changes(choices: Choices, *, draft: bool) -> list[Machine]:
+    """Every change by itself; those of the draft only if there is one."""
+    names = [name for name in choices if draft or not name.endswith("_draft")]
+    return [Machine(**{name: value}) for name in names for value in choices[name]]
 
 
 def thread_choices(cores: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -204,8 +175,9 @@ def layer_choices(layers: int) -> tuple[int, ...]:
 
 
 def together(changes: Sequence[Machine]) -> Machine:
-    """All of several changes at once, earlier ones winning where they meet."""
-    result = Machine()
-    for change in reversed(changes):
-        result = result.and_also(change)
-    return result
+    """All of several changes at once; of different values for one flag, the first."""
+    values = {}
+    for name in _MACHINE_FLAGS:
+        given = (getattr(change, name) for change in changes)
+        values[name] = next((value for value in given if value is not None), None)
+    return Machine(**values)

@@ -1,24 +1,18 @@
 """The figures of a report, from its single runs.
 
-The speed of a machine drifts, and other work disturbs a run now and then. So a setting is compared
-with plain decoding only within one turn, in which both ran the same prompt one after the other, and
-medians are taken before averages:
-
-    speed-up of a prompt   = median over its turns of (speed of the setting / speed of plain)
-    speed-up of a category = geometric mean over its prompts
-
-Its interval is a stratified bootstrap: in each of `RESAMPLES` repetitions the turns of every
-prompt are resampled with replacement and the speed-up is computed again; the middle 95 % of the
-results is the interval. It assumes no distribution of the noise, an outlier moves it little, and it
-covers repetitions of the same bench on this machine, not other prompts (`slowest_prompt` and
-`fastest_prompt` show how much prompts differ). With few turns it is rather too wide than too
-narrow; with fewer than three a median has no measurable error, and there is no interval.
+The speed of a machine drifts, so a setting is compared with plain decoding only within one turn,
+in which both ran the same prompt one after the other. The speed-up of a prompt is the median of
+these ratios over its turns, that of a category the geometric mean over its prompts. Its interval
+is a stratified bootstrap: the turns of every prompt are resampled with replacement, and the middle
+95 % of the speed-ups is the interval. It covers repetitions of the same bench on this machine, not
+other prompts. With fewer than three turns a median has no measurable error.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from statistics import fmean, median
 
 import numpy as np
@@ -46,7 +40,7 @@ def speedup(by_prompt: Sequence[Sequence[float]]) -> Interval:
 
     `by_prompt` holds the ratios of each prompt's turns; there must be at least one of each.
     """
-    value = _geometric_mean([median(turns) for turns in by_prompt])
+    value = math.exp(fmean(math.log(median(turns)) for turns in by_prompt))
     if min(len(turns) for turns in by_prompt) < LEAST_TURNS:
         return Interval(value, None, None)
     source = np.random.default_rng(0)
@@ -66,11 +60,10 @@ def summarised(
 
     Categories without a run are left out.
     """
-    categories = dict.fromkeys(prompt.category for prompt in prompts)
-    ids = {
-        **{name: {p.id for p in prompts if p.category == name} for name in categories},
-        OVERALL: {p.id for p in prompts},
-    }
+    ids: dict[str, set[str]] = {}
+    for prompt in prompts:
+        ids.setdefault(prompt.category, set()).add(prompt.id)
+    ids[OVERALL] = {prompt.id for prompt in prompts}
     summaries = []
     for setting in settings:
         by_prompt = {} if setting == PLAIN_NAME else ratios(runs, setting)
@@ -87,6 +80,7 @@ def _summary(
 ) -> Summary:
     low, middle, high = quartiles([run.per_second for run in runs])
     drafted = sum(run.drafted for run in runs)
+    rounds = sum(run.rounds_with_proposal for run in runs)
     compared = [run.compared for run in runs if run.compared is not None]
     of_prompts = [median(turns) for turns in by_prompt]
     return Summary(
@@ -102,7 +96,10 @@ def _summary(
         fastest_prompt=max(of_prompts, default=None),
         acceptance_rate=sum(run.accepted for run in runs) / drafted if drafted else None,
         mean_accepted_length=sum(run.predicted_n for run in runs) / sum(run.rounds for run in runs),
-        acceptance_per_position=_per_position(runs),
+        acceptance_per_position=tuple(
+            sum(counts) / rounds
+            for counts in zip_longest(*(run.accepted_at for run in runs), fillvalue=0)
+        ),
         first_token_ms=median(run.first_token_ms for run in runs),
         compared=len(compared),
         identical=sum(found.identical for found in compared),
@@ -114,16 +111,3 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """Lower quartile, median and upper quartile, interpolated between the values."""
     low, middle, high = np.quantile(np.asarray(values), [0.25, 0.5, 0.75])
     return float(low), float(middle), float(high)
-
-
-def _per_position(runs: Sequence[Run]) -> tuple[float, ...]:
-    rounds = sum(run.rounds_with_proposal for run in runs)
-    counts = [0] * max((len(run.accepted_at) for run in runs), default=0)
-    for run in runs:
-        for position, count in enumerate(run.accepted_at):
-            counts[position] += count
-    return tuple(count / rounds for count in counts) if rounds else ()
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(fmean(math.log(value) for value in values))

@@ -17,6 +17,7 @@ from specli.bench.space import (
     configs_to_try,
     default_config,
     neighbours,
+    single_changes,
     together,
 )
 from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
@@ -63,7 +64,7 @@ def affordable(space: Space, seconds: float, prompt: float, token: float) -> tup
     configs = space.configs[:most]
     each = share / (_PASSES * (len(configs) + always))
     tokens = int(min(max((each - prompt) / token, LEAST_TOKENS), MOST_TOKENS))
-    return Space(space.default, configs, space.choices), tokens
+    return replace(space, configs=configs), tokens
 
 
 def search(race: Race[Setting], space: Space) -> int:
@@ -116,16 +117,16 @@ def verdict(race: Race[Setting], space: Space, since: int = 0) -> Verdict[Settin
 
 def _machine(race: Race[Setting], space: Space, leader: Setting, until: float) -> list[Setting]:
     """The leader with machine settings that make it faster, fastest first."""
-    changes = space.choices.single(draft=leader.speculative.draft_model is not None)
+    changes = single_changes(space.choices, draft=leader.speculative.draft_model is not None)
     settings = [Setting(leader.speculative, change) for change in changes]
     if interval(race.gains(leader, race.plain)).low <= 0:
         # Drafting is not significantly faster, so plain decoding is varied too.
-        settings += [replace(PLAIN_SETTING, machine=c) for c in space.choices.single(draft=False)]
+        changes = single_changes(space.choices, draft=False)
+        settings += [Setting(PLAIN_SETTING.speculative, change) for change in changes]
     first = race.passes
-    kept = [space.default] if leader == space.default else [space.default, leader]
-    survivors = narrow(race, settings, kept, until, 3, "machine")
+    kept = list(dict.fromkeys([space.default, leader]))
     better = []
-    for setting in survivors:
+    for setting in narrow(race, settings, kept, until, 3, "machine"):
         unchanged = leader if setting.drafts else race.plain
         if race.ranked([setting, unchanged], first)[0] == unchanged:
             race.drop(setting, f"no faster than {unchanged}")
@@ -219,8 +220,9 @@ class SearchState:
 
 def search_state(race: Race[Setting]) -> SearchState:
     """The state of a race."""
-    there = [s for s in race.speeds if s not in race.drops and s != race.plain]
-    known = [s for s in there if race.gains(s, race.plain)]
-    leader = next(iter(race.ranked(known)), None)
-    speedup = None if leader is None else exp(fmean(race.gains(leader, race.plain)))
-    return SearchState(race.stage, len(there), None if leader is None else str(leader), speedup)
+    rivals = [s for s in race.speeds if s not in race.drops and s != race.plain]
+    leader = next(iter(race.ranked([s for s in rivals if race.gains(s, race.plain)])), None)
+    if leader is None:
+        return SearchState(race.stage, len(rivals), None, None)
+    speedup = exp(fmean(race.gains(leader, race.plain)))
+    return SearchState(race.stage, len(rivals), str(leader), speedup)

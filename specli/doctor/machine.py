@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +118,8 @@ def cpu_of(cpuinfo: str) -> tuple[str | None, tuple[str, ...]]:
 def _cpu_name() -> str:
     if platform.system() == "Darwin":
         command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
-        except (OSError, subprocess.SubprocessError):
-            return platform.processor()
-        return done.stdout.strip()
+        with suppress(OSError, subprocess.SubprocessError):
+            return subprocess.check_output(command, text=True, timeout=5).strip()
     return platform.processor()
 
 
@@ -130,33 +128,27 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
     Parent groups count too; the lowest limit applies.
     """
-    quotas = []
+    quotas: list[float | None] = []
     for line in _text(root / "proc/self/cgroup").splitlines():
         _number, _colon, rest = line.partition(":")
         controllers, _colon, path = rest.partition(":")
-        if controllers == "":
-            mount, read = root / "sys/fs/cgroup", _quota
-        elif "cpu" in controllers.split(","):
-            mount, read = root / "sys/fs/cgroup" / controllers, _quota_of_first_version
-        else:
+        if controllers and "cpu" not in controllers.split(","):
             continue
+        mount = root / "sys/fs/cgroup" / controllers
         group = mount / path.strip("/")
         # Inside a container the path can be the host's: then only the mount itself is there.
         groups = [group, *group.parents]
-        quotas += [read(folder) for folder in groups[: groups.index(mount) + 1]]
+        quotas += map(_quota, groups[: groups.index(mount) + 1])
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota(group: Path) -> float | None:
-    quota, _space, period = _text(group / "cpu.max").strip().partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
-
-
-def _quota_of_first_version(group: Path) -> float | None:
-    quota = _text(group / "cpu.cfs_quota_us").strip()
-    period = _text(group / "cpu.cfs_period_us").strip()
-    # -1 is no limit.
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    # One file, or two in the first version of control groups; `max` and -1 are no limit.
+    names = ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us")
+    words = " ".join(_text(group / name) for name in names).split()
+    if len(words) != 2 or not all(map(str.isdigit, words)):
+        return None
+    return int(words[0]) / int(words[1])
 
 
 def largest_cache(root: Path = ROOT) -> int | None:

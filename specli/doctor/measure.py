@@ -57,14 +57,10 @@ def read_rate(size: int, threads: int, clock: Clock = perf_counter) -> tuple[flo
     parts = np.array_split(np.empty(size // 8, dtype=np.uint64), threads)
     # NumPy releases the interpreter's lock in both loops, so the threads run in parallel.
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(_fill, parts))
+        # Pages never written are all one shared page, which stays in the cache.
+        list(pool.map(lambda part: part.fill(1), parts))
         seconds, repeats = _fastest(lambda: list(pool.map(_read, parts)), clock)
     return sum(part.nbytes for part in parts) / seconds, repeats
-
-
-def _fill(part: NDArray[np.uint64]) -> None:
-    # Pages never written are all one shared page, which stays in the cache.
-    part.fill(1)
 
 
 def _read(part: NDArray[np.uint64]) -> int:

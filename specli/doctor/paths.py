@@ -96,11 +96,7 @@ def bytes_below(path: Path) -> int | None:
 
 def relevant_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that are set and have an effect, those of llama.cpp's backends included."""
-    found = {name: environment[name] for name in VARIABLES if name in environment}
-    found |= {
-        name: value
-        for name, value in sorted(environment.items())
-        if name.startswith(("GGML_", "GOMP_", "KMP_"))
-    }
+    backends = sorted(n for n in environment if n.startswith(("GGML_", "GOMP_", "KMP_")))
+    found = {name: environment[name] for name in (*VARIABLES, *backends) if name in environment}
     # An empty token or proxy counts as none, as with the programs that read it.
     return found | {name: IS_SET for name in SECRET if environment.get(name)}

@@ -50,52 +50,44 @@ def core_problems(cores: Cores) -> list[Problem]:
     """Cores that this process may not use, or shares with other programs."""
     found = []
     if cores.allowed < cores.logical:
-        found.append(
-            Problem(
-                f"this process may use {cores.allowed} of {cores.logical} cores",
-                hint="set by taskset, a container or a batch system; specli starts no more threads "
-                "than that",
-            )
+        sentence = f"this process may use {cores.allowed} of {cores.logical} cores"
+        hint = (
+            "set by taskset, a container or a batch system; specli starts no more threads than that"
         )
+        found.append(Problem(sentence, hint))
     if cores.quota is not None and cores.quota < cores.threads:
-        found.append(
-            Problem(
-                f"a container limits CPU time to {cores.quota:.3g} cores, shared by "
-                f"{cores.threads} threads that then wait for each other",
-                hint=f"use -t {max(1, int(cores.quota))}, or raise the limit",
-            )
+        sentence = (
+            f"a container limits CPU time to {cores.quota:.3g} cores, shared by {cores.threads} "
+            "threads that then wait for each other"
         )
+        found.append(Problem(sentence, f"use -t {max(1, int(cores.quota))}, or raise the limit"))
     if cores.busy:
-        found.append(
-            Problem(
-                f"the machine is busy: load average (1 min) {cores.load:.1f} on {cores.logical} "
-                "cores",
-                hint="timings are unreliable right now; llama.cpp's threads wait for the slowest "
-                "one, so fewer threads (-t) can be faster",
-            )
+        sentence = (
+            f"the machine is busy: load average (1 min) {cores.load:.1f} on {cores.logical} cores"
         )
+        hint = (
+            "timings are unreliable right now; llama.cpp's threads wait for the slowest one, so "
+            "fewer threads (-t) can be faster"
+        )
+        found.append(Problem(sentence, hint))
     return found
 
 
 def gpu_problems(backends: Sequence[str], gpu_offload: bool, gpus: Sequence[str]) -> list[Problem]:
     """A GPU without a backend, or a backend without a GPU."""
-    others = [name for name in backends if name not in ("CPU", "BLAS", "RPC")]
+    others = ", ".join(name for name in backends if name not in ("CPU", "BLAS", "RPC"))
     if gpus and not others:
-        return [
-            Problem(
-                f"a GPU is present ({', '.join(gpus)}), but llama.cpp was built without "
-                "GPU support",
-                hint="reinstall llama-cpp-python with CMAKE_ARGS=-DGGML_CUDA=on "
-                "(NVIDIA), -DGGML_HIP=on (AMD) or -DGGML_VULKAN=on",
-            )
-        ]
+        found = ", ".join(gpus)
+        sentence = f"a GPU is present ({found}), but llama.cpp was built without GPU support"
+        hint = (
+            "reinstall llama-cpp-python with CMAKE_ARGS=-DGGML_CUDA=on (NVIDIA), "
+            "-DGGML_HIP=on (AMD) or -DGGML_VULKAN=on"
+        )
+        return [Problem(sentence, hint)]
     if others and not gpu_offload:
-        return [
-            Problem(
-                f"llama.cpp was built for {', '.join(others)}, but finds no such device",
-                hint="check the driver, and CUDA_VISIBLE_DEVICES if it is set",
-            )
-        ]
+        sentence = f"llama.cpp was built for {others}, but finds no such device"
+        hint = "check the driver, and CUDA_VISIBLE_DEVICES if it is set"
+        return [Problem(sentence, hint)]
     return []
 
 
@@ -105,31 +97,26 @@ def kernel_problems(built: Sequence[str], instructions: Sequence[str]) -> list[P
     missing = [name for name in usable if name not in built]
     found = []
     if built and missing:
-        found.append(
-            Problem(
-                f"llama.cpp was built without {', '.join(missing)}, which this processor has",
-                hint=f"compiled for another machine: {_REBUILD}",
-            )
-        )
+        sentence = f"llama.cpp was built without {', '.join(missing)}, which this processor has"
+        found.append(Problem(sentence, f"compiled for another machine: {_REBUILD}"))
     if built and _AMX in instructions and _AMX_KERNELS not in built:
-        found.append(
-            Problem(
-                "llama.cpp was built without AMX, which this processor has",
-                hint="correct with GCC 12, whose AMX code crashes on quantised weights; "
-                f"with GCC 13 or later: {_REBUILD}",
-            )
+        sentence = "llama.cpp was built without AMX, which this processor has"
+        hint = (
+            "correct with GCC 12, whose AMX code crashes on quantised weights; with GCC 13 or "
+            f"later: {_REBUILD}"
         )
+        found.append(Problem(sentence, hint))
     return found
 
 
 def crash_problems(models: Sequence[Path], records: Path) -> list[Problem]:
     """Models whose repacked weights crash this build, as found on their first load."""
+    sentence = (
+        "this build of llama.cpp crashes on the repacked weights of {}; specli loads them without "
+        "repacking, which is slower"
+    )
     return [
-        Problem(
-            f"this build of llama.cpp crashes on the repacked weights of {path.name}; specli "
-            "loads them without repacking, which is slower",
-            hint=f"GCC 12 compiles AMX wrongly: {_REBUILD}",
-        )
+        Problem(sentence.format(path.name), hint=f"GCC 12 compiles AMX wrongly: {_REBUILD}")
         for path in models
         if (probe := tried(path, records)) is not None and not probe.repacked
     ]
@@ -139,13 +126,11 @@ def memory_problems(needed: int, free: int) -> list[Problem]:
     """A pair larger than free memory, both in bytes."""
     if needed <= free:
         return []
-    return [
-        Problem(
-            f"the pair needs about {short_bytes(needed)}, but only {short_bytes(free)} are free: "
-            "weights would be read from disk for every token",
-            hint="use smaller quantisations or a smaller context (-c)",
-        )
-    ]
+    sentence = (
+        f"the pair needs about {short_bytes(needed)}, but only {short_bytes(free)} are free: "
+        "weights would be read from disk for every token"
+    )
+    return [Problem(sentence, hint="use smaller quantisations or a smaller context (-c)")]
 
 
 def disturbed_problems(line: Roofline, *, busy: bool) -> list[Problem]:

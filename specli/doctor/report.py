@@ -71,18 +71,6 @@ class DoctorReport:
         return dataclasses.asdict(self)
 
 
-def read_build(version: str) -> Build:
-    """Read versions, backends and devices from llama.cpp."""
-    return Build(
-        specli=version,
-        llama=library.build_id(),
-        backends=tuple(library.backends()),
-        features=library.features(),
-        devices=tuple(library.devices()),
-        gpu_offload=library.supports_gpu(),
-    )
-
-
 def examine(version: str, setup: Setup | None) -> DoctorReport:
     """Read and measure the machine, and compare the pair of `setup` with it.
 
@@ -91,7 +79,14 @@ def examine(version: str, setup: Setup | None) -> DoctorReport:
     """
     # First, because measuring adds to the load.
     machine = read_machine()
-    build = read_build(version)
+    build = Build(
+        specli=version,
+        llama=library.build_id(),
+        backends=tuple(library.backends()),
+        features=library.features(),
+        devices=tuple(library.devices()),
+        gpu_offload=library.supports_gpu(),
+    )
     rates = measured_rates(machine.cores.threads, machine.cache, machine.memory_free)
     problems = find_problems(build.backends, build.features, build.gpu_offload, machine)
     pair = None

@@ -8,7 +8,7 @@ for k tokens at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specli.doctor.measure import Rates
 from specli.engine.measure import POINTS
@@ -107,14 +107,12 @@ def roofline(
 
     `busy` says that other programs take the machine's time now.
     """
-    drafter = None if costs is None else costs.drafters.get(MODEL)
-    draft_ms = None if drafter is None else drafter(1)
-    target_ms = None if costs is None else {k: costs.target(k) for k in costs.target.sizes}
+    target_ms = draft_ms = None
+    if costs is not None:
+        target_ms = {k: costs.target(k) for k in costs.target.sizes}
+        draft_ms = costs.drafters[MODEL](1) if MODEL in costs.drafters else None
     disturbed = busy and target_ms is not None and is_far_above_limit(target, target_ms)
-    # Costs that say nothing about the pair must not lead to a verdict about it.
-    if disturbed:
-        costs = None
-    return Roofline(
+    found = Roofline(
         target,
         draft,
         possible=ceiling(target.least_ms, 0.0, POINTS),
@@ -124,13 +122,15 @@ def roofline(
         target_ms=target_ms,
         draft_token_ms=draft_ms,
         disturbed=disturbed,
-        measured=None if costs is None else ceiling(costs.target, 0.0, costs.target.sizes),
-        measured_with_draft=(
-            None
-            if costs is None or draft_ms is None
-            else ceiling(costs.target, draft_ms, costs.target.sizes)
-        ),
+        measured=None,
+        measured_with_draft=None,
     )
+    # Disturbed costs say nothing about the pair.
+    if costs is None or disturbed:
+        return found
+    curve, sizes = costs.target, costs.target.sizes
+    with_draft = None if draft_ms is None else ceiling(curve, draft_ms, sizes)
+    return replace(found, measured=ceiling(curve, 0.0, sizes), measured_with_draft=with_draft)
 
 
 def ceiling(

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
-from rich.table import Column
-from rich.text import Text
+from rich.progress import Progress, ProgressColumn
 
 from specli.batch.totals import Failure, Totals
+from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.figures import UNKNOWN, counted, number, percent
 
 WIDE = 72
 """Columns from which every figure has its name."""
-
-_MINUTE = 60
-_HOUR = 3600
 
 
 class BatchView:
@@ -30,13 +25,9 @@ class BatchView:
         self._console = console
         self._wide = console.width >= WIDE
         self._progress: Progress | None = None
-        if bar and console.is_terminal and not console.is_dumb_terminal:
-            figures = Column(no_wrap=True, overflow="ellipsis")
-            columns: list[ProgressColumn] = [
-                TextColumn("{task.description}", markup=False, table_column=figures)
-            ]
-            if self._wide:
-                columns.insert(0, BarColumn(bar_width=None, table_column=Column(ratio=1)))
+        if bar and has_bars(console):
+            columns: list[ProgressColumn] = [bar_column(1)] if self._wide else []
+            columns.append(text_column("{task.description}"))
             self._progress = Progress(*columns, console=console, expand=self._wide)
             self._task = self._progress.add_task("", total=None)
             self.changed(totals)
@@ -51,20 +42,14 @@ class BatchView:
             )
 
     def failed(self, failure: Failure) -> None:
-        line = Text(f"{failure.location}: {failure.reason}")
-        self._console.print(line, soft_wrap=True, highlight=False)
+        print_line(self._console, f"{failure.location}: {failure.reason}")
 
     def __enter__(self) -> Self:
         if self._progress is not None:
             self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         if self._progress is not None:
             self._progress.stop()
 
@@ -93,9 +78,8 @@ def summary(totals: Totals) -> str:
         parts.append(f"{totals.failed} failed")
     stats = totals.stats
     if stats.predicted_n:
-        speed = number(totals.predicted_per_second, 1)
-        seconds = duration(totals.seconds)
-        parts.append(f"{counted(stats.predicted_n, 'token')} in {seconds} at {speed} tok/s")
+        speed = f"{duration(totals.seconds)} at {number(totals.predicted_per_second, 1)} tok/s"
+        parts.append(f"{counted(stats.predicted_n, 'token')} in {speed}")
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
@@ -106,9 +90,7 @@ def duration(seconds: float | None) -> str:
     """A time in its two largest units."""
     if seconds is None:
         return UNKNOWN
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE:02} s"
-    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

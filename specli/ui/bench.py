@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.bar import Bar
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from specli.bench.compare import Change
-from specli.bench.report import OVERALL, PLAIN_NAME, Interval, Report, Summary
+from specli.bench.report import OVERALL, PLAIN_NAME, Report, Summary
 from specli.pairs.quantities import short_bytes
 from specli.ui.batch import duration
 from specli.ui.figures import UNKNOWN, number, percent
@@ -18,6 +18,7 @@ from specli.ui.text import harmless
 
 WIDE = 110
 """Columns from which the table has acceptance by position."""
+_BY_POSITION = "accepted by position, %"
 _SHOWN_POSITIONS = 8
 _SHOWN_DIFFERENCES = 10
 _LONGEST_BAR = 60
@@ -29,16 +30,20 @@ def report_view(report: Report, width: int) -> RenderableType:
     drafting = [s.name for s in report.settings if s.name != PLAIN_NAME]
     if len(drafting) != 1:
         parts += [Text(), Text("All prompts", "bold"), _settings_table(report, width)]
-        parts += _bars_of_settings(report, drafting, width)
+        summaries = {name: report.summary(name) for name in drafting}
+        parts += _speedups("Speed-up over plain decoding", summaries, 1, width)
     for name in drafting:
         parts += [Text(), Text(name, "bold"), _categories_table(report, name, width)]
-        if width < WIDE:
-            parts += _positions(report, name)
+        summary = report.summary(name)
+        if width < WIDE and summary is not None and summary.acceptance_per_position:
+            parts.append(Text(f"{_BY_POSITION}: {_by_position(summary)}", "dim"))
     if len(drafting) == 1:
-        parts += _bars_of_categories(report, drafting[0], width)
+        summaries = {
+            category: report.summary(drafting[0], category) for category in report.categories
+        }
+        parts += _speedups(f"Speed-up of {drafting[0]} over plain decoding", summaries, 2, width)
     parts += _differences(report)
-    parts.append(_legend())
-    return Group(*parts)
+    return Group(*parts, Text(), Text(_LEGEND, "dim"))
 
 
 def _about(report: Report) -> RenderableType:
@@ -58,16 +63,18 @@ def _about(report: Report) -> RenderableType:
     return table
 
 
-def _table(first: str, width: int) -> Table:
+def _table(first: str, figures: Sequence[str], width: int) -> Table:
     gap = 2 if width >= WIDE else 1
     table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False)
     table.add_column(first, overflow="fold")
+    for heading in figures:
+        justify: JustifyMethod = "left" if heading == _BY_POSITION else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
     return table
 
 
 def _settings_table(report: Report, width: int) -> Table:
-    table = _table("setting", width)
-    _add_figures(table, width)
+    table = _table("setting", _headings(width), width)
     for setting in report.settings:
         summary = report.summary(setting.name)
         if summary is not None:
@@ -76,9 +83,7 @@ def _settings_table(report: Report, width: int) -> Table:
 
 
 def _categories_table(report: Report, name: str, width: int) -> Table:
-    table = _table("category", width)
-    table.add_column("plain", justify="right", no_wrap=True)
-    _add_figures(table, width)
+    table = _table("category", ["plain", *_headings(width)], width)
     for category in (*report.categories, OVERALL):
         summary, plain = report.summary(name, category), report.summary(PLAIN_NAME, category)
         if summary is not None:
@@ -88,43 +93,27 @@ def _categories_table(report: Report, name: str, width: int) -> Table:
     return table
 
 
-def _add_figures(table: Table, width: int) -> None:
+def _headings(width: int) -> list[str]:
     headings = ["tok/s", "quartiles", "speed-up", "95 % CI", "acc.", "len.", "first", "same"]
-    if width >= WIDE:
-        headings.append("accepted by position, %")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.columns[-1].justify = "left" if width >= WIDE else "right"
+    return [*headings, _BY_POSITION] if width >= WIDE else headings
 
 
 def _figures(summary: Summary, width: int) -> list[str]:
+    speedup, first_ms = summary.speedup, summary.first_token_ms
+    interval = UNKNOWN
+    if speedup is not None and speedup.low is not None and speedup.high is not None:
+        interval = f"{speedup.low:.2f}–{speedup.high:.2f}"
     cells = [
         number(summary.speed, 1),
         f"{summary.speed_low:.0f}–{summary.speed_high:.0f}",
-        UNKNOWN if summary.speedup is None else f"{summary.speedup.value:.2f}",
-        _interval(summary.speedup),
+        number(None if speedup is None else speedup.value, 2),
+        interval,
         percent(summary.acceptance_rate),
         number(summary.mean_accepted_length, 2),
-        _milliseconds(summary.first_token_ms),
-        _same(summary),
+        f"{first_ms:.0f}ms" if first_ms < 1000 else f"{first_ms / 1000:.1f}s",
+        f"{summary.identical}/{summary.compared}" if summary.compared else UNKNOWN,
     ]
-    if width >= WIDE:
-        cells.append(_by_position(summary))
-    return cells
-
-
-def _interval(speedup: Interval | None) -> str:
-    if speedup is None or speedup.low is None or speedup.high is None:
-        return UNKNOWN
-    return f"{speedup.low:.2f}–{speedup.high:.2f}"
-
-
-def _milliseconds(ms: float) -> str:
-    return f"{ms:.0f}ms" if ms < 1000 else f"{ms / 1000:.1f}s"
-
-
-def _same(summary: Summary) -> str:
-    return f"{summary.identical}/{summary.compared}" if summary.compared else UNKNOWN
+    return [*cells, _by_position(summary)] if width >= WIDE else cells
 
 
 def _by_position(summary: Summary) -> str:
@@ -133,25 +122,13 @@ def _by_position(summary: Summary) -> str:
     return f"{shown} …" if len(rates) > _SHOWN_POSITIONS else shown
 
 
-def _positions(report: Report, name: str) -> Iterator[RenderableType]:
-    summary = report.summary(name)
-    if summary is not None and summary.acceptance_per_position:
-        yield Text(f"accepted by position, %: {_by_position(summary)}", "dim")
-
-
-def _bars_of_settings(report: Report, names: Sequence[str], width: int) -> Iterator[RenderableType]:
-    found = [(name, report.summary(name)) for name in names]
-    values = [(name, s.speedup.value) for name, s in found if s is not None and s.speedup]
-    if values:
-        yield from (Text(), Text("Speed-up over plain decoding", "bold"), _bars(values, width))
-
-
-def _bars_of_categories(report: Report, name: str, width: int) -> Iterator[RenderableType]:
-    found = [(category, report.summary(name, category)) for category in report.categories]
-    values = [(c, s.speedup.value) for c, s in found if s is not None and s.speedup]
-    if len(values) > 1:
-        heading = Text(f"Speed-up of {name} over plain decoding", "bold")
-        yield from (Text(), heading, _bars(values, width))
+def _speedups(
+    title: str, summaries: Mapping[str, Summary | None], least: int, width: int
+) -> Iterator[RenderableType]:
+    """A bar for each speed-up, below the title, if there are at least so many."""
+    values = [(name, s.speedup.value) for name, s in summaries.items() if s and s.speedup]
+    if len(values) >= least:
+        yield from (Text(), Text(title, "bold"), _bars(values, width))
 
 
 def _bars(values: Sequence[tuple[str, float]], width: int) -> Table:
@@ -186,13 +163,11 @@ def _differences(report: Report) -> Iterator[RenderableType]:
         yield Text(f"and {len(found) - _SHOWN_DIFFERENCES} more; --json has all", "dim")
 
 
-def _legend() -> RenderableType:
-    legend = (
-        "speed-up: over plain decoding; 95 % CI: its confidence interval on these prompts, with "
-        "three or more runs; acc.: acceptance rate; len.: tokens per round; first: time to the "
-        "first token; same: runs with the same text as plain decoding."
-    )
-    return Group(Text(), Text(legend, "dim"))
+_LEGEND = (
+    "speed-up: over plain decoding; 95 % CI: its confidence interval on these prompts, with three "
+    "or more runs; acc.: acceptance rate; len.: tokens per round; first: time to the first token; "
+    "same: runs with the same text as plain decoding."
+)
 
 
 def changes_view(changes: Sequence[Change]) -> RenderableType:
@@ -200,27 +175,22 @@ def changes_view(changes: Sequence[Change]) -> RenderableType:
     parts: list[RenderableType] = []
     for name in dict.fromkeys(change.setting for change in changes):
         figure = "tok/s" if name == PLAIN_NAME else "speed-up"
-        table = _table("category", WIDE)
-        for heading in (f"A, {figure}", f"B, {figure}", "B/A", "significant"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        headings = (f"A, {figure}", f"B, {figure}", "B/A", "significant")
+        table = _table("category", headings, WIDE)
         for change in changes:
             if change.setting == name:
-                table.add_row(*_change(change), style=_change_style(change))
+                style = "bold" if change.category == OVERALL else ""
+                table.add_row(*_change(change), style=style)
         parts += [Text(), Text(name, "bold"), table]
     return Group(*parts[1:])
 
 
 def _change(change: Change) -> tuple[str, ...]:
     digits = 1 if change.setting == PLAIN_NAME else 2
-    clear = UNKNOWN if change.clear is None else "yes" if change.clear else "no"
     return (
         harmless(change.category),
         number(change.first, digits),
         number(change.second, digits),
         f"{100 * (change.ratio - 1):+.1f} %",
-        clear,
+        UNKNOWN if change.clear is None else "yes" if change.clear else "no",
     )
-
-
-def _change_style(change: Change) -> str:
-    return "bold" if change.category == OVERALL else ""

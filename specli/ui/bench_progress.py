@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Column
+from rich.progress import Progress, TextColumn
 
+from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.batch import duration
 
 Watch = Callable[[str, int], None]
@@ -32,21 +32,22 @@ def watching(
     began = clock()
 
     def left(done: int) -> str:
-        if not done:
-            return ""
-        return f"{duration((clock() - began) / done * (total - done))} left"
+        return f"{duration((clock() - began) / done * (total - done))} left" if done else ""
+
+    def line(_what: str, done: int) -> None:
+        if done and done % max(1, total // _LINES) == 0:
+            print_line(console, f"{done} of {total} runs, {left(done)}")
 
     if quiet:
         yield lambda _what, _done: None
-    elif not console.is_terminal or console.is_dumb_terminal:
-        yield _lines(console, total, left)
+    elif not has_bars(console):
+        yield line
     else:
-        what_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
-            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            bar_column(1),
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.description}", markup=False, table_column=what_column),
+            text_column("{task.description}", 1),
         )
         # A thread that redraws the bar would affect the measurement.
         with Progress(
@@ -58,14 +59,3 @@ def watching(
                 bars.update(task, description=what, completed=done, left=left(done), refresh=True)
 
             yield show
-
-
-def _lines(console: Console, total: int, left: Callable[[int], str]) -> Watch:
-    step = max(1, total // _LINES)
-
-    def line(_what: str, done: int) -> None:
-        if done and done % step == 0:
-            text = f"{done} of {total} runs, {left(done)}"
-            console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    return line

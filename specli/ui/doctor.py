@@ -8,13 +8,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from specli.doctor.machine import Cores, Machine
+from specli.doctor.machine import Machine
 from specli.doctor.measure import Rates
-from specli.doctor.paths import DiskUse
 from specli.doctor.problems import Problem
 from specli.doctor.report import Build, DoctorReport, PairLimits
 from specli.doctor.roofline import PAST, Ceiling, Limits, Roofline
 from specli.pairs.quantities import short_bytes
+from specli.ui.figures import counted
 
 Row = tuple[str, str, str]
 """Name, figure, and one sentence about what it means, or nothing."""
@@ -29,19 +29,25 @@ _NO_PAIR: Row = (
 
 def doctor_view(report: DoctorReport) -> RenderableType:
     """All sections; problems come last, where they are seen."""
-    return Group(
-        _section("llama.cpp", _build_rows(report.build)),
-        _section("Processor and memory", _machine_rows(report.machine, report.build)),
-        _section("Measured now", _rate_rows(report.rates, report.machine)),
-        *_pair_sections(report.pair, report),
-        _section("Files", [_path_row(use) for use in report.paths]),
-        *(
-            [_section("Environment", [(n, v or "empty", "") for n, v in report.variables.items()])]
-            if report.variables
-            else []
-        ),
-        _problems(report.problems),
-    )
+    sections: dict[str, list[Row]] = {
+        "llama.cpp": _build_rows(report.build),
+        "Processor and memory": _machine_rows(report.machine, report.build),
+        "Measured now": _rate_rows(report.rates, report.machine),
+    }
+    if report.pair is None:
+        sections["Speed-up"] = [_NO_PAIR]
+    else:
+        line = report.pair.roofline
+        sections["Pair"] = _limit_rows(report.pair, report)
+        sections["Measured costs"] = _measured_rows(line)
+        sections["Upper bounds of the speed-up"] = _ceiling_rows(line)
+    sections["Files"] = [
+        (use.name, "does not exist" if use.bytes is None else short_bytes(use.bytes), str(use.path))
+        for use in report.paths
+    ]
+    sections["Environment"] = [(n, v or "empty", "") for n, v in report.variables.items()]
+    shown = [_section(title, rows) for title, rows in sections.items() if rows]
+    return Group(*shown, _problems(report.problems))
 
 
 def _section(title: str, rows: list[Row]) -> RenderableType:
@@ -75,33 +81,29 @@ def _machine_rows(machine: Machine, build: Build) -> list[Row]:
     counts = f"{cores.physical} physical, {cores.logical} logical, {cores.allowed} usable"
     if cores.quota is not None:
         counts += f", CPU time limited to {cores.quota:.3g}"
-    rows = [
+    load = "unknown on this system" if cores.load is None else f"{cores.load:.2f}"
+    if cores.busy:
+        load += ", busy: timings are unreliable right now"
+    cache = [] if machine.cache is None else [("largest cache", short_bytes(machine.cache), "")]
+    gpus = ", ".join(machine.gpus) or "none found"
+    return [
         ("system", machine.system, ""),
         ("processor", machine.cpu, ""),
         ("instructions", " ".join(machine.instructions) or "unknown on this system", ""),
         ("cores", counts, ""),
         ("threads", f"{cores.threads} by default (-t)", "one per usable physical core"),
-        ("load average (1 min)", _load(cores), ""),
+        ("load average (1 min)", load, ""),
+        *cache,
+        ("memory", _free(machine.memory_free, machine.memory), ""),
+        ("GPU", f"{gpus}; {'used' if build.gpu_offload else 'not used'}", ""),
     ]
-    if machine.cache is not None:
-        rows.append(("largest cache", short_bytes(machine.cache), ""))
-    rows.append(("memory", _free(machine.memory_free, machine.memory), ""))
-    gpus = ", ".join(machine.gpus) or "none found"
-    rows.append(("GPU", f"{gpus}; {'used' if build.gpu_offload else 'not used'}", ""))
-    return rows
-
-
-def _load(cores: Cores) -> str:
-    if cores.load is None:
-        return "unknown on this system"
-    return f"{cores.load:.2f}{', busy: timings are unreliable right now' if cores.busy else ''}"
 
 
 def _rate_rows(rates: Rates, machine: Machine) -> list[Row]:
     meaning = (
         "bounds plain decoding on the processor, which reads all weights for every token; "
-        f"{short_bytes(rates.read_size)} read by {rates.read_threads} "
-        f"{'thread' if rates.read_threads == 1 else 'threads'}, best of {rates.read_repeats}"
+        f"{short_bytes(rates.read_size)} read by {counted(rates.read_threads, 'thread')}, "
+        f"best of {rates.read_repeats}"
     )
     if machine.cache is not None and rates.read_size < 2 * machine.cache:
         meaning += "; the processor's cache may have raised it"
@@ -116,39 +118,28 @@ def _rate_rows(rates: Rates, machine: Machine) -> list[Row]:
     ]
 
 
-def _pair_sections(pair: PairLimits | None, report: DoctorReport) -> list[RenderableType]:
-    if pair is None:
-        return [_section("Speed-up", [_NO_PAIR])]
-    line = pair.roofline
-    sections = [_section("Pair", _limit_rows(pair, report))]
-    if line.target_ms is not None:
-        sections.append(_section("Measured costs", _measured_rows(line)))
-    return [*sections, _section("Upper bounds of the speed-up", _ceiling_rows(line))]
-
-
 def _limit_rows(pair: PairLimits, report: DoctorReport) -> list[Row]:
     line = pair.roofline
     rows = [_model_row("target", pair.target, line.target)]
     if line.draft is not None and pair.draft is not None:
         rows.append(_model_row("draft", pair.draft, line.draft))
     where = " on the processor" if report.build.gpu_offload else ""
-    rows.append(
+    least_ms = line.target.memory_ms
+    total = sum(need.total for need in pair.needs)
+    return [
+        *rows,
         (
             "memory limit of T(1)",
-            f"{line.target.memory_ms:.1f} ms, {1000 / line.target.memory_ms:.1f} tok/s{where}",
+            f"{least_ms:.1f} ms, {1000 / least_ms:.1f} tok/s{where}",
             "the least time of a token in plain decoding, unless a cache holds the weights",
-        )
-    )
-    rows.append(
+        ),
         (
             "arithmetic limit",
             f"{line.target.compute_ms:.2f} ms per verified token",
             "T(k), the time for k tokens in one decode, is at least k times this",
-        )
-    )
-    total = sum(need.total for need in pair.needs)
-    rows.append(("memory needed", f"{short_bytes(total)} at {pair.context} tokens", ""))
-    return rows
+        ),
+        ("memory needed", f"{short_bytes(total)} at {pair.context} tokens", ""),
+    ]
 
 
 def _model_row(role: str, path: Path, limits: Limits) -> Row:
@@ -158,50 +149,44 @@ def _model_row(role: str, path: Path, limits: Limits) -> Row:
 
 
 def _measured_rows(line: Roofline) -> list[Row]:
-    times = line.target_ms or {}
-    rows = [
-        (
-            "T(k), ms",
-            _points(times),
-            f"the target's time for k tokens in one decode; {1000 / times[1]:.1f} tok/s plain"
-            if 1 in times
-            else "the target's time for k tokens in one decode",
-        )
-    ]
+    if line.target_ms is None:
+        return []
+    points = [f"{k}: {ms:.1f}" for k, ms in line.target_ms.items()]
+    # Rows of a few points, so that no terminal separates a size from its time.
+    starts = range(0, len(points), _POINTS_A_ROW)
+    lines = ["  ".join(points[start : start + _POINTS_A_ROW]) for start in starts]
+    meaning = "the target's time for k tokens in one decode"
+    if 1 in line.target_ms:
+        meaning += f"; {1000 / line.target_ms[1]:.1f} tok/s plain"
+    rows = [("T(k), ms", "\n".join(lines), meaning)]
     if line.draft_token_ms is not None:
         rows.append(("draft, ms", f"{line.draft_token_ms:.1f} per drafted token", ""))
     return rows
 
 
-def _points(times: dict[int, float]) -> str:
-    """Rows of a few points, so that no terminal separates a size from its time."""
-    points = [f"{k}: {ms:.1f}" for k, ms in times.items()]
-    rows = [points[start : start + _POINTS_A_ROW] for start in range(0, len(points), _POINTS_A_ROW)]
-    return "\n".join("  ".join(row) for row in rows)
-
-
 def _ceiling_rows(line: Roofline) -> list[Row]:
-    rows: list[Row] = [
+    free = "every draft accepted and free"
+    ceilings = (
+        ("machine", line.possible, f"{free}, both limits reached by the target"),
         (
-            "machine",
-            _ceiling(line.possible),
-            "every draft accepted and free, both limits reached by the target",
-        )
-    ]
-    if line.possible_with_draft is not None:
-        meaning = "the same, with the draft model at its memory limit"
-        rows.append(("machine, with draft", _ceiling(line.possible_with_draft), meaning))
-    if line.measured is None:
-        if line.disturbed:
-            note = "T(1) is far above its memory limit, and the machine is busy"
-            return [*rows, ("measured", "no verdict: the measurement was disturbed", note)]
+            "machine, with draft",
+            line.possible_with_draft,
+            "the same, with the draft model at its memory limit",
+        ),
+        ("measured", line.measured, f"{free}, by the measured T(k)"),
+        (
+            "measured, with draft",
+            line.measured_with_draft,
+            "the same, with the measured time of the draft model; real texts stay below",
+        ),
+    )
+    rows = [(name, _ceiling(found), meaning) for name, found, meaning in ceilings if found]
+    if line.disturbed:
+        note = "T(1) is far above its memory limit, and the machine is busy"
+        rows.append(("measured", "no verdict: the measurement was disturbed", note))
+    elif line.measured is None:
         note = "specli run measures T(k) of this pair and stores it"
-        return [*rows, ("measured", "not measured yet", note)]
-    meaning = "every draft accepted and free, by the measured T(k)"
-    rows.append(("measured", _ceiling(line.measured), meaning))
-    if line.measured_with_draft is not None:
-        meaning = "the same, with the measured time of the draft model; real texts stay below"
-        rows.append(("measured, with draft", _ceiling(line.measured_with_draft), meaning))
+        rows.append(("measured", "not measured yet", note))
     return rows
 
 
@@ -211,19 +196,12 @@ def _ceiling(found: Ceiling) -> str:
     return f"{found.speedup:.2f}×, at {found.tokens} tokens per round"
 
 
-def _path_row(use: DiskUse) -> Row:
-    size = "does not exist" if use.bytes is None else short_bytes(use.bytes)
-    return (use.name, size, str(use.path))
-
-
 def _problems(problems: tuple[Problem, ...]) -> RenderableType:
     if not problems:
         return Text("No problems found.", "green")
     table = Table.grid(padding=(0, 1))
-    table.add_column()
-    table.add_column(overflow="fold")
     for problem in problems:
-        text = Text(problem.sentence)
+        text = Text(problem.sentence, overflow="fold")
         if problem.hint:
             text.append(f"\n{problem.hint}", "dim")
         table.add_row(Text("  !", "bold yellow"), text)

@@ -11,12 +11,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.live import Live
-from rich.segment import ControlType, Segment
+from rich.segment import ControlType, Segment, Segments
 from rich.text import Text
 
 from specli.events import Event, Piece, Prefilled, Stats
@@ -92,7 +91,8 @@ class LiveView:
         finished = self._finished_lines(pieces)
         self._region.line, self._region.status = styled(self._line), status
         if finished:
-            self._print(finished)
+            # Rich redraws the region in the same write.
+            self._console.print(Text("\n").join(finished), soft_wrap=True)
         else:
             self._live.refresh()
 
@@ -106,10 +106,6 @@ class LiveView:
                 finished.append(styled(self._line))
                 self._line = [Piece(text, piece.source)]
         return finished
-
-    def _print(self, lines: list[Text]) -> None:
-        """Print above the region; Rich redraws the region in the same write."""
-        self._console.print(Text("\n").join(lines), soft_wrap=True)
 
     def _draw_until_over(self) -> None:
         while not self._over.wait(self._refresh_seconds):
@@ -126,12 +122,7 @@ class LiveView:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Keep the text and remove the status."""
         self._over.set()
         self._thread.join()
@@ -140,7 +131,7 @@ class LiveView:
                 self.refresh()
                 self._region.line, self._region.status = Text(), _no_status
                 if any(piece.text for piece in self._line):
-                    self._print([styled(self._line)])
+                    self._console.print(styled(self._line), soft_wrap=True)
         finally:
             self._console.pop_render_hook()
             self._live.stop()
@@ -175,12 +166,8 @@ class _DrawnAtOnce(RenderHook):
     """
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Bracket("\x1b[?2026h"), *renderables, _Bracket("\x1b[?2026l")]
+        return [_control("\x1b[?2026h"), *renderables, _control("\x1b[?2026l")]
 
 
-class _Bracket:
-    def __init__(self, sequence: str) -> None:
-        self._sequence = sequence
-
-    def __rich_console__(self, _console: Console, _options: ConsoleOptions) -> RenderResult:
-        yield Segment(self._sequence, None, [(ControlType.CARRIAGE_RETURN,)])
+def _control(sequence: str) -> Segments:
+    return Segments([Segment(sequence, None, [(ControlType.CARRIAGE_RETURN,)])])

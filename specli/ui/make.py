@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from rich.table import Column, Table
+from rich.progress import Progress, ProgressColumn, TaskProgressColumn
+from rich.table import Table
 from rich.text import Text
 
 from specli.drafts.evaluator import Trial
 from specli.drafts.make import PAYS, OnProgress
 from specli.pairs.quantities import short_bytes
+from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.figures import percent
 
 WIDE = 60
@@ -25,11 +26,14 @@ def make_progress(*, quiet: bool = False, console: Console | None = None) -> Ite
     console = console or Console(stderr=True)
     if quiet:
         yield lambda _task, _spent, _best: None
-    elif not console.is_terminal or console.is_dumb_terminal:
-        yield _Lines(console)
+    elif not has_bars(console):
+        yield _lines(console)
     else:
-        bars = Progress(*_columns(console.width), console=console, expand=True, transient=True)
-        with bars:
+        columns: list[ProgressColumn] = [text_column("{task.description}", 3), bar_column(2)]
+        columns.append(TaskProgressColumn())
+        if console.width >= WIDE:
+            columns.append(text_column("{task.fields[best]}", 3))
+        with Progress(*columns, console=console, expand=True, transient=True) as bars:
             task = bars.add_task("", total=1.0, best="")
 
             def update(description: str, spent: float, best: Trial | None) -> None:
@@ -39,33 +43,19 @@ def make_progress(*, quiet: bool = False, console: Console | None = None) -> Ite
             yield update
 
 
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._best: Trial | None = None
-        self._begun = False
+def _lines(console: Console) -> OnProgress:
+    shown: Trial | None = None
 
-    def __call__(self, task: str, _spent: float, best: Trial | None) -> None:
-        if best is not self._best and best is not None:
-            self._best = best
-            self._print(f"best so far: {best.type}, expected {speed(best.speedup)}")
-        elif not self._begun and best is None:
-            self._print(task)
-        self._begun = best is not None
+    def line(task: str, _spent: float, best: Trial | None) -> None:
+        nonlocal shown
+        if best is None:
+            if shown is None:
+                print_line(console, task)
+        elif best is not shown:
+            shown = best
+            print_line(console, f"best so far: {best.type}, expected {speed(best.speedup)}")
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _columns(width: int) -> list[TextColumn | BarColumn | TaskProgressColumn]:
-    def text(field: str, ratio: int) -> TextColumn:
-        column = Column(ratio=ratio, no_wrap=True, overflow="ellipsis")
-        return TextColumn(field, markup=False, table_column=column)
-
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=2))
-    columns: list[TextColumn | BarColumn | TaskProgressColumn] = [text("{task.description}", 3)]
-    columns += [bar, TaskProgressColumn()]
-    return [*columns, text("{task.fields[best]}", 3)] if width >= WIDE else columns
+    return line
 
 
 def speed(speedup: float) -> str:

@@ -7,18 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, ProgressColumn, TaskID, TransferSpeedColumn
 from rich.progress import Progress as Bars
-from rich.table import Column
 
 from specli.hub.progress import Action, Progress, ProgressSink, ignore
+from specli.ui.bars import bar_column, has_bars, print_line, text_column
 
 WIDE = 72
 """Columns from which the speed fits next to the bar."""
@@ -36,8 +29,8 @@ def reporting(*, quiet: bool = False, console: Console | None = None) -> Iterato
         yield ignore
         return
     console = console or Console(stderr=True)
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield _Lines(console)
+    if not has_bars(console):
+        yield _lines(console)
         return
     bars = _Bars(console)
     try:
@@ -46,26 +39,28 @@ def reporting(*, quiet: bool = False, console: Console | None = None) -> Iterato
         bars.stop()
 
 
-class _Lines:
-    """One line of plain text when a step begins."""
+def _lines(console: Console) -> ProgressSink:
+    """A line of plain text when a step begins."""
+    printed: set[str] = set()
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._printed: set[tuple[str, str]] = set()
+    def line(progress: Progress) -> None:
+        text = f"{WORDS[progress.action]} {progress.name}"
+        if text not in printed:
+            printed.add(text)
+            print_line(console, text)
 
-    def __call__(self, progress: Progress) -> None:
-        key = (progress.action, progress.name)
-        if key not in self._printed:
-            self._printed.add(key)
-            line = f"{WORDS[progress.action]} {progress.name}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return line
 
 
 class _Bars:
     """A bar per file, and one for all downloads if there are several."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Bars(*_columns(console.width), console=console, expand=True)
+        columns: list[ProgressColumn] = [text_column("{task.description}", 3), bar_column(2)]
+        columns.append(DownloadColumn())
+        if console.width >= WIDE:
+            columns.append(TransferSpeedColumn())
+        self._bars = Bars(*columns, console=console, expand=True)
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._fetches: dict[str, Progress] = {}
         self._total: TaskID | None = None
@@ -94,22 +89,10 @@ class _Bars:
             self._bars.remove_task(self._total)
         if is_new or self._total is None:
             self._total = self._bars.add_task("total", total=None)
-        known = [item.total for item in self._fetches.values() if item.total is not None]
-        self._bars.update(
-            self._total,
-            completed=sum(item.done for item in self._fetches.values()),
-            total=sum(known) if len(known) == len(self._fetches) else None,
-        )
+        fetches = self._fetches.values()
+        totals = [item.total for item in fetches if item.total is not None]
+        total = sum(totals) if len(totals) == len(fetches) else None
+        self._bars.update(self._total, completed=sum(item.done for item in fetches), total=total)
 
     def stop(self) -> None:
         self._bars.stop()
-
-
-def _columns(width: int) -> list[ProgressColumn]:
-    name = Column(ratio=3, no_wrap=True, overflow="ellipsis")
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", markup=False, table_column=name),
-        BarColumn(bar_width=None, table_column=Column(ratio=2)),
-        DownloadColumn(),
-    ]
-    return [*columns, TransferSpeedColumn()] if width >= WIDE else columns

@@ -19,35 +19,31 @@ MOST_BAR = 40
 
 def status_rows(stats: Stats, prefilled: Prefilled | None, width: int) -> list[Text]:
     """Two rows of at most `width` cells, for the prompt and then for the rounds."""
-    if prefilled is None or prefilled.done < prefilled.total:
-        return [_fitting(row, width) for row in _prompt_rows(prefilled, width)]
-    return [_fitting(row, width) for row in (_figures(stats, width), _rounds(stats, width))]
-
-
-def _prompt_rows(prefilled: Prefilled | None, width: int) -> list[Text]:
     if prefilled is None:
-        return [Text("reading the prompt", "dim"), Text()]
-    share = prefilled.done / prefilled.total
-    cells = min(width, MOST_BAR)
-    done = int(share * cells)
-    bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
-    head = f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
-    return [Text(head, "dim"), bar]
+        rows = [Text("reading the prompt", "dim"), Text()]
+    elif prefilled.done < prefilled.total:
+        cells = min(width, MOST_BAR)
+        done = int(prefilled.done / prefilled.total * cells)
+        head = f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
+        bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
+        rows = [Text(head, "dim"), bar]
+    else:
+        rows = [_figures(stats, width), _rounds(stats, width)]
+    for row in rows:
+        row.truncate(width)
+    return rows
 
 
 def _figures(stats: Stats, width: int) -> Text:
     rate, length = percent(stats.acceptance_rate), number(stats.mean_accepted_length, 2)
     speed = number(stats.predicted_per_second, 1)
     drafted_now = stats.recent[-1][1] if stats.recent else 0
-    long = [
-        f"{rate} accepted",
-        f"{length} per round",
-        f"{speed} tok/s",
-        f"draft length {drafted_now}",
-    ]
-    short = [rate, f"{length}/round", f"{speed} tok/s", f"draft {drafted_now}"]
-    line = GAP.join(long)
-    return Text(line if len(line) <= width else GAP.join(short), "bold")
+    line = GAP.join(
+        (f"{rate} accepted", f"{length} per round", f"{speed} tok/s", f"draft length {drafted_now}")
+    )
+    if len(line) > width:
+        line = GAP.join((rate, f"{length}/round", f"{speed} tok/s", f"draft {drafted_now}"))
+    return Text(line, "bold")
 
 
 def _rounds(stats: Stats, width: int) -> Text:
@@ -69,8 +65,3 @@ def sparkline(rounds: Sequence[tuple[int, int]]) -> str:
         BARS[round(accepted / longest * (len(BARS) - 1))] if drafted else NOT_DRAFTED
         for accepted, drafted in rounds
     )
-
-
-def _fitting(row: Text, width: int) -> Text:
-    row.truncate(width)
-    return row

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column, Table
+from rich.progress import Progress, ProgressColumn, Task
+from rich.table import Table
 from rich.text import Text
 
 from specli.bench.evidence import Row, spread
 from specli.bench.tuner import SearchState
+from specli.ui.bars import bar_column, has_bars, print_line, text_column
 
 NARROW = 72
 """Columns below which the table has only the speed-up of each setting."""
 
 
-class Watch(Protocol):
-    """Called with the state of a search after every measurement."""
-
-    def __call__(self, state: SearchState, elapsed: float) -> None: ...
+Watch = Callable[[SearchState, float], None]
+"""Called with the state of a search and the seconds so far, after every measurement."""
 
 
 @contextmanager
@@ -31,24 +29,21 @@ def watching(budget: float, *, quiet: bool, console: Console | None = None) -> I
     if quiet:
         yield lambda _state, _elapsed: None
         return
-    if not console.is_terminal or console.is_dumb_terminal:
-        yield _Lines(console)
+    if not has_bars(console):
+        yield _lines(console)
         return
-    stage = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-    best = TextColumn(
-        "{task.fields[best]}",
-        markup=False,
-        table_column=Column(ratio=3, no_wrap=True, overflow="ellipsis"),
+    columns = (
+        bar_column(1, 8),
+        _Left(),
+        text_column("{task.description}"),
+        text_column("{task.fields[best]}", 3),
     )
-    bar = BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8))
     # Rare redraws, because drawing affects the measurement.
-    with Progress(
-        bar, _Left(), stage, best, console=console, expand=True, refresh_per_second=2
-    ) as bars:
+    with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bars:
         task = bars.add_task("loading", total=budget, best="")
 
         def show(state: SearchState, elapsed: float) -> None:
-            bars.update(task, description=_where(state), completed=elapsed, best=state.best)
+            bars.update(task, description=_stage(state), completed=elapsed, best=state.best)
 
         yield show
 
@@ -61,25 +56,21 @@ class _Left(ProgressColumn):
         return Text(f"{left // 60}:{left % 60:02} left", style="progress.remaining")
 
 
-def _where(state: SearchState) -> str:
+def _stage(state: SearchState) -> str:
     return f"{state.stage}, {state.rivals} left" if state.rivals else state.stage
 
 
-class _Lines:
-    """One line of plain text per stage."""
+def _lines(console: Console) -> Watch:
+    """A line for each stage."""
+    stages = {""}
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._stage = ""
+    def line(state: SearchState, elapsed: float) -> None:
+        if state.stage not in stages:
+            stages.add(state.stage)
+            best = f"; {state.best}" if state.best else ""
+            print_line(console, f"{elapsed:.0f} s: {_stage(state)}{best}")
 
-    def __call__(self, state: SearchState, elapsed: float) -> None:
-        if state.stage == self._stage:
-            return
-        self._stage = state.stage
-        line = f"{elapsed:.0f} s: {_where(state)}"
-        if state.best:
-            line += f"; {state.best}"
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return line
 
 
 def outcome(rows: Sequence[Row], width: int) -> RenderableType:
@@ -92,17 +83,14 @@ def outcome(rows: Sequence[Row], width: int) -> RenderableType:
     if wide:
         table.add_column("", overflow="fold")
     for row in rows:
+        cells: list[str | Text] = [Text(row.name), f"{row.speedup:.2f}", str(row.passes)]
         if wide:
-            figures = f"{row.speed:.1f}", f"{row.speedup:.2f}", spread(row), str(row.passes)
-            cells = [*figures, _outcome(row)]
-        else:
-            cells = [f"{row.speedup:.2f}", str(row.passes)]
+            left = "chosen" if row.chosen else ""
+            if row.left is not None:
+                left = f"{row.left.stage}: {row.left.reason}"
+            cells[1:1] = [f"{row.speed:.1f}"]
+            cells[3:3] = [spread(row)]
+            cells.append(left)
         style = "bold" if row.chosen else "dim" if row.left is not None else ""
-        table.add_row(Text(row.name), *cells, style=style)
+        table.add_row(*cells, style=style)
     return table
-
-
-def _outcome(row: Row) -> str:
-    if row.left is not None:
-        return f"{row.left.stage}: {row.left.reason}"
-    return "chosen" if row.chosen else ""
