@@ -16,21 +16,32 @@ LEAST_SURVIVAL = 0.02
 Floats = NDArray[np.float64]
 
 
-def growth(survivals: Floats, costs: Floats, room: float) -> Floats:
-    """The worth of verifying the first 1, 2, ... tokens of a proposal to who may lose `room`.
+class Growth:
+    """What verifying the first 1, 2, ... tokens of a proposal is worth to who may lose `room`.
 
-    `survivals[i]` is the chance that tokens 0 to i are all accepted, `costs[i]` what the first
-    i + 1 tokens cost in all, in tokens like `room`. The worth is room * E[log(1 + gain / room)]
-    (Kelly 1956): near the mean gain with much room; with little, a loss weighs more.
+    `costs[i]` is what the first i + 1 tokens cost in all, in tokens like `room`. The worth is
+    room * E[log(1 + gain / room)] (Kelly 1956): near the mean gain with much room; with little, a
+    loss weighs more.
     """
-    count = len(survivals)
-    reached = np.append(1.0, survivals)
-    gains = np.arange(count + 1)[None, :] - costs[:, None]
-    logs = np.log(np.maximum(1 + gains / room, _RUIN))
-    # Of the first k tokens exactly i < k are accepted with chance S_i - S_(i+1), all with S_k.
-    fewer = np.tril(logs[:, :count] * -np.diff(reached))
-    whole: Floats = room * (fewer.sum(axis=1) + survivals * logs.diagonal(1))
-    return whole
+
+    def __init__(self, costs: Floats, room: float) -> None:
+        count = len(costs)
+        gains = np.arange(count + 1)[None, :] - costs[:, None]
+        logs = room * np.log(np.maximum(1 + gains / room, _RUIN))
+        self._fewer = np.tril(logs[:, :count])
+        self._all = logs.diagonal(1)
+
+    def worth(self, survivals: Floats) -> Floats:
+        """By length; `survivals[i]` is the chance that tokens 0 to i are all accepted."""
+        # Of k tokens exactly i < k are accepted with chance S_i - S_(i+1), and all with S_k.
+        before = np.concatenate((_ONE, survivals[:-1]))
+        worth: Floats = self._fewer @ (before - survivals) + survivals * self._all
+        return worth
+
+    @property
+    def if_rejected(self) -> Floats:
+        """By length, if the first token is not accepted."""
+        return self._fewer[:, 0]
 
 
 def stopping(cost: float, room: float) -> float:
@@ -39,6 +50,7 @@ def stopping(cost: float, room: float) -> float:
 
 
 _RUIN = 1e-6
+_ONE = np.ones(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +58,39 @@ class Lookahead:
     """What another step of a drafter may gain; costs and `room` are in tokens at the present speed.
 
     `chance` turns a confidence into a probability of acceptance. `further` is the acceptance
-    expected of tokens not drafted yet. `first` and `step` are the costs of drafting the first token
-    and each later one. `verify[k]` is the cost of verifying k proposed tokens.
+    expected of tokens not drafted yet. `drafting[k]` and `verify[k]` are the costs of drafting and
+    of verifying k tokens, and `growth` is the worth of doing both.
     """
 
     chance: Callable[[float], float]
     further: float
-    first: float
-    step: float
+    drafting: Sequence[float]
     verify: Sequence[float]
+    growth: Growth
     room: float
 
-    def pays(self, confidences: Sequence[float], limit: int) -> bool:
-        """Whether some proposal longer than this one, of at most `limit`, is expected to be worth
-        more than the best part of this one."""
+    def pays(self, confidences: Sequence[float]) -> bool:
+        """Whether some longer proposal is expected to be worth more than the best part of this."""
         drafted = len(confidences)
-        chances = np.full(limit, self.further)
+        chances = np.full(len(self.verify) - 1, self.further)
         chances[:drafted] = [self.chance(one) for one in confidences]
         survivals = np.cumprod(chances)
         if survivals[drafted] < LEAST_SURVIVAL:
             return False
-        steps = np.maximum(np.arange(limit), drafted - 1)
-        drafting = self.first + self.step * steps
-        worth = growth(survivals, drafting + self.verify[1 : limit + 1], self.room)
-        stop = max(stopping(drafting[0], self.room), worth[:drafted].max())
-        return bool(worth[drafted:].max() > stop)
+        longer = self.growth.worth(survivals)[drafted:].max()
+        return bool(longer > self._stop(survivals[:drafted].tolist()))
+
+    def _stop(self, survivals: list[float]) -> float:
+        """The worth of the best part of what has been drafted."""
+        spent = self.drafting[len(survivals)]
+        best = stopping(spent, self.room)
+        for length in range(1, len(survivals) + 1):
+            cost, before, worth = spent + self.verify[length], 1.0, 0.0
+            for accepted, survival in enumerate(survivals[:length]):
+                worth += (before - survival) * stopping(cost - accepted, self.room)
+                before = survival
+            best = max(best, worth + before * stopping(cost - length, self.room))
+        return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +114,4 @@ class Rule:
         """Whether another token should be drafted after those in `confidences`."""
         if len(confidences) >= self.limit:
             return False
-        return self.lookahead is None or self.lookahead.pays(confidences, self.limit)
+        return self.lookahead is None or self.lookahead.pays(confidences)

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
+import numpy as np
+
 from specli.drafters.protocol import Proposal
-from specli.drafters.rule import Lookahead, Rule
+from specli.drafters.rule import Growth, Lookahead, Rule, stopping
 from specli.engine.policy.acceptance import CENTRES, Acceptance, mixed, upper
 from specli.engine.policy.cost import CostModel
 from specli.engine.policy.decision import (
@@ -237,21 +239,23 @@ class _View:
         mean = sum(share * chance for share, chance in zip(later.shares, chances, strict=True))
         further = upper(mean, later.known)
         time = self.drafting(drafter, min(drafter.pending, CAUGHT_UP))
-        drafting = DraftingTime(price * time.first, price * time.step)
-        room = self.speed * self.room
+        room, length = self.speed * self.room, len(verifying) - 1
+        drafting = [price * time(count) for count in range(length + 1)]
+        growth = Growth(np.add(drafting[1:], verifying[1:]), room)
         optimistic = [upper(chance, first.known) for chance in chances]
-        worth = asking_worth(first.shares, optimistic, further, drafting, verifying, room)
+        stop = stopping(drafting[1], room)
+        worth = asking_worth(first.shares, optimistic, further, growth, stop, length)
         catching_up = self.drafting(drafter, drafter.pending).first - time.first
         worth -= price * catching_up / max(min(self._turn.limit, TEXT_MEMORY), 1.0)
         ahead = Lookahead(
             chance=lambda confidence: self.chance(name, confidence),
             further=further,
-            first=drafting.first,
-            step=drafting.step,
+            drafting=drafting,
             verify=verifying,
+            growth=growth,
             room=room,
         )
-        return worth, Rule(len(verifying) - 1, lookahead=ahead)
+        return worth, Rule(length, lookahead=ahead)
 
     @property
     def sunk_ms(self) -> float:

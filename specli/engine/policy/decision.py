@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from specli.drafters.protocol import DraftingCost, Proposal
-from specli.drafters.rule import LEAST_SURVIVAL, Floats, growth, stopping
+from specli.drafters.rule import LEAST_SURVIVAL, Growth, stopping
 
 Milliseconds = Callable[[int], float]
 """Time of a batch of so many tokens."""
@@ -57,25 +57,22 @@ def asking_worth(
     first: Sequence[float],
     chances: Sequence[float],
     further: float,
-    drafting: DraftingTime,
-    verifying: Sequence[float],
-    room: float,
+    growth: Growth,
+    stop: float,
+    length: int,
 ) -> float:
-    """The expected worth of one round in which a costly drafter is asked.
+    """The expected worth of one round in which a costly drafter is asked for up to `length` tokens.
 
     `first` is the share of its first tokens by confidence bin, `chances` the acceptance by bin and
-    `further` that of later tokens. `drafting`, `verifying[k]` (k = 0 ... the most) and `room` are
-    costs in tokens. The first token is always drafted; what follows depends on its confidence.
+    `further` that of later tokens. `growth` is the worth of drafting and verifying, `stop` that of
+    drafting one token for nothing. The first token is always drafted; what follows depends on its
+    confidence.
     """
-    lengths = np.arange(len(verifying) - 1, dtype=np.float64)
-    costs: Floats = drafting.first + drafting.step * lengths + np.asarray(verifying[1:])
-    survivals: Floats = np.power(further, lengths)
-    accepted = growth(survivals, costs, room)
-    rejected = growth(np.zeros_like(survivals), costs, room)
-    # What the first token's chance weighs between: growth is linear in the chances of the outcomes.
+    accepted = growth.worth(np.power(further, np.arange(length, dtype=np.float64)))
+    # Linear in the chances of the outcomes, and so in the first token's own.
     weights = np.asarray(chances)[:, None]
-    worth = (weights * accepted + (1 - weights) * rejected).max(axis=1)
-    return float(np.asarray(first) @ np.maximum(worth, stopping(drafting.first, room)))
+    worth = (weights * accepted + (1 - weights) * growth.if_rejected).max(axis=1)
+    return float(np.asarray(first) @ np.maximum(worth, stop))
 
 
 def best_lengths(
@@ -99,7 +96,7 @@ def best_lengths(
     survivals = -np.asarray([negative for negative, _index, _number in order])
     costs = np.asarray(verifying[1 : len(order) + 1]) + sunk
     if len({number for _negative, _index, number in order}) == 1:
-        worth, stop = growth(survivals, costs, room), stopping(sunk, room)
+        worth, stop = Growth(costs, room).worth(survivals), stopping(sunk, room)
     else:
         worth, stop = np.cumsum(survivals) - costs, -sunk
     best = int(worth.argmax())
