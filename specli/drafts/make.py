@@ -23,11 +23,11 @@ from specli.events import MODEL
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
+from specli.gguf.split import parts_of
+from specli.gguf.writer import rewrite
 from specli.hub.cache import cache_dir, explained_write, file_sha256, locked, writing
-from specli.hub.split import parts_of
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
-from specli.llama.metadata import rewrite
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type

@@ -23,9 +23,9 @@ from specli.drafts.transplant_match import (
 from specli.errors import ModelFileError, PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
+from specli.gguf.writer import write_grafted
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
 from specli.hub.progress import ProgressSink, file_size, watching
-from specli.llama.metadata import write_grafted
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.weights import Stored, floats, stored

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from specli.gguf.split import parts_of
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
 from specli.hub.progress import Progress, ProgressSink, file_size, ignore, watching
-from specli.hub.split import parts_of
 
 Quantize = Callable[[Path, Path, str, Sequence[int]], None]
 """Writes the second file from the first, with weights of a type, without some blocks."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from specli.errors import UsageError
-from specli.hub.split import split_part
+from specli.gguf.split import split_part
 
 DEFAULT_QUANT = "Q4_K_M"
 """What llama.cpp's -hf takes where no quantisation is named."""

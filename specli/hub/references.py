@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from specli.errors import ModelFileError, UsageError
+from specli.gguf.split import part_name, split_part
 from specli.hub.huggingface import PREFIX as HUB_PREFIX
 from specli.hub.huggingface import HubReference, cached_model, parse_hub
 from specli.hub.local import local_models, named
@@ -12,7 +13,6 @@ from specli.hub.made import Quantize, Recipe, made_path, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
 from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
-from specli.hub.split import part_name, split_part
 
 FORMS = (
     "a path to a .gguf file (the first part of a split one)",

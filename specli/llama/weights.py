@@ -7,15 +7,13 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from specli.gguf.types import TENSOR_TYPES, TensorType
+from specli.gguf.types import TYPE_NUMBERS, TensorType
 from specli.llama.library import ggml
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint8]
 
 _ToFloats = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-
-TYPE_NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
 
 
 class _Traits(ctypes.Structure):
