@@ -25,7 +25,7 @@ from specli.gguf.check import check_file
 from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
 from specli.gguf.writer import write_grafted
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
-from specli.hub.progress import ProgressSink, file_size, watching
+from specli.hub.progress import ProgressSink, watching
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.weights import Stored, floats, stored
@@ -84,7 +84,7 @@ def transplant(target: Path, donor: Path, made: Path, report: ProgressSink) -> T
     with (
         locked(made),
         writing(made) as partial,
-        watching(lambda: file_size(partial), "make", made.name, total, report),
+        watching(partial, "make", made.name, total, report),
     ):
         write_grafted(donor, target, partial, values, tensors)
         with partial.open("ab") as file:
