@@ -69,8 +69,7 @@ def match(target: Lexicon, donor: Lexicon) -> list[int]:
         return one.spelled[token] if same_spelling or not one.pieces[token] else None
 
     def piece_and_kind(one: Lexicon, token: int) -> Hashable | None:
-        piece = one.pieces[token]
-        return (piece, token in one.lone_bytes) if piece else None
+        return (one.pieces[token], token in one.lone_bytes) if one.pieces[token] else None
 
     def piece(one: Lexicon, token: int) -> Hashable | None:
         return one.pieces[token] or None
@@ -132,12 +131,9 @@ class Overlap:
 
 def overlap(found: Sequence[int], used: Sequence[int]) -> Overlap:
     """How much `found` covers, of the vocabulary and of the tokens `used` in texts."""
-    return Overlap(
-        matched=sum(token != NO_TOKEN for token in found),
-        size=len(found),
-        used_matched=sum(found[token] != NO_TOKEN for token in used),
-        used=len(used),
-    )
+    matched = sum(token != NO_TOKEN for token in found)
+    used_matched = sum(found[token] != NO_TOKEN for token in used)
+    return Overlap(matched, len(found), used_matched, len(used))
 
 
 def parts(
