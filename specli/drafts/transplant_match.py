@@ -91,7 +91,7 @@ def _pair_up(
     found: list[int],
     taken: set[int],
 ) -> None:
-    """Pair what is still alone by a key; the lowest ids first where several have the same."""
+    """Pair the unpaired tokens by a key; of several with the same key, the lowest ids first."""
     free: dict[Hashable, int] = {}
     for token in range(len(donor)):
         if token not in taken and (text := key(donor, token)) is not None:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +44,7 @@ def local_models(folders: Sequence[Path] = ()) -> list[LocalModel]:
     A file that several caches link to is named after the first of them.
     """
     found: dict[Path, LocalModel] = {}
-    sources = (
+    every = chain(
         _specli(),
         _huggingface(),
         _plain("llama.cpp", [_llama_cpp_folder()]),
@@ -51,9 +52,8 @@ def local_models(folders: Sequence[Path] = ()) -> list[LocalModel]:
         _ollama(),
         _plain("folder", folders),
     )
-    for source in sources:
-        for model in source:
-            found.setdefault(model.path.resolve(), model)
+    for model in every:
+        found.setdefault(model.path.resolve(), model)
     return sorted(found.values(), key=lambda model: (model.origin, model.name.lower()))
 
 

@@ -43,7 +43,7 @@ def remote_header(reference: HubReference) -> Header:
     """The header of a model on the Hub, its name the reference.
 
     Raises UsageError when the repository has no such model, FetchError when the Hub cannot be
-    asked, ModelFileError for a header that is broken or that llama.cpp would refuse.
+    reached, ModelFileError for a header that is broken or that llama.cpp would refuse.
     """
     listing = list_models(reference)
     header = joined(

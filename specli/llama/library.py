@@ -109,7 +109,7 @@ def holding_stderr() -> Iterator[Callable[[], str]]:
 def holding_interrupts() -> Iterator[Callable[[], bool]]:
     """Hold Ctrl-C back during a native call that calls Python back, and raise it afterwards.
 
-    Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that says
+    Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that returns
     whether Ctrl-C was pressed, so that a callback can end the call early.
     """
     on_main = threading.current_thread() is threading.main_thread()

@@ -26,7 +26,7 @@ from specli.pairs.sizing import (
 NO_DEVICE = "none"
 
 SPARE = 256 << 20
-"""Bytes of each device left alone: kernels, their workspaces and the pools of a first batch. When
+"""Bytes of each device left free: kernels, their workspaces and the pools of a first batch. When
 these run out llama.cpp ends the process."""
 
 _AFTER_FAILURE = 0.85
@@ -141,7 +141,7 @@ def fitting(
 ) -> tuple[int, ...] | None:
     """The most layers of each model that fit together, none more than requested.
 
-    The first model gives way first: a draft that is slow is of no use. None when nothing fits.
+    The first model loses layers first: a slow draft is of no use. None when nothing fits.
     """
     # The first number varies fastest.
     for counts in product(*(range(load.asked, -1, -1) for load in reversed(loads))):
