@@ -145,8 +145,7 @@ def _resized(donor: Header, size: int) -> list[TensorInfo]:
     resized = []
     for tensor in donor.tensors.values():
         if tensor.name in PER_TOKEN:
-            row = tensor.size // tensor.shape[-1]
-            tensor = replace(tensor, shape=(*tensor.shape[:-1], size), size=row * size)
+            tensor = replace(tensor, shape=(*tensor.shape[:-1], size))
         elif known in tensor.shape and (
             not tensor.name.startswith("blk.") or ".nextn." in tensor.name
         ):

@@ -64,11 +64,14 @@ class TensorInfo:
     shape: tuple[int, ...]
     type: TensorType
     offset: int
-    size: int
 
     @property
     def elements(self) -> int:
         return prod(self.shape)
+
+    @property
+    def size(self) -> int:
+        return self.elements // self.type.block_size * self.type.block_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +288,7 @@ def _read_tensor(cursor: Cursor, expected_offset: int) -> TensorInfo:
     offset = cursor.number("Q", f"the offset of {name!r}")
     if offset != expected_offset:
         cursor.fail(f"has the tensor {name!r} at offset {offset}, where {expected_offset} is due")
-    return TensorInfo(name, shape, kind, offset, elements // kind.block_size * kind.block_bytes)
+    return TensorInfo(name, shape, kind, offset)
 
 
 def _unknown_type(file: str, tensor: str, type_id: int) -> ModelFileError:
