@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from specli.gguf.header import Header, parse_header
+
 Tensor = NDArray[np.float32]
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
@@ -67,6 +69,11 @@ def gguf_bytes(
     header = b"".join(out)
     padding = b"\0" * (-len(header) % alignment) if tensors else b""
     return header + padding + b"".join(data)
+
+
+def header(content: bytes) -> Header:
+    """The header of a file with this content."""
+    return parse_header(content, len(content), "the GGUF data")
 
 
 def _string(text: bytes) -> bytes:

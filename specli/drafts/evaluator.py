@@ -117,9 +117,3 @@ def _step(decoder: Decoder, position: int, size: int) -> float:
     decoder.decode()
     greedy(decoder.logits(row))
     return 1000 * (perf_counter() - began)
-
-
-def faster(left: Curve, right: Curve) -> Curve:
-    """The faster of two measurements at each size: a busy machine only ever adds time."""
-    shared = [size for size in left.sizes if size in right.sizes]
-    return Curve(shared, [min(left(size), right(size)) for size in shared])

@@ -12,8 +12,9 @@ from time import perf_counter
 from filelock import FileLock, Timeout
 
 import specli
-from specli.drafts.evaluator import CandidateEvaluator, Trial, faster, ranked
+from specli.drafts.evaluator import CandidateEvaluator, Trial, ranked
 from specli.drafts.prompts import PROMPTS
+from specli.drafts.provenance import source_metadata
 from specli.drafts.recording import record_answers
 from specli.engine.measure import POINTS, measure, undisturbed
 from specli.engine.policy.acceptance import Acceptance
@@ -23,11 +24,11 @@ from specli.events import MODEL
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
+from specli.gguf.split import parts_of
+from specli.gguf.writer import rewrite
 from specli.hub.cache import cache_dir, explained_write, file_sha256, locked, writing
-from specli.hub.split import parts_of
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.context import Context, ContextOptions
-from specli.llama.metadata import rewrite
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
@@ -49,15 +50,11 @@ ANSWERS_SHARE = 0.2
 
 TARGET_SECONDS = 1.0
 
+# fmt: off
 BITS = {
-    "Q4_0": 4.6,
-    "Q8_0": 8.5,
-    "Q4_K_M": 4.9,
-    "Q2_K": 3.0,
-    "Q3_K_M": 3.9,
-    "Q5_K_M": 5.7,
-    "Q6_K": 6.6,
+    "Q4_0": 4.6, "Q8_0": 8.5, "Q4_K_M": 4.9, "Q2_K": 3.0, "Q3_K_M": 3.9, "Q5_K_M": 5.7, "Q6_K": 6.6
 }
+# fmt: on
 """Weight types that are tried, in this order, with their usual bits per weight."""
 
 _SMALLER = 0.9
@@ -107,10 +104,8 @@ def made_draft_path(target: Path) -> Path:
 def find_made_draft(target: Path) -> Path | None:
     """The draft that `make_draft` keeps for a target, None where there is none."""
     # Hashing a large target takes a while: only where there is some made draft.
-    if not any((cache_dir() / "made").glob("*.draft-*.gguf")):
-        return None
-    path = made_draft_path(target)
-    return path if path.exists() else None
+    has_some = any((cache_dir() / "made").glob("*.draft-*.gguf"))
+    return path if has_some and (path := made_draft_path(target)).exists() else None
 
 
 def make_draft(
@@ -140,7 +135,8 @@ def make_draft(
         evaluator = _evaluator(target, facts, folder, options, report, stack)
         trials = _try_types(evaluator, types, began + options.seconds, report)
         again = measure(evaluator.target, POINTS, _filler(evaluator.target.model), TARGET_SECONDS)
-        target_cost = faster(evaluator.target_cost, again)
+        # A busy machine only ever adds time.
+        target_cost = evaluator.target_cost.fastest(again)
         trials = ranked(trials, target_cost)
         seconds = perf_counter() - began
         pays = trials[0].speedup >= PAYS or options.type is not None
@@ -149,13 +145,8 @@ def make_draft(
             with locked(path), writing(path) as partial:
                 rewrite(candidate, partial, provenance(target, header, trials[0].type))
             _record_costs(target, path, target_cost, trials[0])
-        return MakeResult(
-            trials=trials,
-            plain_ms=target_cost(1),
-            tokens=sum(len(answer.tokens) for answer in evaluator.answers),
-            seconds=seconds,
-            path=path if pays else None,
-        )
+        tokens = sum(len(answer.tokens) for answer in evaluator.answers)
+        return MakeResult(trials, target_cost(1), tokens, seconds, path if pays else None)
 
 
 def types_to_try(facts: ModelFacts, type_name: str | None) -> list[str]:
@@ -166,11 +157,8 @@ def types_to_try(facts: ModelFacts, type_name: str | None) -> list[str]:
     if type_name is not None:
         require_type(type_name)
         return [type_name.upper()]
-    smaller = [
-        name
-        for name, bits in BITS.items()
-        if bits * facts.parameters / 8 < _SMALLER * facts.weight_bytes
-    ]
+    most = _SMALLER * facts.weight_bytes
+    smaller = [name for name, bits in BITS.items() if bits * facts.parameters / 8 < most]
     if not smaller:
         raise UsageError(
             f"the target has {facts.quantisation} weights already, and no type that is tried "
@@ -230,22 +218,9 @@ def _evaluator(
     longest = n_ctx // 2
     prompts = [prompt_tokens(model, [Message("user", text)])[-longest:] for text in PROMPTS]
     report("recording the target's answers")
-    answers = record_answers(
-        context,
-        prompts,
-        model.vocab.is_end,
-        min(ANSWER_TOKENS, n_ctx - longest),
-        ANSWERS_SHARE * options.seconds,
-    )
-    return CandidateEvaluator(
-        source=target,
-        folder=folder,
-        threads=threads,
-        n_ctx=n_ctx,
-        target=context,
-        target_cost=target_cost,
-        answers=answers,
-    )
+    most, seconds = min(ANSWER_TOKENS, n_ctx - longest), ANSWERS_SHARE * options.seconds
+    answers = record_answers(context, prompts, model.vocab.is_end, most, seconds)
+    return CandidateEvaluator(target, folder, threads, n_ctx, context, target_cost, answers)
 
 
 def _filler(model: Model) -> int:
@@ -261,15 +236,16 @@ def _try_types(
 ) -> list[Trial]:
     """One trial for each type until the deadline; the first however short the time is."""
     trials: list[Trial] = []
+    best: Trial | None = None
     took = 0.0
     for name in types:
         began = perf_counter()
         if trials and began + _LONGER * took > deadline:
             break
-        report(f"trying {name}", max(trials, key=lambda trial: trial.speedup, default=None))
+        report(f"trying {name}", best)
         trials.append(evaluator.measure(name))
-        # A large target's candidates would fill a disk: keep the best one's file only.
         best = max(trials, key=lambda trial: trial.speedup)
+        # A large target's candidates would fill a disk: keep the best one's file only.
         for trial in trials:
             if trial is not best:
                 evaluator.path(trial.type).unlink(missing_ok=True)
@@ -296,17 +272,11 @@ def _record_costs(target: Path, draft: Path, target_cost: Curve, trial: Trial) -
 def provenance(target: Path, header: Header, type_name: str) -> dict[str, str | int]:
     """Metadata of a made draft: its name, its source and how it was made."""
     name = header.text("general.name") or target.stem
-    digest = file_sha256(target)
     return {
         "general.name": f"{name} draft ({type_name})",
-        "general.description": f"Draft model for {name}, made from {target.name} "
-        f"(SHA-256 {digest}) by specli {specli.__version__}: weights as {type_name}",
+        "general.description": f"Draft model for {name}, made from {target.name} (SHA-256 "
+        f"{file_sha256(target)}) by specli {specli.__version__}: weights as {type_name}",
         "general.quantized_by": f"specli {specli.__version__}",
-        "general.base_model.count": 1,
-        "general.base_model.0.name": name,
-        "specli.made_from.file": target.name,
-        "specli.made_from.sha256": digest,
-        "specli.made_from.size": target.stat().st_size,
-        "specli.version": specli.__version__,
+        **source_metadata(target, name),
         "specli.type": type_name,
     }

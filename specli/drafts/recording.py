@@ -40,25 +40,22 @@ def record_answers(
     """
     answers = [Answer(prompt, []) for prompt in prompts]
     began = perf_counter()
-    live = []
     for seq, answer in enumerate(answers):
         row = _decode(target, seq, answer.prompt, 1)
         answer.tokens.append(int(target.logits(row).argmax()))
-        live.append((seq, answer))
-    while live:
-        live = [
-            (seq, answer)
-            for seq, answer in live
-            if len(answer.tokens) < most and not is_end(answer.tokens[-1])
-        ]
-        if live and perf_counter() - began > seconds and len(live[0][1].tokens) >= FEWEST:
+    live = list(enumerate(answers))
+    while live := [
+        (seq, answer)
+        for seq, answer in live
+        if len(answer.tokens) < most and not is_end(answer.tokens[-1])
+    ]:
+        if perf_counter() - began > seconds and len(live[0][1].tokens) >= FEWEST:
             break
         rows = [
             target.add(seq, answer.tokens[-1:], len(answer.prompt) + len(answer.tokens) - 1, 1)
             for seq, answer in live
         ]
-        if rows:
-            target.decode()
+        target.decode()
         for (_seq, answer), row in zip(live, rows, strict=True):
             answer.tokens.append(int(target.logits(row).argmax()))
     for seq in range(len(prompts)):

@@ -46,14 +46,8 @@ def expect(agreements: Sequence[Agreement], target: Curve, draft: Curve) -> Expe
         for p_min in P_MIN
     ]
     draft_max, p_min, ms, rounds = min(simulated, key=lambda one: one[2])
-    return Expected(
-        predicted_per_second=1000 * tokens / ms,
-        speedup=tokens * target(1) / ms,
-        agreement=share,
-        mean_accepted_length=tokens / rounds,
-        draft_max=draft_max,
-        p_min=p_min,
-    )
+    speedup = tokens * target(1) / ms
+    return Expected(1000 * tokens / ms, speedup, share, tokens / rounds, draft_max, p_min)
 
 
 def _simulate(

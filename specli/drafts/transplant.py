@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 import specli
 from specli.drafts.prompts import PROMPTS
+from specli.drafts.provenance import source_metadata
 from specli.drafts.transplant_match import (
     NO_TOKEN,
     Overlap,
@@ -23,9 +25,9 @@ from specli.drafts.transplant_match import (
 from specli.errors import ModelFileError, PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
+from specli.gguf.writer import write_grafted
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
-from specli.hub.progress import ProgressSink, file_size, watching
-from specli.llama.metadata import write_grafted
+from specli.hub.progress import ProgressSink, watching
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.weights import Stored, floats, stored
@@ -73,10 +75,12 @@ def transplant(target: Path, donor: Path, made: Path, report: ProgressSink) -> T
     where the donor can draft as it is or cannot be taken apart, and ModelFileError.
     """
     target_header, donor_header = check_file(target), check_file(donor)
-    _require_sense(target_header, donor_header, target, donor, made)
-    rows, shared = _compared(target_header, donor_header, target, donor)
+    if made.resolve() in (target.resolve(), donor.resolve()):
+        raise UsageError(f"{made} is one of the two models", hint="name another file with -o")
+    _require_sense(target_header, donor_header)
+    rows, shared = _compared(target_header, donor_header)
     tensors = _resized(donor_header, len(rows.found))
-    values = _provenance(target, donor, target_header, donor_header, shared)
+    values = _provenance(target_header, donor_header, shared)
     vocab_size = f"{donor_header.architecture}.vocab_size"
     if vocab_size in donor_header.fields:
         values[vocab_size] = len(rows.found)
@@ -84,57 +88,45 @@ def transplant(target: Path, donor: Path, made: Path, report: ProgressSink) -> T
     with (
         locked(made),
         writing(made) as partial,
-        watching(lambda: file_size(partial), "make", made.name, total, report),
+        watching(partial, "make", made.name, total, report),
     ):
         write_grafted(donor, target, partial, values, tensors)
         with partial.open("ab") as file:
-            _write_data(donor, donor_header, rows, file)
+            _write_data(donor_header, rows, file)
     # Fails now if llama.cpp cannot use the file.
     probe(made, cache_dir() / "probes")
     return Transplanted(made, shared, len(rows.parts))
 
 
-def _require_sense(
-    target_header: Header, donor_header: Header, target: Path, donor: Path, made: Path
-) -> None:
-    if made.resolve() in (target.resolve(), donor.resolve()):
-        raise UsageError(f"{made} is one of the two models", hint="name another file with -o")
-    if (donor_header.integer("split.count") or 1) > 1:
+def _require_sense(target: Header, donor: Header) -> None:
+    if (donor.integer("split.count") or 1) > 1:
         raise UsageError(
-            f"{donor} is split into several files",
+            f"{donor.name} is split into several files",
             hint="merge them first: llama-gguf-split --merge FIRST_PART MERGED",
         )
-    results = compare_vocabularies(target_header, donor_header)
-    if all(result.verdict != "fail" for result in results):
+    if all(result.verdict != "fail" for result in compare_vocabularies(target, donor)):
         raise UsageError(
-            f"{donor} has the vocabulary of {target} already",
-            hint=f"use it as it is: -m {target} -md {donor}",
+            f"{donor.name} has the vocabulary of {target.name} already",
+            hint=f"use it as it is: -m {target.name} -md {donor.name}",
         )
 
 
-def _compared(
-    target_header: Header, donor_header: Header, target: Path, donor: Path
-) -> tuple[_Rows, Overlap]:
+def _compared(target: Header, donor: Header) -> tuple[_Rows, Overlap]:
     """Raises PairIncompatibleError with the overlap where too little is shared."""
     options = ModelOptions(gpu_layers=0, vocab_only=True)
-    with Model(target, options) as target_model, Model(donor, options) as donor_model:
-        target_words = read_lexicon(target_header, target_model.vocab)
-        donor_words = read_lexicon(donor_header, donor_model.vocab)
-        found = match(target_words, donor_words)
-        used = [
-            token
-            for text in PROMPTS
-            for token in target_model.vocab.tokenize(text, add_special=False)
-        ]
-        shared = overlap(found, used)
+    with Model(Path(target.name), options) as own, Model(Path(donor.name), options) as other:
+        words, donor_words = read_lexicon(target, own.vocab), read_lexicon(donor, other.vocab)
+        found = match(words, donor_words)
+        texts = (own.vocab.tokenize(text, add_special=False) for text in PROMPTS)
+        shared = overlap(found, list(chain.from_iterable(texts)))
         if shared.of_text < LEAST_OF_TEXT or shared.of_vocabulary < LEAST_OF_VOCABULARY:
             raise PairIncompatibleError(
-                f"{donor} cannot take the vocabulary of {target}: they share {shared}; "
+                f"{donor.name} cannot take the vocabulary of {target.name}: they share {shared}; "
                 f"{LEAST_OF_TEXT:.0%} of texts and {LEAST_OF_VOCABULARY:.0%} of the vocabulary "
                 "are the least that works",
                 hint="make a draft from the target itself: the same command without --from",
             )
-        split = parts(found, target_words, donor_words, donor_model.vocab)
+        split = parts(found, words, donor_words, other.vocab)
     return _Rows(np.array(found, dtype=np.int64), split), shared
 
 
@@ -153,11 +145,7 @@ def _resized(donor: Header, size: int) -> list[TensorInfo]:
     resized = []
     for tensor in donor.tensors.values():
         if tensor.name in PER_TOKEN:
-            tensor = replace(
-                tensor,
-                shape=(*tensor.shape[:-1], size),
-                size=tensor.size // tensor.shape[-1] * size,
-            )
+            tensor = replace(tensor, shape=(*tensor.shape[:-1], size))
         elif known in tensor.shape and (
             not tensor.name.startswith("blk.") or ".nextn." in tensor.name
         ):
@@ -170,24 +158,17 @@ def _resized(donor: Header, size: int) -> list[TensorInfo]:
     return resized
 
 
-def _write_data(donor: Path, header: Header, rows: _Rows, file: BinaryIO) -> None:
-    for tensor in header.tensors.values():
-        data = np.memmap(
-            donor,
-            dtype=np.uint8,
-            mode="r",
-            offset=header.data_offset + tensor.offset,
-            shape=(tensor.size,),
-        )
+def _write_data(donor: Header, rows: _Rows, file: BinaryIO) -> None:
+    data = np.memmap(donor.name, dtype=np.uint8, mode="r")
+    for tensor in donor.tensors.values():
+        start = donor.data_offset + tensor.offset
+        own = data[start : start + tensor.size]
         if tensor.name in PER_TOKEN:
-            chunks = _moved(tensor, data.reshape(tensor.shape[-1], -1), rows)
+            written = 0
+            for chunk in _moved(tensor, own.reshape(tensor.shape[-1], -1), rows):
+                written += file.write(chunk.data)
         else:
-            chunks = (
-                data[start : start + _CHUNK_BYTES] for start in range(0, tensor.size, _CHUNK_BYTES)
-            )
-        written = 0
-        for chunk in chunks:
-            written += file.write(chunk.data)
+            written = file.write(own.data)
         file.write(b"\0" * (-written % DEFAULT_ALIGNMENT))
 
 
@@ -202,37 +183,27 @@ def _moved(tensor: TensorInfo, data: Stored, rows: _Rows) -> Iterator[Stored]:
     average = stored(kind, np.array([mean], dtype=np.float32))
     for start in range(0, len(rows.found), step):
         found = rows.found[start : start + step]
-        chunk = np.empty((len(found), data.shape[1]), dtype=np.uint8)
         known = found != NO_TOKEN
+        chunk = np.empty((len(found), data.shape[1]), dtype=np.uint8)
         chunk[known] = data[found[known]]
         chunk[~known] = average
-        spelled = [
-            index for index in np.flatnonzero(~known).tolist() if start + index in rows.parts
-        ]
-        if spelled:
-            means = [
-                floats(kind, data[rows.parts[start + index]]).mean(axis=0) for index in spelled
-            ]
-            chunk[spelled] = stored(kind, np.array(means))
+        split = [index for index in range(len(found)) if start + index in rows.parts]
+        if split:
+            made_of = (floats(kind, data[rows.parts[start + index]]) for index in split)
+            chunk[split] = stored(kind, np.array([one.mean(axis=0) for one in made_of]))
         yield chunk
 
 
-def _provenance(
-    target: Path, donor: Path, target_header: Header, donor_header: Header, shared: Overlap
-) -> dict[str, str | int]:
-    target_name = target_header.text("general.name") or target.stem
-    donor_name = donor_header.text("general.name") or donor.stem
-    digest = file_sha256(donor)
+def _provenance(target: Header, donor: Header, shared: Overlap) -> dict[str, str | int]:
+    target_path, donor_path = Path(target.name), Path(donor.name)
+    target_name = target.text("general.name") or target_path.stem
+    donor_name = donor.text("general.name") or donor_path.stem
     return {
         "general.name": f"{donor_name} with the vocabulary of {target_name}",
-        "general.description": f"Draft model for {target_name}, made from {donor.name} "
-        f"(SHA-256 {digest}) by specli {specli.__version__}: the weights of {donor_name} and the "
-        f"vocabulary of {target_name}, of which {shared.of_vocabulary:.1%} was shared",
-        "general.base_model.count": 1,
-        "general.base_model.0.name": donor_name,
-        "specli.made_from.file": donor.name,
-        "specli.made_from.sha256": digest,
-        "specli.made_from.size": donor.stat().st_size,
-        "specli.vocabulary_from.file": target.name,
-        "specli.version": specli.__version__,
+        "general.description": f"Draft model for {target_name}, made from {donor_path.name} "
+        f"(SHA-256 {file_sha256(donor_path)}) by specli {specli.__version__}: the weights of "
+        f"{donor_name} and the vocabulary of {target_name}, of which {shared.of_vocabulary:.1%} "
+        "was shared",
+        **source_metadata(donor_path, donor_name),
+        "specli.vocabulary_from.file": target_path.name,
     }

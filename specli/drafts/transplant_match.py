@@ -69,8 +69,7 @@ def match(target: Lexicon, donor: Lexicon) -> list[int]:
         return one.spelled[token] if same_spelling or not one.pieces[token] else None
 
     def piece_and_kind(one: Lexicon, token: int) -> Hashable | None:
-        piece = one.pieces[token]
-        return (piece, token in one.lone_bytes) if piece else None
+        return (one.pieces[token], token in one.lone_bytes) if one.pieces[token] else None
 
     def piece(one: Lexicon, token: int) -> Hashable | None:
         return one.pieces[token] or None
@@ -92,7 +91,7 @@ def _pair_up(
     found: list[int],
     taken: set[int],
 ) -> None:
-    """Pair what is still alone by a key; the lowest ids first where several have the same."""
+    """Pair the unpaired tokens by a key; of several with the same key, the lowest ids first."""
     free: dict[Hashable, int] = {}
     for token in range(len(donor)):
         if token not in taken and (text := key(donor, token)) is not None:
@@ -132,12 +131,9 @@ class Overlap:
 
 def overlap(found: Sequence[int], used: Sequence[int]) -> Overlap:
     """How much `found` covers, of the vocabulary and of the tokens `used` in texts."""
-    return Overlap(
-        matched=sum(token != NO_TOKEN for token in found),
-        size=len(found),
-        used_matched=sum(found[token] != NO_TOKEN for token in used),
-        used=len(used),
-    )
+    matched = sum(token != NO_TOKEN for token in found)
+    used_matched = sum(found[token] != NO_TOKEN for token in used)
+    return Overlap(matched, len(found), used_matched, len(used))
 
 
 def parts(

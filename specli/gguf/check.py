@@ -7,19 +7,18 @@ to abort is refused here with a sentence.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from specli.errors import ModelFileError
 from specli.gguf.facts import layer_values
-from specli.gguf.header import MAGIC, Header, TensorInfo, read_header
+from specli.gguf.header import MAGIC, Header, read_header
+from specli.gguf.split import part_name, parts_of, split_part
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 
 MAX_LAYERS = 512
 MAX_EXPERTS = 1024
-_SPLIT_NAME = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$")
 _ROPE_SCALINGS = ("none", "linear", "yarn", "longrope")
 
 
@@ -51,7 +50,9 @@ def check_metadata(header: Header) -> None:
     layers = header.model_integer("block_count")
     if layers is not None and not 1 <= layers <= MAX_LAYERS:
         _impossible(header, "block_count", layers)
-    _in_range(header, "nextn_predict_layers", layers or 0)
+    predicting = header.model_integer("nextn_predict_layers") or 0
+    if not 0 <= predicting <= (layers or 0):
+        _impossible(header, "nextn_predict_layers", predicting)
     _check_experts(header)
     _check_heads(header, layers or 0)
     _check_rotation(header)
@@ -116,12 +117,6 @@ def _check_rotation(header: Header) -> None:
         _impossible(header, "rope.dimension_count", turned)
 
 
-def _in_range(header: Header, key: str, most: int) -> None:
-    value = header.model_integer(key)
-    if value is not None and not 0 <= value <= most:
-        _impossible(header, key, value)
-
-
 def _impossible(header: Header, key: str, value: object) -> None:
     raise ModelFileError(
         f"{header.name} is damaged: {header.architecture}.{key} is {value}",
@@ -173,10 +168,7 @@ def _likeness(start: bytes) -> tuple[str, str]:
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer", "fetch the real file with `git lfs pull`"
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return (
-            "it is a web page",
-            "download the file itself, not the page that links to it",
-        )
+        return "it is a web page", "download the file itself, not the page that links to it"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 32:
         return "it looks like safetensors", _CONVERT
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
@@ -188,63 +180,66 @@ def _likeness(start: bytes) -> tuple[str, str]:
     return f"it starts with {start[:4]!r}", "name a .gguf file, or download it again"
 
 
-def _with_other_parts(path: Path, first: Header, parts: int) -> Header:
-    number = first.integer("split.no") or 0
-    match = _SPLIT_NAME.search(path.name)
-    if number != 0:
+def _with_other_parts(path: Path, first: Header, count: int) -> Header:
+    number = (first.integer("split.no") or 0) + 1
+    name = split_part(path.name)
+    if number != 1:
         hint = "give the first part; the others are found next to it"
-        if match:
-            hint = f"give the first part, {_part_name(path, match, 0, parts)}"
-        raise ModelFileError(f"{path} is part {number + 1} of {parts} of a split model", hint=hint)
-    if match is None or (int(match[1]), int(match[2])) != (1, parts):
+        if name:
+            hint = f"give the first part, {part_name(name[0], 1, count)}"
+        raise ModelFileError(f"{path} is part {number} of {count} of a split model", hint=hint)
+    if name is None or name[1:] != (1, count):
         raise ModelFileError(
-            f"{path} is the first of {parts} parts, but its name does not end in "
-            f"-00001-of-{parts:05d}.gguf, so the others cannot be found",
+            f"{path} is the first of {count} parts, but its name does not end in "
+            f"-00001-of-{count:05d}.gguf, so the others cannot be found",
             hint="give the parts back the names that they were published under",
         )
-    tensors = dict(first.tensors)
-    sizes = [first.file_size]
-    expected = [first.expected_size]
-    for header in _other_parts(path, match, parts):
-        tensors |= _new_tensors(tensors, header)
-        sizes.append(header.file_size)
-        expected.append(header.expected_size)
+    others = list(enumerate(parts_of(path), 1))[1:]
+    whole = joined([first, *(_part(part, number, count) for number, part in others)])
     promised = first.integer("split.tensors.count")
-    if promised != len(tensors):
+    if promised != len(whole.tensors):
         raise ModelFileError(
-            f"{path} and its other parts have {len(tensors)} tensors, not the {promised} promised",
+            f"{path} and its other parts have {len(whole.tensors)} tensors, "
+            f"not the {promised} promised",
             hint="download all parts again",
         )
-    return replace(first, tensors=tensors, file_size=sum(sizes), expected_size=sum(expected))
+    return whole
 
 
-def _other_parts(path: Path, match: re.Match[str], parts: int) -> Iterator[Header]:
-    for index in range(1, parts):
-        part = path.with_name(_part_name(path, match, index, parts))
-        if not part.exists():
+def _part(path: Path, number: int, count: int) -> Header:
+    if not path.exists():
+        raise ModelFileError(
+            f"part {number} of {count} of the model is missing: {path}",
+            hint="download it into the same directory",
+        )
+    header = _whole(path)
+    marked = (header.integer("split.no") or 0) + 1
+    if marked != number:
+        raise ModelFileError(
+            f"{path} is marked as part {marked}, not {number}",
+            hint="download it again under its published name",
+        )
+    return header
+
+
+def joined(headers: Sequence[Header]) -> Header:
+    """One header for all parts of a model: the fields of the first, the tensors of all.
+
+    Raises ModelFileError where a part repeats a tensor of an earlier one.
+    """
+    first, *others = headers
+    tensors = dict(first.tensors)
+    for header in others:
+        repeated = next((name for name in header.tensors if name in tensors), None)
+        if repeated is not None:
             raise ModelFileError(
-                f"part {index + 1} of {parts} of the model is missing: {part}",
-                hint="download it into the same directory",
-            )
-        header = _whole(part)
-        if header.integer("split.no") != index:
-            number = (header.integer("split.no") or 0) + 1
-            raise ModelFileError(
-                f"{part} is marked as part {number}, not {index + 1}",
-                hint="download it again under its published name",
-            )
-        yield header
-
-
-def _part_name(path: Path, match: re.Match[str], index: int, parts: int) -> str:
-    return f"{path.name[: match.start()]}-{index + 1:05d}-of-{parts:05d}.gguf"
-
-
-def _new_tensors(known: dict[str, TensorInfo], header: Header) -> dict[str, TensorInfo]:
-    for name in header.tensors:
-        if name in known:
-            raise ModelFileError(
-                f"{header.name} repeats the tensor {name!r} of an earlier part",
+                f"{header.name} repeats the tensor {repeated!r} of an earlier part",
                 hint="download all parts again",
             )
-    return header.tensors
+        tensors |= header.tensors
+    return replace(
+        first,
+        tensors=tensors,
+        file_size=first.file_size + sum(header.file_size for header in others),
+        expected_size=first.expected_size + sum(header.expected_size for header in others),
+    )

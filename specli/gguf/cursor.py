@@ -1,4 +1,4 @@
-"""Takes bytes, numbers and strings from the start of a file that nobody vouches for."""
+"""Reads bytes, numbers and strings from the start of a file that may be damaged."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Cursor:
     def count(self, code: str, what: str, limit: int) -> int:
         count = self.number(code, f"the number of {what}")
         if count > limit:
-            self.fail(f"claims {count} {what}; {limit} is the most that is believed")
+            self.fail(f"claims {count} {what}; {limit} is the most allowed")
         return count
 
     def value_type(self, key: str) -> ValueType:
@@ -93,7 +93,7 @@ class Cursor:
     def string_array(self, key: str) -> list[bytes]:
         count = self.number("Q", f"the length of {key!r}")
         if count > self._strings_left:
-            self.fail(f"claims {count} strings in {key!r}; {MAX_STRINGS} is the most believed")
+            self.fail(f"claims {count} strings in {key!r}; {MAX_STRINGS} is the most allowed")
         self._strings_left -= count
         start = self.position
         # Each string needs eight bytes for its length: a wild count ends here.

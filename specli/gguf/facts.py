@@ -76,20 +76,24 @@ class ModelFacts:
 
 def read_facts(header: Header) -> ModelFacts:
     """Facts of a model. Raises ModelFileError where a size that llama.cpp needs is missing."""
-    layers = _required(header, "block_count") - _optional(header, "nextn_predict_layers", 0)
+    layers = _required(header, "block_count") - _optional(header, "nextn_predict_layers")
     heads = layer_values(header, "attention.head_count", layers) or [0] * layers
     kv_heads = layer_values(header, "attention.head_count_kv", layers) or heads
-    experts, used = _experts(header)
-    parameters = active_parameters = weight_bytes = 0
+    experts = _optional(header, "expert_count")
+    used = max(layer_values(header, "expert_used_count", 0), default=0) if experts else 0
+    # A lookup reads one row of the embedding, unless it is the output matrix as well.
+    has_output = "output.weight" in header.tensors
+    parameters = active_parameters = weight_bytes = output_bytes = 0
     active_bytes = 0.0
     for tensor in header.tensors.values():
         share = used / experts if experts and _EXPERT_MARK in tensor.name else 1.0
         parameters += tensor.elements
         weight_bytes += tensor.size
-        # A lookup reads one row of the embedding, unless it is the output matrix as well.
-        is_lookup = tensor.name == "token_embd.weight" and "output.weight" in header.tensors
+        is_embedding = tensor.name == "token_embd.weight"
         active_parameters += int(share * tensor.elements)
-        active_bytes += 0 if is_lookup else share * tensor.size
+        active_bytes += 0 if is_embedding and has_output else share * tensor.size
+        if tensor.name.startswith("output") or (is_embedding and not has_output):
+            output_bytes += tensor.size
     k_elements, v_elements = _cache_elements(header, layers, heads, kv_heads)
     return ModelFacts(
         name=header.text("general.name") or "",
@@ -100,7 +104,7 @@ def read_facts(header: Header) -> ModelFacts:
         weight_bytes=weight_bytes,
         active_bytes=int(active_bytes),
         layer_bytes=_layer_bytes(header, layers),
-        output_bytes=_output_bytes(header),
+        output_bytes=output_bytes,
         layers=layers,
         context_length=_required(header, "context_length"),
         embedding_length=_required(header, "embedding_length"),
@@ -110,7 +114,7 @@ def read_facts(header: Header) -> ModelFacts:
         kv_heads=max(kv_heads, default=0),
         experts=experts,
         experts_used=used,
-        window=_optional(header, "attention.sliding_window", 0),
+        window=_optional(header, "attention.sliding_window"),
         k_elements=k_elements,
         v_elements=v_elements,
         state_bytes=_state_bytes(header, layers, kv_heads),
@@ -121,20 +125,10 @@ def read_facts(header: Header) -> ModelFacts:
 def _layer_bytes(header: Header, layers: int) -> tuple[int, ...]:
     sizes = [0] * layers
     for tensor in header.tensors.values():
-        kind, _, rest = tensor.name.partition(".")
-        number = rest.partition(".")[0]
-        if kind == "blk" and number.isdecimal() and int(number) < layers:
-            sizes[int(number)] += tensor.size
+        match tensor.name.split("."):
+            case ["blk", number, *_] if number.isdecimal() and int(number) < layers:
+                sizes[int(number)] += tensor.size
     return tuple(sizes)
-
-
-def _output_bytes(header: Header) -> int:
-    return sum(
-        tensor.size
-        for tensor in header.tensors.values()
-        if tensor.name.startswith("output")
-        or (tensor.name == "token_embd.weight" and "output.weight" not in header.tensors)
-    )
 
 
 def _quantisation(header: Header) -> str:
@@ -145,14 +139,6 @@ def _quantisation(header: Header) -> str:
     for tensor in header.tensors.values():
         by_type[tensor.type.name] = by_type.get(tensor.type.name, 0) + tensor.size
     return max(by_type, key=lambda name: by_type[name], default="")
-
-
-def _experts(header: Header) -> tuple[int, int]:
-    experts = _optional(header, "expert_count", 0)
-    if not experts:
-        return 0, 0
-    used = layer_values(header, "expert_used_count", 0)
-    return experts, max(used, default=0)
 
 
 def _cache_elements(
@@ -183,7 +169,7 @@ def _cache_elements(
 def _attending_layers(header: Header, layers: int) -> range:
     default = _FULL_ATTENTION_INTERVAL.get(header.architecture, 1)
     interval = max(_optional(header, "full_attention_interval", default), 1)
-    own = layers - _optional(header, "attention.shared_kv_layers", 0)
+    own = layers - _optional(header, "attention.shared_kv_layers")
     return range(interval - 1, own, interval)
 
 
@@ -192,27 +178,23 @@ def _windowed_layers(header: Header, layers: int) -> set[int]:
     field = header.fields.get(key)
     if field is None or field.element is None:
         return set()
-    return {
-        layer for layer, flag in enumerate(header.numbers(key) or ()) if flag and layer < layers
-    }
+    return {layer for layer, flag in enumerate((header.numbers(key) or ())[:layers]) if flag}
 
 
 def _state_bytes(header: Header, layers: int, kv_heads: list[int]) -> int:
     """Bytes of recurrent state for one sequence, 32-bit floats in every recurrent layer."""
     embedding = _required(header, "embedding_length")
-    head_size = _optional(header, "wkv.head_size", 0)
-    convolution = _optional(header, "shortconv.l_cache", 0)
-    kernel = _optional(header, "ssm.conv_kernel", 0)
+    head_size = _optional(header, "wkv.head_size")
+    convolution = _optional(header, "shortconv.l_cache")
+    kernel = _optional(header, "ssm.conv_kernel")
     if head_size:
         elements = embedding * (head_size + _optional(header, "token_shift_count", 2))
     elif convolution:
         elements = embedding * (convolution - 1)
     elif kernel:
-        inner, state = (
-            _optional(header, "ssm.inner_size", 0),
-            _optional(header, "ssm.state_size", 0),
-        )
-        groups = _optional(header, "ssm.group_count", 0)
+        inner = _optional(header, "ssm.inner_size")
+        state = _optional(header, "ssm.state_size")
+        groups = _optional(header, "ssm.group_count")
         elements = (kernel - 1) * (inner + 2 * groups * state) + inner * state
     else:
         return 0
@@ -233,7 +215,7 @@ def _required(header: Header, key: str) -> int:
     return value
 
 
-def _optional(header: Header, key: str, default: int) -> int:
+def _optional(header: Header, key: str, default: int = 0) -> int:
     value = header.model_integer(key)
     return default if value is None else max(value, 0)
 

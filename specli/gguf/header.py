@@ -6,13 +6,12 @@ anything is allocated, so that a broken file costs an error and not the machine'
 
 from __future__ import annotations
 
-import io
 import os
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import BinaryIO, Never, TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 from specli.errors import ModelFileError
 from specli.gguf.cursor import DOWNLOAD_AGAIN, Cursor, NeedMoreBytes
@@ -36,6 +35,7 @@ MAX_NAME = 63
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = (1 << 63) - 1
 
+T = TypeVar("T")
 Value: TypeAlias = "int | float | bool | str | list[bytes] | array[int] | array[float]"
 
 
@@ -43,12 +43,14 @@ Value: TypeAlias = "int | float | bool | str | list[bytes] | array[int] | array[
 class Field:
     """A metadata value with the types that the file gives it; `element` for arrays only.
 
-    Strings are decoded with escapes for bad bytes; arrays of strings stay bytes, for speed.
+    Strings are decoded with escapes for bad bytes; arrays of strings stay bytes, for speed. `span`
+    is the range of bytes that the entry takes in the file, its key included.
     """
 
     value: Value
     kind: ValueType
     element: ValueType | None = None
+    span: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,22 @@ class TensorInfo:
     shape: tuple[int, ...]
     type: TensorType
     offset: int
-    size: int
 
     @property
     def elements(self) -> int:
         return prod(self.shape)
 
+    @property
+    def size(self) -> int:
+        return self.elements // self.type.block_size * self.type.block_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """The header of a GGUF file.
+
+    Methods that take a key return None where the file has no such key, and raise ModelFileError
+    where its value is of another type.
 
     `data_offset` is where the tensor data starts, `expected_size` the bytes the whole file must
     have, `file_size` the bytes it has.
@@ -92,49 +100,25 @@ class Header:
         return self.text("general.architecture") or ""
 
     def text(self, key: str) -> str | None:
-        """A string. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or isinstance(value, str):
-            return value
-        raise self._wrong_type(key, "a string")
+        return self._value(key, "a string", str)
 
     def flag(self, key: str) -> bool | None:
-        """A boolean. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or isinstance(value, bool):
-            return value
-        raise self._wrong_type(key, "a boolean")
+        return self._value(key, "a boolean", bool)
 
     def integer(self, key: str) -> int | None:
-        """A whole number of any width. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-            return value
-        raise self._wrong_type(key, "an integer")
+        """A whole number of any width."""
+        return self._value(key, "an integer", int)
 
     def number(self, key: str) -> float | None:
-        """An integer or float. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-            return value
-        raise self._wrong_type(key, "a number")
+        return self._value(key, "a number", int, float)
 
     def strings(self, key: str) -> list[bytes] | None:
-        """An array of strings. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or isinstance(value, list):
-            return value
-        raise self._wrong_type(key, "an array of strings")
+        return self._value(key, "an array of strings", list)
 
     def numbers(self, key: str) -> array[int] | array[float] | None:
-        """An array of numbers. Raises ModelFileError when the key holds something else."""
-        value = self._value(key)
-        if value is None or isinstance(value, array):
-            return value
-        raise self._wrong_type(key, "an array of numbers")
+        return self._value(key, "an array of numbers", array)
 
     def integers(self, key: str) -> array[int] | None:
-        """An array of integers. Raises ModelFileError when the key holds something else."""
         values = self.numbers(key)
         if values is None or values.typecode not in "fd":
             return cast("array[int] | None", values)
@@ -144,52 +128,47 @@ class Header:
         """An integer under the architecture's own prefix, such as `block_count`."""
         return self.integer(f"{self.architecture}.{key}")
 
-    def _value(self, key: str) -> Value | None:
+    def _value(self, key: str, expected: str, *types: type[T]) -> T | None:
         entry = self.fields.get(key)
-        return None if entry is None else entry.value
+        if entry is None:
+            return None
+        # isinstance would take a boolean for an integer.
+        if type(entry.value) in types:
+            return cast("T", entry.value)
+        raise self._wrong_type(key, expected)
 
     def _wrong_type(self, key: str, expected: str) -> ModelFileError:
         entry = self.fields[key]
-        found = entry.kind.name.lower()
-        if entry.element is not None:
-            found = f"array of {entry.element.name.lower()}"
+        found = f"array of {entry.element.name}" if entry.element is not None else entry.kind.name
         return ModelFileError(
-            f"{self.name}: {key} is of type {found}, not {expected}", hint=DOWNLOAD_AGAIN
+            f"{self.name}: {key} is of type {found.lower()}, not {expected}", hint=DOWNLOAD_AGAIN
         )
 
 
-def read_header(source: str | os.PathLike[str] | BinaryIO) -> Header:
-    """Read the header of a local file, or of a seekable binary file object.
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read the header of a local file.
 
     Raises ModelFileError when it is not a GGUF of a known version or contradicts itself. A file
     whose weights are cut short still has a header: compare `expected_size` with `file_size`.
     """
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        try:
-            with path.open("rb") as file:
-                return _read_growing(file, str(path))
-        except OSError as error:
-            raise ModelFileError(
-                f"{path} cannot be read: {error.strerror}",
-                hint="check the path and its permissions",
-            ) from error
-    return _read_growing(source, str(getattr(source, "name", "the GGUF data")))
-
-
-def _read_growing(file: BinaryIO, name: str) -> Header:
-    total = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    prefix = file.read(FIRST_READ)
-    while True:
-        try:
-            return parse_header(prefix, total, name)
-        except NeedMoreBytes as signal:
-            missing = max(signal.needed, 2 * len(prefix)) - len(prefix)
-            more = file.read(missing)
-            if not more:
-                raise ModelFileError(f"{name} became shorter while it was read") from None
-            prefix += more
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            total = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            prefix = file.read(FIRST_READ)
+            while True:
+                try:
+                    return parse_header(prefix, total, str(path))
+                except NeedMoreBytes as signal:
+                    more = file.read(max(signal.needed - len(prefix), len(prefix)))
+                    if not more:
+                        raise ModelFileError(f"{path} became shorter while it was read") from None
+                    prefix += more
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read: {error.strerror}", hint="check the path and its permissions"
+        ) from error
 
 
 def parse_header(prefix: bytes, file_size: int, name: str) -> Header:
@@ -204,12 +183,14 @@ def parse_header(prefix: bytes, file_size: int, name: str) -> Header:
     field_count = cursor.count("Q", "metadata fields", MAX_FIELDS)
     fields: dict[str, Field] = {}
     for _ in range(field_count):
+        start = cursor.position
         key = cursor.string("a metadata key")
         if not key:
             cursor.fail("has a metadata field without a name")
         if key in fields:
             cursor.fail(f"has the metadata field {key!r} twice")
-        fields[key] = _read_field(cursor, key)
+        value = _read_field(cursor, key)
+        fields[key] = replace(value, span=(start, cursor.position))
     alignment = _alignment(cursor, fields)
     tensors: dict[str, TensorInfo] = {}
     next_offset = end = 0
@@ -271,11 +252,11 @@ def _read_field(cursor: Cursor, key: str) -> Field:
 
 
 def _alignment(cursor: Cursor, fields: dict[str, Field]) -> int:
-    field = fields.get("general.alignment")
-    if field is None:
+    found = fields.get("general.alignment")
+    if found is None:
         return DEFAULT_ALIGNMENT
-    alignment = field.value
-    if field.kind is not ValueType.UINT32 or not isinstance(alignment, int):
+    alignment = found.value
+    if found.kind is not ValueType.UINT32 or not isinstance(alignment, int):
         cursor.fail("has a general.alignment that is not a 32-bit unsigned integer")
     if alignment == 0 or alignment & (alignment - 1):
         cursor.fail(f"has an alignment of {alignment}, which is not a power of two")
@@ -293,31 +274,31 @@ def _read_tensor(cursor: Cursor, expected_offset: int) -> TensorInfo:
     type_id = cursor.number("I", f"the type of {name!r}")
     kind = TENSOR_TYPES.get(type_id)
     if kind is None:
-        _fail_type(cursor, name, type_id)
+        raise _unknown_type(cursor.name, name, type_id)
     elements = prod(shape)
     # A product of zero may hide other wrong dimensions, so each is checked on its own as well.
     if elements > MAX_ELEMENTS or any(size > MAX_ELEMENTS for size in shape):
         cursor.fail(f"has the tensor {name!r} with an impossible shape {shape}")
-    if (shape[0] if shape else 1) % kind.block_size:
+    row = shape[0] if shape else 1
+    if row % kind.block_size:
         cursor.fail(
-            f"has the tensor {name!r} with rows of {shape[0] if shape else 1} elements, "
+            f"has the tensor {name!r} with rows of {row} elements, "
             f"not a multiple of {kind.name}'s block of {kind.block_size}"
         )
     offset = cursor.number("Q", f"the offset of {name!r}")
     if offset != expected_offset:
         cursor.fail(f"has the tensor {name!r} at offset {offset}, where {expected_offset} is due")
-    return TensorInfo(name, shape, kind, offset, elements // kind.block_size * kind.block_bytes)
+    return TensorInfo(name, shape, kind, offset)
 
 
-def _fail_type(cursor: Cursor, name: str, type_id: int) -> Never:
-    removed = REMOVED_TENSOR_TYPES.get(type_id)
-    if removed is not None:
-        raise ModelFileError(
-            f"{cursor.name} stores the tensor {name!r} as {removed}, "
-            "which llama.cpp no longer reads",
+def _unknown_type(file: str, tensor: str, type_id: int) -> ModelFileError:
+    stores = f"{file} stores the tensor {tensor!r}"
+    if type_id in REMOVED_TENSOR_TYPES:
+        return ModelFileError(
+            f"{stores} as {REMOVED_TENSOR_TYPES[type_id]}, which llama.cpp no longer reads",
             hint="download another quantisation of the model, such as Q4_0 or Q4_K_M",
         )
-    raise ModelFileError(
-        f"{cursor.name} stores the tensor {name!r} in the unknown type {type_id}",
+    return ModelFileError(
+        f"{stores} in the unknown type {type_id}",
         hint="update specli and llama-cpp-python, or download the file again if it may be damaged",
     )

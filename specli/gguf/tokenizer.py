@@ -7,12 +7,14 @@ The defaults depend on the tokenizer model and, for BPE, on the pre-tokenizer. T
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Never
 
 from specli.errors import ModelFileError
 from specli.gguf.header import Header
 from specli.gguf.types import ValueType
 
 TOKENS = "tokenizer.ggml.tokens"
+_CONVERT_AGAIN = "convert the model again"
 BYTE_TOKEN = 6
 
 
@@ -92,16 +94,15 @@ def read_tokenizer(header: Header) -> Tokenizer:
     """
     model = _text(header, "tokenizer.ggml.model")
     if model is None or model in ("none", "no_vocab"):
-        raise ModelFileError(
-            f"{header.name} has no tokenizer, so it cannot generate text",
-            hint="use a GGUF of a text model; projectors and embeddings-only files do not work",
+        _refuse(
+            header,
+            "has no tokenizer, so it cannot generate text",
+            "use a GGUF of a text model; projectors and embeddings-only files do not work",
         )
     defaults = _DEFAULTS.get(model)
     if defaults is None:
-        raise ModelFileError(
-            f"{header.name} has a tokenizer of the unknown kind {model!r}",
-            hint="update specli and llama-cpp-python",
-        )
+        what = f"has a tokenizer of the unknown kind {model!r}"
+        _refuse(header, what, "update specli and llama-cpp-python")
     pre = _text(header, "tokenizer.ggml.pre") or ""
     if model == "gemma4":
         pre = "gemma4"
@@ -111,14 +112,10 @@ def read_tokenizer(header: Header) -> Tokenizer:
     bos = _token_id(header, "bos_token_id", bos_default, len(texts))
     eos = _token_id(header, "eos_token_id", defaults.eos, len(texts))
     is_bpe = defaults.kind == "BPE"
-    add_bos = _flag(header, "add_bos_token")
-    if add_bos is None:
-        add_bos = defaults.add_bos or (is_bpe and pre in _PRE_THAT_ADD_BOS)
-    if is_bpe and pre in _PRE_THAT_ALWAYS_ADD_BOS:
-        add_bos = True
-    add_eos = _flag(header, "add_eos_token")
-    if add_eos is None:
-        add_eos = defaults.add_eos
+    add_bos = defaults.add_bos or (is_bpe and pre in _PRE_THAT_ADD_BOS)
+    add_bos = _flag(header, "add_bos_token", add_bos)
+    add_bos |= is_bpe and pre in _PRE_THAT_ALWAYS_ADD_BOS
+    add_eos = _flag(header, "add_eos_token", defaults.add_eos)
     wanted = {"bos": bos} if add_bos or defaults.kind == "WPM" else {}
     wanted |= {"eos": eos} if add_eos else {}
     if defaults.kind == "WPM":
@@ -132,16 +129,17 @@ def _require_edges(header: Header, wanted: dict[str, int | None]) -> None:
     """llama.cpp aborts while tokenizing when a token it puts around every prompt is missing."""
     for name, token in wanted.items():
         if token is None:
-            raise ModelFileError(
-                f"{header.name} asks for a {name.upper()} token around every prompt but has none",
-                hint=f"set tokenizer.ggml.{name}_token_id, or convert the model again",
+            _refuse(
+                header,
+                f"asks for a {name.upper()} token around every prompt but has none",
+                f"set tokenizer.ggml.{name}_token_id, or {_CONVERT_AGAIN}",
             )
 
 
 def _texts(header: Header, model: str) -> list[bytes]:
     raw = header.strings(TOKENS)
     if not raw:
-        raise ModelFileError(f"{header.name} has no token list", hint="convert the model again")
+        _refuse(header, "has no token list")
     texts = raw
     if any(not text or b"\0" in text for text in raw):
         # C strings end at the first zero byte, and llama.cpp gives empty tokens a name.
@@ -151,11 +149,8 @@ def _texts(header: Header, model: str) -> list[bytes]:
         first: dict[bytes, int] = {}
         for index, text in enumerate(texts):
             if first.setdefault(text, index) != index:
-                raise ModelFileError(
-                    f"{header.name} lists the token {shown(text)} twice, "
-                    f"as {first[text]} and as {index}",
-                    hint="convert the model again",
-                )
+                where = f"as {first[text]} and as {index}"
+                _refuse(header, f"lists the token {shown(text)} twice, {where}")
     if model == "hybriddna" and b"<oov>" in texts:
         start = texts.index(b"<oov>") + 1
         texts = texts[:start] + [text.removesuffix(_DNA_MARKER) for text in texts[start:]]
@@ -168,9 +163,7 @@ _DNA_MARKER = "\ue000".encode()
 def _check_lists(header: Header, size: int, kind: str, pre: str) -> None:
     merges = header.strings("tokenizer.ggml.merges")
     if kind == "BPE" and merges is None and pre != "kimi-k2":
-        raise ModelFileError(
-            f"{header.name} has a BPE tokenizer without merges", hint="convert the model again"
-        )
+        _refuse(header, "has a BPE tokenizer without merges")
     allowed = {
         "tokenizer.ggml.scores": (ValueType.INT32, ValueType.FLOAT32),
         "tokenizer.ggml.token_type": (ValueType.INT32,),
@@ -184,13 +177,10 @@ def _check_lists(header: Header, size: int, kind: str, pre: str) -> None:
         if len(values) < size:
             raise ModelFileError(
                 f"{header.name}: {key} has {len(values)} entries for {size} tokens",
-                hint="convert the model again",
+                hint=_CONVERT_AGAIN,
             )
     if kind == "WPM" and BYTE_TOKEN in (header.numbers("tokenizer.ggml.token_type") or ())[:size]:
-        raise ModelFileError(
-            f"{header.name} has byte tokens in a WordPiece tokenizer, on which llama.cpp aborts",
-            hint="convert the model again",
-        )
+        _refuse(header, "has byte tokens in a WordPiece tokenizer, on which llama.cpp aborts")
 
 
 def _ends(header: Header, texts: list[bytes], eos: int | None) -> frozenset[int]:
@@ -228,10 +218,11 @@ def _text(header: Header, key: str) -> str | None:
     return header.text(key)
 
 
-def _flag(header: Header, key: str) -> bool | None:
+def _flag(header: Header, key: str, default: bool) -> bool:
     key = f"tokenizer.ggml.{key}"
     _require_type(header, key, ValueType.BOOL)
-    return header.flag(key)
+    found = header.flag(key)
+    return default if found is None else found
 
 
 def _require_type(header: Header, key: str, kind: ValueType) -> None:
@@ -240,8 +231,12 @@ def _require_type(header: Header, key: str, kind: ValueType) -> None:
     if field is not None and field.kind is not kind:
         raise ModelFileError(
             f"{header.name}: {key} is of type {field.kind.name.lower()}, not {kind.name.lower()}",
-            hint="convert the model again",
+            hint=_CONVERT_AGAIN,
         )
+
+
+def _refuse(header: Header, what: str, hint: str = _CONVERT_AGAIN) -> Never:
+    raise ModelFileError(f"{header.name} {what}", hint=hint)
 
 
 def shown(text: bytes) -> str:

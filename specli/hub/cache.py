@@ -46,14 +46,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[Path]:
     """A temporary file next to `path`: renamed to it when the block succeeds, else removed.
 
     The caller holds the lock of `path`, so a file that a killed process left is overwritten.
     Raises FetchError for any OSError in the block.
     """
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    with explained_write(path):
+    with explained_write(path, variable):
         try:
             partial.unlink(missing_ok=True)
             yield partial
@@ -70,7 +70,15 @@ def explained_write(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[None
     try:
         yield
     except OSError as error:
-        raise _cannot_write(path, error, variable) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FetchError(
+                f"the disk is full: {path} could not be written",
+                hint=f"free some space, or set {variable} to a folder on another disk",
+            ) from error
+        raise FetchError(
+            f"{path} could not be written: {error.strerror or error}",
+            hint=f"check the folder's permissions, or set {variable} to another folder",
+        ) from error
 
 
 def file_sha256(path: Path) -> str:
@@ -89,15 +97,3 @@ def file_sha256(path: Path) -> str:
     with locked(record), writing(record) as partial:
         partial.write_text(digest)
     return digest
-
-
-def _cannot_write(path: Path, error: OSError, variable: str) -> FetchError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return FetchError(
-            f"the disk is full: {path} could not be written",
-            hint=f"free some space, or set {variable} to a folder on another disk",
-        )
-    return FetchError(
-        f"{path} could not be written: {error.strerror or error}",
-        hint=f"check the folder's permissions, or set {variable} to another folder",
-    )

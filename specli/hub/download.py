@@ -12,15 +12,14 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from specli.errors import FetchError
-from specli.hub.cache import explained_write, file_sha256, locked
-from specli.hub.huggingface import HubReference, Listing, explained, list_models, storage_folder
+from specli.hub.cache import explained_write, file_sha256, locked, writing
+from specli.hub.huggingface import HubReference, explained, list_models, storage_folder, streaming
 from specli.hub.progress import Action, Progress, ProgressSink, file_size, ignore
 from specli.hub.quants import HubFile
 
@@ -38,6 +37,8 @@ class _CancelledError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
+    """A file to be downloaded."""
+
     reference: HubReference
     commit: str
     file: HubFile
@@ -67,19 +68,21 @@ def pull(references: Sequence[HubReference], report: ProgressSink = ignore) -> l
     file, FetchError when one cannot be fetched, the disk is too small or bytes arrive wrong;
     unfinished files are kept and resumed by the next pull.
     """
-    sets = [_jobs(reference, list_models(reference)) for reference in references]
+    sets = [_jobs(reference) for reference in references]
     jobs = list({job.blob: job for jobs in sets for job in jobs}.values())
     _require_space(jobs)
     _run_all(jobs, report)
     paths = [[_snapshot_path(job) for job in jobs] for jobs in sets]
-    for reference, jobs in zip(references, sets, strict=True):
-        _remember_revision(reference, jobs[0].commit)
+    for jobs in sets:
+        _remember_revision(jobs[0])
     return paths
 
 
-def _jobs(reference: HubReference, listing: Listing) -> list[_Job]:
-    model = reference.choose(listing.models)
-    jobs = [_Job(reference, listing.commit, part) for part in model.parts]
+def _jobs(reference: HubReference) -> list[_Job]:
+    listing = list_models(reference)
+    jobs = [
+        _Job(reference, listing.commit, part) for part in reference.choose(listing.models).parts
+    ]
     for job in jobs:
         if job.file.sha256 is None:
             raise FetchError(
@@ -98,9 +101,7 @@ def _require_space(jobs: Sequence[_Job]) -> None:
     needed = sum(job.missing for job in jobs)
     if not needed:
         return
-    folder = jobs[0].blob.parent
-    while not folder.exists():
-        folder = folder.parent
+    folder = next(folder for folder in jobs[0].blob.parents if folder.exists())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise FetchError(
@@ -125,92 +126,71 @@ def _run_all(jobs: Sequence[_Job], report: ProgressSink) -> None:
         raise error
 
 
+@dataclass(frozen=True, slots=True)
 class _Download:
     """One file on its way from the Hub to a blob of the cache."""
 
-    def __init__(self, job: _Job, report: ProgressSink, cancelled: threading.Event) -> None:
-        self._job = job
-        self._report = report
-        self._cancelled = cancelled
+    job: _Job
+    sink: ProgressSink
+    cancelled: threading.Event
 
     def run(self) -> None:
-        job = self._job
+        job = self.job
         with locked(job.blob):
             if job.blob.exists():
-                self._tell("fetch", job.file.size)
+                self.report("fetch", job.file.size)
                 return
             with explained_write(job.partial, "HF_HUB_CACHE"), explained(job.reference):
-                self._fetch()
-                self._verify()
+                self.fetch()
+                self.verify()
                 job.partial.replace(job.blob)
 
-    def _tell(self, action: Action, done: int) -> None:
-        if self._cancelled.is_set():
+    def report(self, action: Action, done: int) -> None:
+        if self.cancelled.is_set():
             raise _CancelledError
-        self._report(Progress(action, self._job.name, done, self._job.file.size))
+        self.sink(Progress(action, self.job.name, done, self.job.file.size))
 
-    def _fetch(self) -> None:
+    def fetch(self) -> None:
         import httpx2
 
-        failures = 0
-        size = file_size(self._job.partial)
-        while size != self._job.file.size:
+        job, failures = self.job, 0
+        while (size := file_size(job.partial)) != job.file.size:
             problem: Exception | None = None
             try:
-                self._stream(size)
+                self.append(size if size < job.file.size else 0)
             except httpx2.TransportError as error:
                 problem = error
-            before, size = size, file_size(self._job.partial)
-            failures = 0 if size > before else failures + 1
+            received = file_size(job.partial)
+            failures = 0 if received > size else failures + 1
             if failures == ATTEMPTS:
                 raise problem or FetchError(
-                    f"the Hub sends no more than {size} of {self._job.file.size} bytes of "
-                    f"{self._job.name}",
+                    f"the Hub sends no more than {received} of {job.file.size} bytes of {job.name}",
                     hint="try again later; received data is kept",
                 )
-            if size != self._job.file.size and self._cancelled.wait(RETRY_SECONDS):
+            if received != job.file.size and self.cancelled.wait(RETRY_SECONDS):
                 raise _CancelledError
 
-    def _stream(self, start: int) -> None:
-        """Append to the unfinished file what one connection brings, from byte `start` on."""
-        from huggingface_hub import constants, hf_hub_url
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            hf_raise_for_status,
-            http_stream_backoff,
-        )
+    def append(self, start: int) -> None:
+        """Write what one connection brings, from byte `start` on."""
+        job = self.job
+        with (
+            streaming(job.reference, job.commit, job.file, start) as (start, blocks),
+            job.partial.open("r+b" if start else "wb") as file,
+        ):
+            file.seek(start)
+            for block in blocks:
+                file.write(block)
+                self.report("fetch", file.tell())
+            file.flush()
+            os.fsync(file.fileno())
 
-        job = self._job
-        if start > job.file.size:
-            start = 0
-        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
-        with http_stream_backoff(
-            "GET",
-            hf_hub_url(job.reference.repo, job.file.path, revision=job.commit),
-            headers=headers,
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            retry_on_exceptions=(),
-        ) as response:
-            hf_raise_for_status(response)
-            if response.status_code != 206:
-                start = 0
-            with job.partial.open("r+b" if start else "wb") as file:
-                file.seek(start)
-                for block in response.iter_bytes():
-                    file.write(block)
-                    self._tell("fetch", file.tell())
-                file.flush()
-                os.fsync(file.fileno())
-
-    def _verify(self) -> None:
-        job, digest, done = self._job, hashlib.sha256(), 0
+    def verify(self) -> None:
+        job, digest, done = self.job, hashlib.sha256(), 0
         with job.partial.open("rb") as file:
             while block := file.read(BLOCK_BYTES):
                 digest.update(block)
                 done += len(block)
-                self._tell("verify", done)
+                self.report("verify", done)
         if digest.hexdigest() != job.file.sha256:
             job.partial.unlink()
             raise FetchError(
@@ -236,13 +216,9 @@ def _snapshot_path(job: _Job) -> Path:
     return path
 
 
-def _remember_revision(reference: HubReference, commit: str) -> None:
+def _remember_revision(job: _Job) -> None:
     """Record which commit a branch or tag points to, as the Hub's cache does, for later runs."""
-    if reference.revision == commit:
-        return
-    ref = storage_folder(reference.repo) / "refs" / reference.revision
-    with explained_write(ref, "HF_HUB_CACHE"):
-        ref.parent.mkdir(parents=True, exist_ok=True)
-        fresh = ref.with_name(f".{ref.name}.{os.getpid()}.{time.monotonic_ns()}")
-        fresh.write_text(commit)
-        fresh.replace(ref)
+    if job.reference.revision != job.commit:
+        ref = storage_folder(job.reference.repo) / "refs" / job.reference.revision
+        with locked(ref), writing(ref, "HF_HUB_CACHE") as partial:
+            partial.write_text(job.commit)

@@ -60,16 +60,10 @@ def parse_hub(reference: str) -> HubReference | None:
     """
     rest = reference.removeprefix(PREFIX)
     announced = rest != reference
-    match = _BY_FILE.fullmatch(rest) if announced else None
-    match = match or _BY_QUANT.fullmatch(rest)
-    if match is not None:
-        found = match.groupdict()
-        return HubReference(
-            found["repo"],
-            found.get("quant"),
-            found.get("file"),
-            found["revision"] or DEFAULT_REVISION,
-        )
+    match = (announced and _BY_FILE.fullmatch(rest)) or _BY_QUANT.fullmatch(rest)
+    if match:
+        found = {key: value for key, value in match.groupdict().items() if value}
+        return HubReference(**found)
     if announced:
         raise UsageError(
             f"{reference!r} is not the name of a model on the Hub",
@@ -100,12 +94,8 @@ def list_models(reference: HubReference) -> Listing:
     if info.sha is None:
         raise _no_hub(reference)
     files = [
-        HubFile(
-            sibling.rfilename,
-            sibling.size or 0,
-            sibling.lfs.sha256 if sibling.lfs else None,
-        )
-        for sibling in info.siblings or []
+        HubFile(found.rfilename, found.size or 0, found.lfs.sha256 if found.lfs else None)
+        for found in info.siblings or []
     ]
     return Listing(info.sha, models_among(files))
 
@@ -141,6 +131,36 @@ def cached_model(reference: HubReference) -> list[Path] | None:
     except UsageError:
         return None
     return [snapshot / part.path for part in model.parts]
+
+
+@contextmanager
+def streaming(
+    reference: HubReference, commit: str, file: HubFile, start: int, end: int | None = None
+) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """Request a file from byte `start` on: the position of the first byte sent, and the blocks.
+
+    A server that knows no ranges sends the whole file, from 0 on.
+    """
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        hf_raise_for_status,
+        http_stream_backoff,
+    )
+
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+    if start or end is not None:
+        headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+    with http_stream_backoff(
+        "GET",
+        hf_hub_url(reference.repo, file.path, revision=commit),
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        # Its own retries begin a second response inside a block that has seen the first.
+        retry_on_exceptions=(),
+    ) as response:
+        hf_raise_for_status(response)
+        yield start if response.status_code == 206 else 0, response.iter_bytes()
 
 
 @contextmanager

@@ -8,12 +8,13 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
-from specli.hub.huggingface import HubReference
+from specli.hub.huggingface import DEFAULT_REVISION, HubReference
 from specli.hub.progress import file_size
 from specli.hub.quants import HubFile, models_among
 
@@ -43,7 +44,7 @@ def local_models(folders: Sequence[Path] = ()) -> list[LocalModel]:
     A file that several caches link to is named after the first of them.
     """
     found: dict[Path, LocalModel] = {}
-    sources = (
+    every = chain(
         _specli(),
         _huggingface(),
         _plain("llama.cpp", [_llama_cpp_folder()]),
@@ -51,9 +52,8 @@ def local_models(folders: Sequence[Path] = ()) -> list[LocalModel]:
         _ollama(),
         _plain("folder", folders),
     )
-    for source in sources:
-        for model in source:
-            found.setdefault(model.path.resolve(), model)
+    for model in every:
+        found.setdefault(model.path.resolve(), model)
     return sorted(found.values(), key=lambda model: (model.origin, model.name.lower()))
 
 
@@ -77,12 +77,11 @@ def named(name: str, models: Iterable[LocalModel]) -> LocalModel | None:
 
 
 def _specli() -> Iterator[LocalModel]:
-    packages = cache_dir() / "packages"
-    for path in sorted(packages.glob("*/*.gguf")):
+    for path in sorted((cache_dir() / "packages").glob("*/*.gguf")):
         name, _dash, version = path.parent.name.rpartition("-")
-        yield LocalModel(f"package:{name}=={version}", "specli", (path,), file_size(path))
+        yield _model(f"package:{name}=={version}", "specli", (path,))
     for path in sorted((cache_dir() / "made").glob("*.gguf")):
-        yield LocalModel(path.stem, "specli", (path,), file_size(path))
+        yield _model(path.stem, "specli", (path,))
 
 
 def _huggingface() -> Iterator[LocalModel]:
@@ -90,14 +89,11 @@ def _huggingface() -> Iterator[LocalModel]:
     for folder in sorted(_hub_cache().glob("models--*--*")):
         owner, _dashes, repo = folder.name.removeprefix("models--").partition("--")
         main = _read(folder / "refs" / "main")
-        snapshots = sorted(
-            (folder / "snapshots").glob("*"), key=lambda snapshot: snapshot.name != main
-        )
-        for snapshot in snapshots:
+        for snapshot in sorted((folder / "snapshots").glob("*"), key=lambda one: one.name != main):
             for parts in _models_below(snapshot):
                 file = parts[0].relative_to(snapshot).as_posix()
-                at = {} if snapshot.name == main else {"revision": snapshot.name}
-                name = str(HubReference(f"{owner}/{repo}", file=file, **at))
+                revision = DEFAULT_REVISION if snapshot.name == main else snapshot.name
+                name = str(HubReference(f"{owner}/{repo}", file=file, revision=revision))
                 yield _model(name, "huggingface", parts)
 
 
@@ -129,9 +125,8 @@ def _ollama_digest(manifest: Path) -> str | None:
         digests = [layer["digest"] for layer in layers if layer["mediaType"] == _OLLAMA_MODEL]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    digest = digests[0] if digests else None
-    valid = isinstance(digest, str) and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
-    return digest if valid else None
+    valid = [digest for digest in digests if re.fullmatch(r"sha256:[0-9a-f]{64}", str(digest))]
+    return valid[0] if valid else None
 
 
 def _model(name: str, origin: Origin, parts: tuple[Path, ...]) -> LocalModel:
@@ -140,14 +135,10 @@ def _model(name: str, origin: Origin, parts: tuple[Path, ...]) -> LocalModel:
 
 def _models_below(folder: Path) -> Iterator[tuple[Path, ...]]:
     """The files of each model below a folder, links to files included."""
-    paths = [
-        Path(root, name)
-        for root, _folders, names in os.walk(folder)
-        for name in names
-        if name.endswith(".gguf")
-    ]
     files = [
-        HubFile(path.relative_to(folder).as_posix(), 0, None) for path in paths if path.is_file()
+        HubFile(path.relative_to(folder).as_posix(), 0, None)
+        for path in folder.rglob("*.gguf")
+        if path.is_file()
     ]
     for model in models_among(files):
         yield tuple(folder / part.path for part in model.parts)

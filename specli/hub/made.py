@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from specli.gguf.split import parts_of
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
-from specli.hub.progress import Progress, ProgressSink, file_size, ignore, watching
-from specli.hub.split import parts_of
+from specli.hub.progress import Progress, ProgressSink, ignore, watching
 
 Quantize = Callable[[Path, Path, str, Sequence[int]], None]
 """Writes the second file from the first, with weights of a type, without some blocks."""
@@ -57,10 +57,7 @@ def make(recipe: Recipe, source: Path, quantize: Quantize, report: ProgressSink 
     with locked(path):
         if path.exists():
             return path
-        with (
-            writing(path) as partial,
-            watching(lambda: file_size(partial), "make", path.name, None, report),
-        ):
+        with writing(path) as partial, watching(partial, "make", path.name, None, report):
             quantize(source, partial, recipe.quantize, list(recipe.prune_layers))
     size = path.stat().st_size
     report(Progress("make", path.name, size, size))

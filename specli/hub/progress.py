@@ -35,9 +35,9 @@ def ignore(_progress: Progress) -> None:
 
 @contextmanager
 def watching(
-    size: Callable[[], int], action: Action, name: str, total: int | None, report: ProgressSink
+    path: Path, action: Action, name: str, total: int | None, report: ProgressSink
 ) -> Iterator[None]:
-    """While the block runs, report the growing result of `size`.
+    """While the block runs, report how `path` grows: a file, or the largest one in a folder.
 
     For steps that write a file without reporting progress: pip, llama.cpp's quantiser.
     """
@@ -46,7 +46,7 @@ def watching(
     def watch() -> None:
         done = 0
         while not over.wait(WATCH_SECONDS):
-            done = max(done, size())
+            done = max(done, _largest_file(path) if path.is_dir() else file_size(path))
             report(Progress(action, name, done, total))
 
     report(Progress(action, name, 0, total))
@@ -67,7 +67,7 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def largest_file(folder: Path) -> int:
-    """Bytes of the largest file below a folder whose files come and go."""
+def _largest_file(folder: Path) -> int:
+    """Files and folders come and go meanwhile, which `Path.rglob` does not allow."""
     paths = (Path(root, name) for root, _folders, names in os.walk(folder) for name in names)
     return max(map(file_size, paths), default=0)

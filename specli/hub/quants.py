@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from specli.errors import UsageError
-from specli.hub.split import split_part
+from specli.gguf.split import split_part
 
 DEFAULT_QUANT = "Q4_K_M"
 """What llama.cpp's -hf takes where no quantisation is named."""
@@ -43,10 +43,8 @@ class HubModel:
         """The quantisation that the file's name, or else its folder's, ends in."""
         path = PurePosixPath(self.path)
         part = split_part(path.name)
-        stem = part[0] if part else path.stem
-        for name in (stem, path.parent.name):
-            match = _QUANT.search(name)
-            if match is not None:
+        for name in (part[0] if part else path.stem, path.parent.name):
+            if (match := _QUANT.search(name)) is not None:
                 return match[1].upper()
         return None
 
@@ -88,18 +86,12 @@ def by_quant(models: Sequence[HubModel], quant: str | None, repo: str) -> HubMod
     found = [model for model in models if model.quant == wanted]
     if len(found) == 1:
         return found[0]
-    if len(found) > 1:
-        raise UsageError(
-            f"{repo} holds {len(found)} models in {wanted}",
-            hint="name the file: " + ", ".join(f"hf:{repo}/{model.path}" for model in found),
-        )
     quants = sorted({model.quant for model in models if model.quant})
-    if quants:
+    if quants and not found:
         raise UsageError(f"{repo} has no {wanted}", hint=f"there are: {', '.join(quants)}")
-    raise UsageError(
-        f"{repo} has no {wanted}",
-        hint="name a file: " + ", ".join(f"hf:{repo}/{model.path}" for model in models),
-    )
+    problem = f"holds {len(found)} models in {wanted}" if found else f"has no {wanted}"
+    files = ", ".join(f"hf:{repo}/{model.path}" for model in found or models)
+    raise UsageError(f"{repo} {problem}", hint=f"name the file: {files}")
 
 
 def by_file(models: Sequence[HubModel], file: str, repo: str) -> HubModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from specli.errors import ModelFileError, UsageError
+from specli.gguf.split import part_name, split_part
 from specli.hub.huggingface import PREFIX as HUB_PREFIX
 from specli.hub.huggingface import HubReference, cached_model, parse_hub
 from specli.hub.local import local_models, named
@@ -12,7 +13,6 @@ from specli.hub.made import Quantize, Recipe, made_path, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
 from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
-from specli.hub.split import part_name, split_part
 
 FORMS = (
     "a path to a .gguf file (the first part of a split one)",
@@ -62,7 +62,9 @@ def fetch(reference: str, report: ProgressSink = ignore) -> Path:
     if isinstance(location, PackageReference):
         return fetch_package(location, report)
     if isinstance(location, HubReference):
-        return _fetch_hub(location, report)
+        from specli.hub.download import pull
+
+        return (cached_model(location) or pull([location], report)[0])[0]
     return location
 
 
@@ -74,64 +76,44 @@ def locate(reference: str) -> Path | HubReference | PackageReference:
     """
     if reference.startswith(PACKAGE_PREFIX):
         return parse_package(reference)
-    path = _path(reference)
-    if path is not None and _exists(path):
-        return _local(path)
-    named = _by_name(reference)
-    if named is not None:
-        return named
-    if path is not None and _looks_like_path(reference):
-        raise ModelFileError(
-            f"there is no file {path}", hint=f"check the path, seen from {Path.cwd()}"
+    path = None if reference.startswith(HUB_PREFIX) else _local(reference)
+    found = path or parse_hub(reference)
+    if found is None:
+        raise UsageError(
+            f"no such model: {reference!r}", hint="a model is one of: " + "; or ".join(FORMS)
         )
-    hub_reference = parse_hub(reference)
-    if hub_reference is not None:
-        return hub_reference
-    raise UsageError(
-        f"no such model: {reference!r}", hint="a model is one of: " + "; or ".join(FORMS)
-    )
+    return found
 
 
-def _fetch_hub(reference: HubReference, report: ProgressSink) -> Path:
-    from specli.hub.download import pull
-
-    paths = cached_model(reference)
-    if paths is None:
-        (paths,) = pull([reference], report)
-    return paths[0]
-
-
-def _by_name(reference: str) -> Path | None:
-    """The local model of this name. Raises UsageError when there are several."""
-    if not reference or "/" in reference or reference.startswith(HUB_PREFIX):
-        return None
-    model = named(reference, local_models())
-    return model.path if model else None
-
-
-def _path(reference: str) -> Path | None:
-    if not reference or reference.startswith(HUB_PREFIX):
+def _local(reference: str) -> Path | None:
+    """The file of a path or of a local model's name. Raises ModelFileError for a missing file."""
+    if not reference:
         return None
     try:
-        return Path(reference).expanduser()
+        path = Path(reference).expanduser()
+        if path.exists():
+            return _whole_model(path)
     except RuntimeError as error:
         raise ModelFileError(
             f"{reference!r} starts in the home folder of an unknown user",
             hint="write the whole path",
         ) from error
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
     except OSError as error:
         raise ModelFileError(
-            f"{str(path)[:200]!r} cannot be looked up: {error.strerror}",
+            f"{reference[:200]!r} cannot be looked up: {error.strerror}",
             hint="check the path and the permissions of its folders",
         ) from error
+    if "/" not in reference and (model := named(reference, local_models())) is not None:
+        return model.path
+    if reference.endswith(".gguf") or reference.startswith(("/", ".", "~")):
+        raise ModelFileError(
+            f"there is no file {path}", hint=f"check the path, seen from {Path.cwd()}"
+        )
+    return None
 
 
-def _local(path: Path) -> Path:
+def _whole_model(path: Path) -> Path:
+    """The path, which must be a file and not a later part of a split model."""
     if path.is_dir():
         raise ModelFileError(
             f"{path} is a folder, not a model file", hint="name a .gguf file inside it"
@@ -139,13 +121,8 @@ def _local(path: Path) -> Path:
     part = split_part(path.name)
     if part is not None and part[1] != 1:
         stem, number, count = part
-        first = path.with_name(part_name(stem, 1, count))
         raise ModelFileError(
             f"{path} is part {number} of {count} of a split model",
-            hint=f"name its first part: {first}",
+            hint=f"name its first part: {path.with_name(part_name(stem, 1, count))}",
         )
     return path
-
-
-def _looks_like_path(reference: str) -> bool:
-    return reference.endswith(".gguf") or reference.startswith(("/", ".", "~"))

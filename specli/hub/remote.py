@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from specli.errors import FetchError
-from specli.gguf.check import check_file, check_metadata
+from specli.gguf.check import check_file, check_metadata, joined
 from specli.gguf.cursor import NeedMoreBytes
 from specli.gguf.header import Header, parse_header
-from specli.hub.huggingface import HubReference, cached_model, explained, list_models
+from specli.hub.huggingface import HubReference, cached_model, explained, list_models, streaming
 from specli.hub.package import PackageReference, fetch_package
 from specli.hub.progress import ProgressSink, ignore
 from specli.hub.references import locate
@@ -45,35 +43,21 @@ def remote_header(reference: HubReference) -> Header:
     """The header of a model on the Hub, its name the reference.
 
     Raises UsageError when the repository has no such model, FetchError when the Hub cannot be
-    asked, ModelFileError for a header that is broken or that llama.cpp would refuse.
+    reached, ModelFileError for a header that is broken or that llama.cpp would refuse.
     """
     listing = list_models(reference)
-    parts = reference.choose(listing.models).parts
-    first, *others = (
-        _header(reference, listing.commit, part, FIRST_BYTES if index == 0 else PART_BYTES)
-        for index, part in enumerate(parts)
+    header = joined(
+        [
+            _header(reference, listing.commit, part, PART_BYTES if index else FIRST_BYTES)
+            for index, part in enumerate(reference.choose(listing.models).parts)
+        ]
     )
-    header = _joined(first, others)
     check_metadata(header)
     return header
 
 
-def _joined(first: Header, others: Sequence[Header]) -> Header:
-    tensors = dict(first.tensors)
-    for other in others:
-        tensors |= other.tensors
-    headers = [first, *others]
-    return replace(
-        first,
-        tensors=tensors,
-        file_size=sum(header.file_size for header in headers),
-        expected_size=sum(header.expected_size for header in headers),
-    )
-
-
-def _header(reference: HubReference, commit: str, file: HubFile, first_bytes: int) -> Header:
+def _header(reference: HubReference, commit: str, file: HubFile, wanted: int) -> Header:
     prefix = b""
-    wanted = first_bytes
     while True:
         prefix += _range(reference, commit, file, len(prefix), min(wanted, file.size))
         try:
@@ -96,35 +80,17 @@ def _range(reference: HubReference, commit: str, file: HubFile, start: int, end:
 
 
 def _range_once(reference: HubReference, commit: str, file: HubFile, start: int, end: int) -> bytes:
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        hf_raise_for_status,
-        http_stream_backoff,
-    )
-
-    wanted = end - start
-    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
     received = bytearray()
-    with http_stream_backoff(
-        "GET",
-        hf_hub_url(reference.repo, file.path, revision=commit),
-        headers=build_hf_headers() | headers,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        # Its own retries begin a second response inside a block that has seen the first.
-        retry_on_exceptions=(),
-    ) as response:
-        hf_raise_for_status(response)
-        # A server that knows no ranges sends the file from its start: what is too much is left.
-        skip = 0 if response.status_code == 206 else start
-        for block in response.iter_bytes():
+    with streaming(reference, commit, file, start, end) as (first, blocks):
+        for block in blocks:
             received += block
-            if len(received) >= skip + wanted:
+            # A server that knows no ranges sends the file from its start to its end.
+            if first + len(received) >= end:
                 break
-    data = bytes(received[skip : skip + wanted])
-    if len(data) < wanted:
+    data = bytes(received[start - first : end - first])
+    if len(data) < end - start:
         raise FetchError(
-            f"the Hub sent {len(data)} of {wanted} bytes of the header of {reference}",
+            f"the Hub sent {len(data)} of {end - start} bytes of the header of {reference}",
             hint="try again",
         )
     return data

@@ -49,12 +49,9 @@ def tokens_of(model: Model, text: str) -> list[int]:
 def _render(vocab: Vocab, template: str, messages: list[Message]) -> str:
     """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
     a template adds by itself, such as a default system prompt."""
+    edges = [vocab.name(token) if token >= 0 else "" for token in (vocab.bos, vocab.eos)]
     try:
-        formatter = _formatter(
-            template,
-            vocab.name(vocab.bos) if vocab.bos >= 0 else "",
-            vocab.name(vocab.eos) if vocab.eos >= 0 else "",
-        )
+        formatter = _formatter(template, *edges)
         rendered = formatter(
             messages=[{"role": m.role, "content": m.content} for m in messages]  # type: ignore[misc]
         )

@@ -6,7 +6,6 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import llama_cpp
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specli.errors import DecodeError, LoadError
+from specli.gguf.types import TENSOR_TYPES
 from specli.llama import features, library
 from specli.llama.decoder import Logits
 from specli.llama.model import Model
@@ -24,11 +24,10 @@ RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
 restoring a saved state and decoding the kept tokens again."""
 
 KV_TYPES = {
-    name: getattr(llama_cpp, f"GGML_TYPE_{name.upper()}")
-    for name in ("f32", "f16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+    kind.name.lower(): number
+    for number, kind in TENSOR_TYPES.items()
+    if kind.name in ("F32", "F16", "Q8_0", "Q4_0", "Q4_1", "IQ4_NL", "Q5_0", "Q5_1", "BF16")
 }
-_BF16 = 30
-KV_TYPES["bf16"] = _BF16
 
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
@@ -116,9 +115,9 @@ class Context:
             ("seq_id", self._seq_rows),
             ("logits", self._wanted),
         ):
-            # Same size, same place: a pointer field takes an address through a void pointer.
-            place = ctypes.addressof(batch) + getattr(llama_cpp.llama_batch, name).offset
-            ctypes.c_void_p.from_address(place).value = array.ctypes.data
+            # A void pointer at the field's address sets it whatever it points to.
+            field = ctypes.addressof(batch) + getattr(llama_cpp.llama_batch, name).offset
+            ctypes.c_void_p.from_address(field).value = array.ctypes.data
         self._batch = batch
 
     @property
@@ -278,17 +277,14 @@ class Context:
             )
         begin = perf_counter_ns()
         pointer = saved.state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        size = len(saved.state)
-        if saved.length:
-            read = llama_cpp.llama_state_seq_set_data_ext(
-                self.handle, pointer, size, seq, _PARTIAL_STATE
-            )
-            if not read:
-                raise DecodeError(f"llama.cpp could not restore a state of {self.model.path}")
+        read = saved.length == 0 or llama_cpp.llama_state_seq_set_data_ext(
+            self.handle, pointer, len(saved.state), seq, _PARTIAL_STATE
+        )
+        if not read:
+            raise DecodeError(f"llama.cpp could not restore a state of {self.model.path}")
         llama_cpp.llama_memory_seq_rm(self._memory, seq, saved.length or -1, -1)
         self.native_ns += perf_counter_ns() - begin
-        again = saved.tokens[: length - saved.length]
-        saved.tokens = []
+        again, saved.tokens = saved.tokens[: length - saved.length], []
         if again:
             self.add(seq, again, saved.length, 0)
             self.decode()
@@ -304,12 +300,7 @@ class Context:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 

@@ -55,14 +55,14 @@ class Decoder(Protocol):
     def watch_best(self, seq: int, wanted: bool) -> None:
         """Whether `best` is wanted for `seq` in place of logits, from the next batch on.
 
-        Only a decoder whose logits are on a device heeds it, and a batch with more than one
-        output of `seq` ends it.
+        Without effect unless logits are on a device. A batch with more than one output of `seq`
+        ends it.
         """
 
     def best(self, row: int) -> tuple[int, float] | None:
         """The most probable token of a batch row and its probability, found on the device.
 
-        None where `logits` has to be asked.
+        None where only `logits` has it.
         """
 
     def checkpoint(self, seq: int) -> None:
@@ -90,7 +90,5 @@ class Decoder(Protocol):
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
     """Tokens that two sequences begin with alike: what a cache of one saves the other."""
-    for index, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return index
-    return min(len(left), len(right))
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))

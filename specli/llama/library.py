@@ -109,11 +109,11 @@ def holding_stderr() -> Iterator[Callable[[], str]]:
 def holding_interrupts() -> Iterator[Callable[[], bool]]:
     """Hold Ctrl-C back during a native call that calls Python back, and raise it afterwards.
 
-    Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that says
+    Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that returns
     whether Ctrl-C was pressed, so that a callback can end the call early.
     """
     on_main = threading.current_thread() is threading.main_thread()
-    # Where Ctrl-C is ignored (nohup) or somebody else's business, it stays so.
+    # A handler of the host, or an ignored Ctrl-C (nohup), is left alone.
     if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield lambda: False
         return
@@ -156,26 +156,20 @@ def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
 def devices() -> list[Device]:
     """Every device that this build of llama.cpp can use, the CPU included."""
     start()
-    get = ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-    name = ggml("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
-    description = ggml("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
-    kind = ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
-    size_p = ctypes.POINTER(ctypes.c_size_t)
-    memory = ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
+    pointer, size_p = ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)
+    get = ggml("ggml_backend_dev_get", pointer, ctypes.c_size_t)
+    name = ggml("ggml_backend_dev_name", ctypes.c_char_p, pointer)
+    description = ggml("ggml_backend_dev_description", ctypes.c_char_p, pointer)
+    kind = ggml("ggml_backend_dev_type", ctypes.c_int, pointer)
+    memory = ggml("ggml_backend_dev_memory", None, pointer, size_p, size_p)
     found = []
     for index in range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
         handle = get(index)
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(handle, ctypes.byref(free), ctypes.byref(total))
-        found.append(
-            Device(
-                name=name(handle).decode("utf-8", "replace"),
-                description=description(handle).decode("utf-8", "replace"),
-                kind=_DEVICE_KINDS[kind(handle)],
-                free=free.value,
-                total=total.value,
-            )
-        )
+        own_name, words = (text(handle).decode("utf-8", "replace") for text in (name, description))
+        kind_name = _DEVICE_KINDS[kind(handle)]
+        found.append(Device(own_name, words, kind_name, free.value, total.value))
     return found
 
 
@@ -186,13 +180,11 @@ def device_handles(names: list[str]) -> Any:
     """
     start()
     by_name = ggml("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
-    handles = []
-    for wanted in names:
-        handle = by_name(wanted.encode())
+    handles = {name: by_name(name.encode()) for name in names}
+    for name, handle in handles.items():
         if not handle:
-            raise KeyError(wanted)
-        handles.append(handle)
-    return (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+            raise KeyError(name)
+    return (ctypes.c_void_p * (len(names) + 1))(*(handles[name] for name in names), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,26 +205,19 @@ _ALLOCATIONS = (
 
 def failed_allocation() -> FailedAllocation | None:
     """The first allocation that failed since `forget_log`, according to the log."""
-    for pattern in _ALLOCATIONS:
-        for line in _log.errors():
-            found = pattern.search(line)
-            if found is None:
-                continue
-            values = found.groupdict()
-            size = int(values.get("bytes") or 0) or int(float(values.get("mib") or 0) * 2**20)
-            return FailedAllocation(_device_named(values.get("device") or ""), size)
-    return None
-
-
-def _device_named(buffer: str) -> str:
-    """The device of a kind of buffer: `CUDA0` is one, `output` or `CUDA_Host` are in main memory.
-
-    Where the log names none it is the first GPU.
-    """
+    matches = (pattern.search(line) for pattern in _ALLOCATIONS for line in _log.errors())
+    found = next(filter(None, matches), None)
+    if found is None:
+        return None
+    values = found.groupdict()
+    size = int(values.get("bytes") or 0) or int(float(values.get("mib") or 0) * 2**20)
     known = devices()
-    if not buffer:
-        return next((device.name for device in known if device.is_gpu), "CPU")
-    return buffer if any(device.name == buffer for device in known) else "CPU"
+    buffer = values.get("device")
+    if buffer is None:
+        # Where the log names no device it is the first GPU.
+        return FailedAllocation(next((one.name for one in known if one.is_gpu), "CPU"), size)
+    # `CUDA0` is a device; buffers like `output` and `CUDA_Host` are in main memory.
+    return FailedAllocation(buffer if any(one.name == buffer for one in known) else "CPU", size)
 
 
 def out_of_memory(what: str) -> MemoryShortError | None:

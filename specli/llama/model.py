@@ -6,7 +6,6 @@ import ctypes
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import llama_cpp
@@ -45,9 +44,10 @@ class Model:
         library.start()
         options = options or ModelOptions()
         params = llama_cpp.llama_model_default_params()
+        has_gpu = library.supports_gpu()
         layers = options.gpu_layers
         if layers is None:
-            layers = ALL_LAYERS if library.supports_gpu() else 0
+            layers = ALL_LAYERS if has_gpu else 0
         params.n_gpu_layers = layers
         params.vocab_only = options.vocab_only
         params.use_extra_bufts = options.repacked
@@ -73,8 +73,7 @@ class Model:
             )
         self._handle = handle
         # llama.cpp offloads from the end of the model: the output layer goes first.
-        on_gpu = layers != 0 and options.devices != ["none"]
-        self.output_on_gpu = on_gpu and library.supports_gpu()
+        self.output_on_gpu = has_gpu and layers != 0 and options.devices != ["none"]
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
 
     @property
@@ -158,22 +157,15 @@ class Model:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
 
 def _device_array(names: list[str]) -> Any:
     if not names:
         return None
-    if names == ["none"]:
-        return library.device_handles([])
     try:
-        return library.device_handles(names)
+        return library.device_handles([] if names == ["none"] else names)
     except KeyError as missing:
         known = ", ".join(device.name for device in library.devices())
         raise UsageError(

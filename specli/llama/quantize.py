@@ -12,22 +12,15 @@ import llama_cpp
 from specli.errors import LoadError, UsageError
 from specli.llama import library
 
-_PREFIXES = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
-
-
-def type_names() -> dict[str, int]:
-    """Weight types by the names people use (F32, Q4_K_M, ...) and llama.cpp's number for each."""
-    return {
-        name.removeprefix(prefix): value
-        for name, value in vars(llama_cpp).items()
-        for prefix in _PREFIXES
-        if name.startswith(prefix)
-    }
-
 
 def require_type(type_name: str) -> int:
-    """llama.cpp's number for a weight type. Raises UsageError for one that does not exist."""
-    types = type_names()
+    """llama.cpp's number for a weight type (F32, Q4_K_M, ...). Raises UsageError for no such."""
+    types = {
+        name.removeprefix(prefix): value
+        for name, value in vars(llama_cpp).items()
+        for prefix in ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
+        if name.startswith(prefix)
+    }
     wanted = types.get(type_name.upper())
     if wanted is None:
         raise UsageError(

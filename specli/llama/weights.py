@@ -7,15 +7,13 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
-from specli.gguf.types import TENSOR_TYPES, TensorType
+from specli.gguf.types import TYPE_NUMBERS, TensorType
 from specli.llama.library import ggml
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint8]
 
 _ToFloats = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-
-TYPE_NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
 
 
 class _Traits(ctypes.Structure):
@@ -51,15 +49,9 @@ def stored(kind: TensorType, rows: Floats) -> Stored:
     # Types of about two bits refuse to work without one; ones weigh all columns alike.
     needed = ggml("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
     importance = np.ones(width, dtype=np.float32) if needed else None
-    quantize = ggml(
-        "ggml_quantize_chunk",
-        ctypes.c_size_t,
-        ctypes.c_int,
-        ctypes.c_void_p,
-        ctypes.c_void_p,
-        *[ctypes.c_int64] * 3,
-        ctypes.c_void_p,
-    )
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    arguments = (ctypes.c_int, pointer, pointer, size, size, size, pointer)
+    quantize = ggml("ggml_quantize_chunk", ctypes.c_size_t, *arguments)
     address = None if importance is None else importance.ctypes.data
     quantize(number, rows.ctypes.data, out.ctypes.data, 0, count, width, address)
     return out

@@ -15,56 +15,50 @@ from specli.pairs.sizing import (
     largest_context,
     largest_draft,
 )
-from specli.pairs.vocabulary import FIRST_COMPARED_ID, RuleResult
+from specli.pairs.vocabulary import FIRST_COMPARED_ID, RuleResult, passed, warned
 
 
 def special_tokens(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "special tokens"
     notes = []
-    end = min(FIRST_COMPARED_ID, len(target), len(draft))
-    different = [index for index in range(end) if target.texts[index] != draft.texts[index]]
+    texts = list(zip(target.texts, draft.texts, strict=False))[:FIRST_COMPARED_ID]
+    different = [token for token, (mine, other) in enumerate(texts) if mine != other]
     if different:
-        first = different[0]
+        mine, other = texts[different[0]]
         notes.append(
-            f"token {first} is {shown(target.texts[first])} in the target and "
-            f"{shown(draft.texts[first])} in the draft"
+            f"token {different[0]} is {shown(mine)} in the target and {shown(other)} in the draft"
         )
-    if target.bos != draft.bos:
-        notes.append(f"BOS is {_id(target.bos)} in the target and {_id(draft.bos)} in the draft")
-    if target.eos != draft.eos:
-        notes.append(f"EOS is {_id(target.eos)} in the target and {_id(draft.eos)} in the draft")
+    bos, eos = ("none" if token is None else str(token) for token in (target.bos, target.eos))
+    for name, own, token in (("BOS", bos, draft.bos), ("EOS", eos, draft.eos)):
+        other_id = "none" if token is None else str(token)
+        if own != other_id:
+            notes.append(f"{name} is {own} in the target and {other_id} in the draft")
     if notes:
-        return RuleResult(rule, "warn", "; ".join(notes), "harmless unless prompts contain them")
-    return RuleResult(rule, "pass", f"BOS {_id(target.bos)}, EOS {_id(target.eos)} in both")
-
-
-def _id(token: int | None) -> str:
-    return "none" if token is None else str(token)
+        return warned(rule, "; ".join(notes), "harmless unless prompts contain them")
+    return passed(rule, f"BOS {bos}, EOS {eos} in both")
 
 
 def ends(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "end of generation"
     if target.ends == draft.ends:
-        return RuleResult(rule, "pass", f"{len(target.ends)} ending tokens in both")
+        return passed(rule, f"{len(target.ends)} ending tokens in both")
     token = min(target.ends ^ draft.ends)
     owner, tokenizer = ("target", target) if token in target.ends else ("draft", draft)
-    text = shown(tokenizer.texts[token])
-    return RuleResult(
+    return warned(
         rule,
-        "warn",
-        f"token {token} {text} ends an answer of the {owner} only",
+        f"token {token} {shown(tokenizer.texts[token])} ends an answer of the {owner} only",
         "the target decides when to stop; drafts are less often right near the end",
     )
 
 
 def pre_tokenizer(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "pre-tokenizer"
-    if target.pre == draft.pre:
-        return RuleResult(rule, "pass", target.pre or "none")
-    return RuleResult(
+    mine, other = target.pre or "none", draft.pre or "none"
+    if mine == other:
+        return passed(rule, mine)
+    return warned(
         rule,
-        "warn",
-        f"{target.pre or 'none'} in the target, {draft.pre or 'none'} in the draft",
+        f"{mine} in the target, {other} in the draft",
         "text is split by the target's; the draft sees other splits than it was trained on",
     )
 
@@ -72,30 +66,21 @@ def pre_tokenizer(target: Tokenizer, draft: Tokenizer) -> RuleResult:
 def chat_template(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     rule = "chat template"
     if target.chat_template == draft.chat_template:
-        return RuleResult(rule, "pass", "the same" if target.chat_template else "neither has one")
-    missing = [
-        name for name, facts in (("target", target), ("draft", draft)) if not facts.chat_template
-    ]
-    detail = f"the {missing[0]} has none" if missing else "they differ"
-    return RuleResult(
-        rule,
-        "warn",
-        detail,
-        "the target's is used for both; a draft trained on another one is less often right",
-    )
+        return passed(rule, "the same" if target.chat_template else "neither has one")
+    detail = "they differ"
+    if not target.chat_template or not draft.chat_template:
+        detail = f"the {'draft' if target.chat_template else 'target'} has none"
+    hint = "the target's is used for both; a draft trained on another one is less often right"
+    return warned(rule, detail, hint)
 
 
 def family(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     rule = "family"
     names = f"{target.name or target.architecture} and {draft.name or draft.architecture}"
     if target.architecture == draft.architecture:
-        return RuleResult(rule, "pass", f"both {target.architecture}: {names}")
-    return RuleResult(
-        rule,
-        "warn",
-        f"{target.architecture} and {draft.architecture}: {names}",
-        "drafts of the target's own family are more often right",
-    )
+        return passed(rule, f"both {target.architecture}: {names}")
+    detail = f"{target.architecture} and {draft.architecture}: {names}"
+    return warned(rule, detail, "drafts of the target's own family are more often right")
 
 
 def context(target: ModelFacts, draft: ModelFacts, context: int) -> RuleResult:
@@ -105,27 +90,21 @@ def context(target: ModelFacts, draft: ModelFacts, context: int) -> RuleResult:
         f"checked for {context}"
     )
     if context > target.context_length:
-        return RuleResult(
-            rule, "warn", detail, f"use -c {target.context_length}; beyond it quality falls"
-        )
+        return warned(rule, detail, f"use -c {target.context_length}; beyond it quality falls")
     if context > draft.context_length:
         hint = f"use -c {draft.context_length}; beyond it drafts are seldom right"
-        return RuleResult(rule, "warn", detail, hint)
-    return RuleResult(rule, "pass", detail)
+        return warned(rule, detail, hint)
+    return passed(rule, detail)
 
 
 def rollback(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     rule = "rollback"
-    stateful = [
-        f"the {name} ({facts.architecture})"
-        for name, facts in (("target", target), ("draft", draft))
-        if facts.is_recurrent
-    ]
+    roles = (("target", target), ("draft", draft))
+    stateful = [f"the {role} ({facts.architecture})" for role, facts in roles if facts.is_recurrent]
     if not stateful:
-        return RuleResult(rule, "pass", "rejected tokens can be cut from both caches")
-    return RuleResult(
+        return passed(rule, "rejected tokens can be cut from both caches")
+    return warned(
         rule,
-        "warn",
         f"{' and '.join(stateful)} keeps a recurrent state that cannot be cut",
         "every rejected draft costs a restored state, so gains are smaller",
     )
@@ -136,20 +115,12 @@ def size_advice(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     detail = f"{_parameters(target)} target, {_parameters(draft)} draft"
     most = largest_draft(target)
     if most is None:
-        return RuleResult(
-            rule,
-            "warn",
-            f"{detail}: below 3B a draft model seldom pays",
-            "n-gram drafting costs nothing and may do better here",
-        )
+        detail += ": below 3B a draft model seldom pays"
+        return warned(rule, detail, "n-gram drafting costs nothing and may do better here")
+    detail += f": at most {short_count(most)} is advised"
     if draft.active_parameters > 1.1 * most:
-        return RuleResult(
-            rule,
-            "warn",
-            f"{detail}: at most {short_count(most)} is advised for this target",
-            "use a smaller draft of the family",
-        )
-    return RuleResult(rule, "pass", f"{detail}: at most {short_count(most)} is advised")
+        return warned(rule, f"{detail} for this target", "use a smaller draft of the family")
+    return passed(rule, detail)
 
 
 def _parameters(facts: ModelFacts) -> str:
@@ -164,12 +135,11 @@ def cost(target: ModelFacts, draft: ModelFacts) -> RuleResult:
     ratio = cost_ratio(target, draft)
     detail = f"a target token reads {ratio:.1f} times the bytes of a draft token"
     if ratio >= GOOD_COST_RATIO:
-        return RuleResult(rule, "pass", detail)
+        return passed(rule, detail)
     if ratio >= SMALLEST_COST_RATIO:
-        return RuleResult(rule, "pass", f"{detail}; {GOOD_COST_RATIO:g} or more is better")
-    return RuleResult(
+        return passed(rule, f"{detail}; {GOOD_COST_RATIO:g} or more is better")
+    return warned(
         rule,
-        "warn",
         f"{detail}; drafts should be {SMALLEST_COST_RATIO:g} to {GOOD_COST_RATIO:g} times smaller",
         "use a smaller or more strongly quantised draft",
     )
@@ -186,24 +156,20 @@ def memory(
     rule = "memory"
     need = sum(part.total for part in needs)
     weights = sum(part.weights for part in needs)
+    caches = sum(part.cache for part in needs)
     free = [f"{short_bytes(memory_free.ram)} RAM"]
     free += [f"{short_bytes(device.free)} on {device.name}" for device in memory_free.devices]
     detail = (
         f"{short_bytes(need)} at {context} tokens ({short_bytes(weights)} weights, "
-        f"{short_bytes(sum(part.cache for part in needs))} caches); free: {', '.join(free)}"
+        f"{short_bytes(caches)} caches); free: {', '.join(free)}"
     )
-    if need <= memory_free.ram or need <= sum(device.free for device in memory_free.devices):
-        return RuleResult(rule, "pass", detail)
+    if need <= max(memory_free.ram, memory_free.total - memory_free.ram):
+        return passed(rule, detail)
     if need <= memory_free.total:
-        return RuleResult(
-            rule,
-            "pass",
-            f"{detail}; neither holds both models alone",
-            "keep some layers on the CPU: lower -ngl until it fits",
-        )
+        hint = "keep some layers on the CPU: lower -ngl until it fits"
+        return RuleResult(rule, "pass", f"{detail}; neither holds both models alone", hint)
     fitting = largest_context(target, draft, memory_free.total, *types)
+    hint = "use smaller quantisations: the weights alone leave no room for a context"
     if fitting:
         hint = f"-c {fitting} fits, or try -ctk q8_0 -ctv q8_0"
-    else:
-        hint = "use smaller quantisations: the weights alone leave no room for a context"
-    return RuleResult(rule, "warn", f"{detail}; it does not fit", hint)
+    return warned(rule, f"{detail}; it does not fit", hint)

@@ -73,9 +73,8 @@ class PairCheck:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all rules."""
-        verdicts = {rule.verdict for rule in self.rules}
-        worst: tuple[Verdict, ...] = ("fail", "warn")
-        return next((verdict for verdict in worst if verdict in verdicts), "pass")
+        severity: tuple[Verdict, ...] = ("pass", "warn", "fail")
+        return max((rule.verdict for rule in self.rules), key=severity.index)
 
 
 def examine(header: Header) -> ExaminedModel:
@@ -85,32 +84,37 @@ def examine(header: Header) -> ExaminedModel:
 
 def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions) -> PairCheck:
     """Check a pair by every rule."""
+    facts, tokenizers = (target.facts, draft.facts), (target.tokenizer, draft.tokenizer)
     context = chosen_context(target.facts, setup.context)
+    types = (setup.types, setup.draft_types)
     memory = (
         memory_need(target.facts, context, setup.types),
         memory_need(draft.facts, context, setup.draft_types),
     )
     rules = [
-        *compare_tokenizers(target.tokenizer, draft.tokenizer),
-        advice.special_tokens(target.tokenizer, draft.tokenizer),
-        advice.ends(target.tokenizer, draft.tokenizer),
-        advice.pre_tokenizer(target.tokenizer, draft.tokenizer),
-        advice.chat_template(target.facts, draft.facts),
-        advice.family(target.facts, draft.facts),
-        advice.context(target.facts, draft.facts, context),
-        advice.rollback(target.facts, draft.facts),
-        advice.size_advice(target.facts, draft.facts),
-        advice.cost(target.facts, draft.facts),
+        *compare_tokenizers(*tokenizers),
+        advice.special_tokens(*tokenizers),
+        advice.ends(*tokenizers),
+        advice.pre_tokenizer(*tokenizers),
+        advice.chat_template(*facts),
+        advice.family(*facts),
+        advice.context(*facts, context),
+        advice.rollback(*facts),
+        advice.size_advice(*facts),
+        advice.cost(*facts),
     ]
     if setup.free is not None:
-        types = (setup.types, setup.draft_types)
-        rules.append(advice.memory(target.facts, draft.facts, memory, context, types, setup.free))
+        rules.append(advice.memory(*facts, memory, context, types, setup.free))
     return PairCheck(target, draft, context, rules, memory)
 
 
-def rank(reports: Sequence[PairCheck]) -> list[PairCheck]:
-    """Drafts that work first, then by cost: those of the fewest bytes per token first.
+def merit(report: PairCheck) -> tuple[bool, float]:
+    """Sorts pairs: those that work first, then those whose draft reads the fewest bytes a token.
 
     How often a draft is right cannot be read from its header.
     """
-    return sorted(reports, key=lambda report: (not report.compatible, -report.cost_ratio))
+    return not report.compatible, -report.cost_ratio
+
+
+def rank(reports: Sequence[PairCheck]) -> list[PairCheck]:
+    return sorted(reports, key=merit)

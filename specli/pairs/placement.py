@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 
 from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts
@@ -25,7 +26,7 @@ from specli.pairs.sizing import (
 NO_DEVICE = "none"
 
 SPARE = 256 << 20
-"""Bytes of each device left alone: kernels, their workspaces and the pools of a first batch. When
+"""Bytes of each device left free: kernels, their workspaces and the pools of a first batch. When
 these run out llama.cpp ends the process."""
 
 _AFTER_FAILURE = 0.85
@@ -106,10 +107,7 @@ def _whole(load: ModelPlacement, shape: CacheShape) -> MemoryNeed:
 
 
 def shortage(
-    loads: Sequence[ModelPlacement],
-    layers: Sequence[int],
-    shape: CacheShape,
-    memory: FreeMemory,
+    loads: Sequence[ModelPlacement], layers: Sequence[int], shape: CacheShape, memory: FreeMemory
 ) -> Shortage | None:
     """What does not fit when the models are loaded one after the other; None when all fits.
 
@@ -143,15 +141,13 @@ def fitting(
 ) -> tuple[int, ...] | None:
     """The most layers of each model that fit together, none more than requested.
 
-    The first model gives way first: a draft that is slow is of no use. None when nothing fits.
+    The first model loses layers first: a slow draft is of no use. None when nothing fits.
     """
-    first, rest = loads[0], loads[1:]
-    choices = range(rest[0].asked, -1, -1) if rest else range(1)
-    for others in choices:
-        tail = (others,) if rest else ()
-        for count in range(first.asked, -1, -1):
-            if shortage(loads, (count, *tail), shape, memory) is None:
-                return (count, *tail)
+    # The first number varies fastest.
+    for counts in product(*(range(load.asked, -1, -1) for load in reversed(loads))):
+        layers = counts[::-1]
+        if shortage(loads, layers, shape, memory) is None:
+            return layers
     return None
 
 
@@ -169,8 +165,8 @@ def require_placement(
 
 def _sentence(found: Shortage) -> str:
     need = found.need
-    parts = [(need.weights, "weights"), (need.cache, "cache"), (need.scratch, "scratch memory")]
-    made_of = ", ".join(f"{short_bytes(size)} {name}" for size, name in parts if size)
+    parts = {"weights": need.weights, "cache": need.cache, "scratch memory": need.scratch}
+    made_of = ", ".join(f"{short_bytes(size)} {name}" for name, size in parts.items() if size)
     where = f"on {' and '.join(found.devices)}" if found.devices else "of the machine's memory"
     details = f" next to the {' and the '.join(found.sharing)}" if found.sharing else ""
     if found.devices:
@@ -186,11 +182,8 @@ def advice(loads: Sequence[ModelPlacement], layers: tuple[int, ...] | None) -> s
     smaller = "a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0)"
     if layers is None:
         return f"use {smaller}"
-    fewer = [
-        f"{load.flag} {count}"
-        for load, count in zip(loads, layers, strict=True)
-        if count < load.asked
-    ]
+    pairs = zip(loads, layers, strict=True)
+    fewer = [f"{load.flag} {count}" for load, count in pairs if count < load.asked]
     limits = ", ".join(f"the {load.role} has {load.most_layers} layers" for load in loads)
     return f"{' '.join(fewer)} would fit ({limits}), or use {smaller}"
 
@@ -199,11 +192,10 @@ def advice_after_failure(
     loads: Sequence[ModelPlacement], shape: CacheShape, memory: FreeMemory
 ) -> str:
     """What to type where llama.cpp ran out of memory although an estimate had let it pass."""
-    indices = [index for index, load in enumerate(loads) if load.devices != (NO_DEVICE,)]
-    if not memory.devices or not indices:
+    first = next((load for load in loads if load.devices != (NO_DEVICE,)), None)
+    if not memory.devices or first is None:
         return advice(loads, None)
-    fewer = list(loads)
-    first = loads[indices[0]]
-    fewer[indices[0]] = replace(first, gpu_layers=max(first.asked - 1, 0))
+    one_less = replace(first, gpu_layers=max(first.asked - 1, 0))
+    fewer = [one_less if load is first else load for load in loads]
     devices = (DeviceMemory(one.name, int(_AFTER_FAILURE * one.free)) for one in memory.devices)
     return advice(loads, fitting(fewer, shape, FreeMemory(memory.ram, tuple(devices))))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from specli.errors import SpecliError
 from specli.gguf.header import Header
-from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
+from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, merit
 
 SHORTEST_FAMILY = 4
 """Letters that a family's name has at least: qwen, llama, gemma."""
@@ -56,7 +56,6 @@ def find_drafts(
     `read` gives the header of a reference; a SpecliError of it leaves that candidate out.
     """
     findings = Findings()
-    found: list[FoundDraft] = []
     for candidate in candidates:
         if not _smaller(candidate.size, target):
             findings.not_smaller += 1
@@ -71,11 +70,10 @@ def find_drafts(
             continue
         report = check_pair(target, draft, setup)
         if report.compatible:
-            found.append(FoundDraft(candidate, report))
+            findings.drafts.append(FoundDraft(candidate, report))
         else:
             findings.other_vocabulary += 1
-    order = {id(report): index for index, report in enumerate(rank([f.report for f in found]))}
-    findings.drafts = sorted(found, key=lambda one: order[id(one.report)])
+    findings.drafts.sort(key=lambda one: merit(one.report))
     return findings
 
 

@@ -5,6 +5,7 @@ All of it is an estimate from header facts; nothing is loaded.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from specli.errors import MemoryShortError
@@ -102,10 +103,10 @@ def require_memory(
     """
     types = types or (CacheTypes(), CacheTypes())
     models = [target] if draft is None else [target, draft]
-    needs = [
+    needs = (
         memory_need(facts, context, kind, sequences)
         for facts, kind in zip(models, types, strict=False)
-    ]
+    )
     needed = sum(need.cache + need.scratch for need in needs)
     if needed > free.total:
         many = f" for each of {sequences} sequences" if sequences > 1 else ""
@@ -125,14 +126,8 @@ def largest_context(
         need = memory_need(target, context, types).total
         return need + memory_need(draft, context, draft_types).total <= room
 
-    low, high = 0, max(target.context_length // 256, 1)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if fits(256 * middle):
-            low = middle
-        else:
-            high = middle - 1
-    return 256 * low
+    steps = range(1, max(target.context_length // 256, 1) + 1)
+    return 256 * bisect_left(steps, True, key=lambda step: not fits(256 * step))
 
 
 def largest_draft(target: ModelFacts) -> float | None:

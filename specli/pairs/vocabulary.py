@@ -42,6 +42,14 @@ class RuleResult:
     difference: TokenDifference | None = None
 
 
+def passed(rule: str, detail: str) -> RuleResult:
+    return RuleResult(rule, "pass", detail)
+
+
+def warned(rule: str, detail: str, hint: str) -> RuleResult:
+    return RuleResult(rule, "warn", detail, hint)
+
+
 def compare_vocabularies(target: Header, draft: Header) -> list[RuleResult]:
     """Every rule that llama.cpp checks a pair by, in its order; the pair works when none fails.
 
@@ -54,8 +62,8 @@ def compare_tokenizers(target: Tokenizer, draft: Tokenizer) -> list[RuleResult]:
     """`compare_vocabularies` for tokenizers that have been read already."""
     return [
         _vocabulary_type(target, draft),
-        _edge_token("BOS", target, draft, (target.add_bos, target.bos), (draft.add_bos, draft.bos)),
-        _edge_token("EOS", target, draft, (target.add_eos, target.eos), (draft.add_eos, draft.eos)),
+        _edge_token("bos", target, draft),
+        _edge_token("eos", target, draft),
         _size(target, draft),
         _texts(target, draft),
     ]
@@ -84,38 +92,34 @@ _SAME_FAMILY = (
 def _vocabulary_type(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "vocabulary type"
     if target.kind == draft.kind:
-        return RuleResult(rule, "pass", f"both {target.kind}")
-    return RuleResult(
-        rule, "fail", f"the target's is {target.kind}, the draft's is {draft.kind}", _SAME_FAMILY
-    )
+        return passed(rule, f"both {target.kind}")
+    detail = f"the target's is {target.kind}, the draft's is {draft.kind}"
+    return RuleResult(rule, "fail", detail, _SAME_FAMILY)
 
 
-_Edge = tuple[bool, int | None]
-
-
-def _edge_token(
-    name: str, target: Tokenizer, draft: Tokenizer, target_edge: _Edge, draft_edge: _Edge
-) -> RuleResult:
+def _edge_token(key: str, target: Tokenizer, draft: Tokenizer) -> RuleResult:
+    """Compare what is added to every prompt; `key` is bos or eos."""
+    name = key.upper()
     rule = f"{name} token"
-    (target_adds, target_id), (draft_adds, draft_id) = target_edge, draft_edge
+    target_adds, draft_adds = getattr(target, f"add_{key}"), getattr(draft, f"add_{key}")
     if target_adds != draft_adds:
         adds, not_adds = ("target", "draft") if target_adds else ("draft", "target")
         return RuleResult(
             rule,
             "fail",
             f"the {adds} adds {name} to every prompt and the {not_adds} does not",
-            f"set tokenizer.ggml.add_{name.lower()}_token alike in both files, or {_SAME_FAMILY}",
+            f"set tokenizer.ggml.add_{key}_token alike in both files, or {_SAME_FAMILY}",
         )
     if not target_adds:
-        return RuleResult(rule, "pass", f"neither adds {name}")
-    if target_id == draft_id:
-        return RuleResult(rule, "pass", f"both add {_named(target, target_id)}")
+        return passed(rule, f"neither adds {name}")
+    mine, other = _named(target, getattr(target, key)), _named(draft, getattr(draft, key))
+    if getattr(target, key) == getattr(draft, key):
+        return passed(rule, f"both add {mine}")
     return RuleResult(
         rule,
         "fail",
-        f"{name} is {_named(target, target_id)} in the target and {_named(draft, draft_id)} "
-        "in the draft",
-        f"set tokenizer.ggml.{name.lower()}_token_id alike in both files, or {_SAME_FAMILY}",
+        f"{name} is {mine} in the target and {other} in the draft",
+        f"set tokenizer.ggml.{key}_token_id alike in both files, or {_SAME_FAMILY}",
     )
 
 
@@ -127,36 +131,24 @@ def _size(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "vocabulary size"
     difference = abs(len(target) - len(draft))
     if difference == 0:
-        return RuleResult(rule, "pass", f"both {len(target)} tokens")
-    detail = f"the target has {len(target)} tokens and the draft {len(draft)}"
-    if difference > MAX_SIZE_DIFFERENCE:
-        return RuleResult(
-            rule,
-            "fail",
-            f"{detail}: {difference} apart, and {MAX_SIZE_DIFFERENCE} is the most allowed",
-            _SAME_FAMILY,
-        )
-    return RuleResult(rule, "pass", f"{detail}: {difference} apart, {MAX_SIZE_DIFFERENCE} allowed")
+        return passed(rule, f"both {len(target)} tokens")
+    detail = f"the target has {len(target)} tokens and the draft {len(draft)}: {difference} apart, "
+    if difference <= MAX_SIZE_DIFFERENCE:
+        return passed(rule, f"{detail}{MAX_SIZE_DIFFERENCE} allowed")
+    detail += f"and {MAX_SIZE_DIFFERENCE} is the most allowed"
+    return RuleResult(rule, "fail", detail, _SAME_FAMILY)
 
 
 def _texts(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     rule = "token texts"
-    end = min(len(target), len(draft))
-    first = FIRST_COMPARED_ID
+    first, end = FIRST_COMPARED_ID, min(len(target), len(draft))
     if target.texts[first:end] == draft.texts[first:end]:
-        return RuleResult(rule, "pass", f"equal from id {first} to {end - 1}")
-    pairs = zip(target.texts[first:end], draft.texts[first:end], strict=True)
-    different = [first + index for index, (mine, other) in enumerate(pairs) if mine != other]
+        return passed(rule, f"equal from id {first} to {end - 1}")
+    different = [token for token in range(first, end) if target.texts[token] != draft.texts[token]]
     token = different[0]
-    difference = TokenDifference(
-        token, shown(target.texts[token]), shown(draft.texts[token]), len(different)
-    )
-    more = f"; {len(different)} of {end - first} tokens differ" if len(different) > 1 else ""
-    return RuleResult(
-        rule,
-        "fail",
-        f"token {token} is {difference.target} in the target and {difference.draft} "
-        f"in the draft{more}",
-        _SAME_FAMILY,
-        difference,
-    )
+    mine, other = shown(target.texts[token]), shown(draft.texts[token])
+    detail = f"token {token} is {mine} in the target and {other} in the draft"
+    if len(different) > 1:
+        detail += f"; {len(different)} of {end - first} tokens differ"
+    difference = TokenDifference(token, mine, other, len(different))
+    return RuleResult(rule, "fail", detail, _SAME_FAMILY, difference)

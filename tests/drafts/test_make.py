@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +197,7 @@ def test_a_killed_search_leaves_no_draft_and_the_next_starts_clean(
 
 
 def test_only_types_that_make_the_target_smaller_are_tried() -> None:
-    facts = read_facts(read_header(BytesIO(tiny.llama_bytes())))
+    facts = read_facts(tiny.header(tiny.llama_bytes()))
     assert types_to_try(facts, None)[:2] == ["Q4_0", "Q8_0"]
     assert "F32" not in types_to_try(facts, None)
     assert types_to_try(facts, "q6_k") == ["Q6_K"]

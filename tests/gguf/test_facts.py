@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import llama_cpp
@@ -30,7 +29,7 @@ MODELS: dict[str, Callable[[], bytes]] = {
 
 
 def facts_of(content: bytes) -> ModelFacts:
-    return read_facts(read_header(BytesIO(content)))
+    return read_facts(tiny.header(content))
 
 
 def llama_facts(extra: dict[str, Value], architecture: str = "llama") -> ModelFacts:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import struct
 import tracemalloc
 from pathlib import Path
@@ -35,13 +34,13 @@ WHOLE = tiny.llama_bytes()
 def outcome(content: bytes) -> Header | ModelFileError:
     """What reading gives; any exception but ModelFileError escapes and fails the test."""
     try:
-        return read_header(io.BytesIO(content))
+        return tiny.header(content)
     except ModelFileError as error:
         return error
 
 
 def test_metadata_comes_back_with_values_and_types() -> None:
-    header = read_header(io.BytesIO(SMALL))
+    header = tiny.header(SMALL)
     assert header.architecture == "llama"
     assert header.integer("an.integer") == -5
     assert header.number("a.float") == 0.5
@@ -53,7 +52,7 @@ def test_metadata_comes_back_with_values_and_types() -> None:
 
 
 def test_tensors_come_back_with_shape_place_and_size() -> None:
-    header = read_header(io.BytesIO(SMALL))
+    header = tiny.header(SMALL)
     first, second = header.tensors.values()
     assert (first.shape, first.type.name, first.offset, first.size) == ((4, 2), "F32", 0, 32)
     assert (second.shape, second.offset, second.size) == ((3,), 32, 12)
@@ -63,7 +62,7 @@ def test_tensors_come_back_with_shape_place_and_size() -> None:
 
 
 def test_a_value_of_another_type_is_refused_by_the_accessor_asked() -> None:
-    header = read_header(io.BytesIO(SMALL))
+    header = tiny.header(SMALL)
     with pytest.raises(ModelFileError, match=r"a\.flag is of type bool, not an integer"):
         header.integer("a.flag")
     with pytest.raises(ModelFileError, match="array of int32, not an array of strings"):
@@ -97,14 +96,14 @@ def test_a_file_larger_than_the_first_read_is_read_in_steps(
 
 
 def test_every_truncation_of_a_header_is_a_clear_error() -> None:
-    for size in range(read_header(io.BytesIO(SMALL)).data_offset - 31):
+    for size in range(tiny.header(SMALL).data_offset - 31):
         result = outcome(SMALL[:size])
         assert isinstance(result, ModelFileError), size
         assert "cut short" in result.message
 
 
 def test_every_flipped_bit_of_a_header_ends_in_an_error_or_a_header() -> None:
-    end = read_header(io.BytesIO(SMALL)).data_offset
+    end = tiny.header(SMALL).data_offset
     results = []
     for position in range(end):
         for bit in range(8):
@@ -118,7 +117,7 @@ def test_every_flipped_bit_of_a_header_ends_in_an_error_or_a_header() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damage_to_a_real_model_costs_little_memory(data: st.DataObject) -> None:
-    end = read_header(io.BytesIO(WHOLE)).data_offset
+    end = tiny.header(WHOLE).data_offset
     broken = bytearray(WHOLE)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, end - 1))
@@ -217,4 +216,4 @@ def test_a_wild_length_in_a_huge_file_is_not_believed() -> None:
 
 def test_a_file_without_tensors_needs_no_padding() -> None:
     content = tiny.gguf_bytes({"general.architecture": "llama"})
-    assert read_header(io.BytesIO(content)).expected_size == len(content)
+    assert tiny.header(content).expected_size == len(content)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specli.gguf.header import read_header
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Vocabulary
@@ -24,7 +22,7 @@ some = settings(max_examples=40, deadline=None)
 
 
 def model(vocabulary: Vocabulary) -> ExaminedModel:
-    return examine(read_header(BytesIO(tiny.llama_bytes(vocabulary, shape=SHAPE))))
+    return examine(tiny.header(tiny.llama_bytes(vocabulary, shape=SHAPE)))
 
 
 def report(one: Vocabulary, other: Vocabulary) -> PairCheck:

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
 
 from specli.errors import ModelFileError
-from specli.gguf.header import read_header
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 from specli.pairs.sizing import DeviceMemory, FreeMemory
 from specli.pairs.vocabulary import RuleResult, Verdict
@@ -25,7 +23,7 @@ def model(
     parameters: float | None = None,
     extra: Mapping[str, Value] | None = None,
 ) -> ExaminedModel:
-    examined = examine(read_header(BytesIO(tiny.llama_bytes(vocabulary, shape=shape, extra=extra))))
+    examined = examine(tiny.header(tiny.llama_bytes(vocabulary, shape=shape, extra=extra)))
     if parameters is None:
         return examined
     size = int(parameters)
@@ -100,7 +98,7 @@ def test_each_rule_names_what_differs(
 
 
 def test_another_architecture_only_warns() -> None:
-    draft = examine(read_header(BytesIO(tiny.mamba_bytes())))
+    draft = examine(tiny.header(tiny.mamba_bytes()))
     report = check_pair(TARGET, draft, CheckOptions())
     assert report.compatible
     assert rule(report, "family").verdict == "warn"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
 from hypothesis import given
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 
 from specli.errors import MemoryShortError
 from specli.gguf.facts import read_facts
-from specli.gguf.header import read_header
 from specli.pairs.placement import (
     SPARE,
     CacheShape,
@@ -27,7 +25,7 @@ from tests import tiny_gguf as tiny
 
 GIB = 1 << 30
 MIB = 1 << 20
-FACTS = read_facts(read_header(BytesIO(tiny.llama_bytes())))
+FACTS = read_facts(tiny.header(tiny.llama_bytes()))
 RUN = CacheShape(4096)
 
 

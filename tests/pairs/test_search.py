@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from io import BytesIO
-
 import pytest
 
 from specli.errors import FetchError
-from specli.gguf.header import Header, read_header
+from specli.gguf.header import Header
 from specli.pairs.check import CheckOptions, examine
 from specli.pairs.search import Candidate, find_drafts, of_one_family
 from tests import tiny_gguf as tiny
@@ -18,13 +16,13 @@ CONTENTS = {
     "small": tiny.llama_bytes(),
     "foreign": tiny.llama_bytes(BPE.with_token(139, b"other")),
 }
-TARGET = examine(read_header(BytesIO(CONTENTS["target"])))
+TARGET = examine(tiny.header(CONTENTS["target"]))
 
 
 def read(reference: str) -> Header:
     if reference not in CONTENTS:
         raise FetchError(f"{reference} is out of reach")
-    return read_header(BytesIO(CONTENTS[reference]))
+    return tiny.header(CONTENTS[reference])
 
 
 def candidate(reference: str, size: int | None = None) -> Candidate:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from io import BytesIO
 
 import pytest
 from hypothesis import given
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from specli.errors import MemoryShortError
 from specli.gguf.facts import ModelFacts, read_facts
-from specli.gguf.header import read_header
 from specli.pairs.sizing import (
     CacheTypes,
     DeviceMemory,
@@ -22,7 +20,7 @@ from specli.pairs.sizing import (
 )
 from tests import tiny_gguf as tiny
 
-FACTS = read_facts(read_header(BytesIO(tiny.llama_bytes())))
+FACTS = read_facts(tiny.header(tiny.llama_bytes()))
 MIB = 1 << 20
 
 

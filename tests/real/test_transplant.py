@@ -12,10 +12,10 @@ import pytest
 from specli.drafts.prompts import PROMPTS
 from specli.drafts.transplant import PER_TOKEN, transplant
 from specli.gguf.header import Header, read_header
+from specli.gguf.writer import write_grafted
 from specli.hub.progress import ignore
 from specli.hub.references import resolve
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.metadata import write_grafted
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile

@@ -6,7 +6,7 @@ import pytest
 
 from specli.errors import ModelFileError
 from specli.gguf.header import Header, read_header
-from specli.llama.metadata import rewrite
+from specli.gguf.writer import rewrite
 from tests import tiny_gguf as tiny
 
 LONG = "A name much longer than llama.cpp's own overrides take. " * 10
@@ -37,7 +37,7 @@ def test_values_are_set_and_everything_else_is_copied(tmp_path: Path) -> None:
     assert weights(after, made) == weights(before, source)
 
 
-def test_a_file_that_ggml_cannot_read_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     broken = tiny.write(tmp_path / "broken.gguf", b"GGUF")
     with pytest.raises(ModelFileError, match=r"broken\.gguf"):
         rewrite(broken, tmp_path / "made.gguf", {})
