@@ -245,9 +245,10 @@ class _Batch:
     def _fail(self, failure: Failure) -> None:
         self._totals.fail(failure)
         self._watcher.failed(failure)
-        most = self._work.limits.max_failures
-        if most is not None and self._totals.failed >= most:
-            raise BatchFailedError(f"stopped after {self._totals.failed} failures (--max-failures)")
+        most, failed = self._work.limits.max_failures, self._totals.failed
+        if most is not None and failed >= most:
+            failures = "1 failure" if failed == 1 else f"{failed} failures"
+            raise BatchFailedError(f"stopped after {failures} (--max-failures)")
 
 
 def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:
