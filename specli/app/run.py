@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from specli.app.compare import Comparison, compare_with_plain
 from specli.app.feedback import SILENT, Feedback
-from specli.app.follow import View, follow, silent
+from specli.app.follow import Silent, View, follow
 from specli.app.prepare import (
     Constraint,
     constraint_of,
+    gbnf_of,
+    max_tokens_of,
     prepared_setup,
     require_known_tokens,
     sampling_of,
@@ -25,7 +27,6 @@ from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.grammar import Grammar, gbnf_of_schema
 from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
@@ -44,20 +45,20 @@ class Answer:
 
     def report(self, *, explain: bool = False) -> dict[str, object]:
         """The answer as one JSON object: llama-server's names where it has one."""
-        generation, told = self.generation, self.explanation
+        generation, explained = self.generation, self.explanation
         report: dict[str, object] = {
             **generation.stats.report(generation.text, generation.finish),
             "settings": settings(self.setup, self.sampling),
         }
-        if told is not None:
+        if explained is not None:
             report["estimate"] = {
-                "plain_ms": round(told.plain_ms, 1),
-                "plain_rounds": told.plain_rounds,
-                "speedup": None if told.speedup is None else round(told.speedup, 3),
-                "advice": told.advice,
+                "plain_ms": round(explained.plain_ms, 1),
+                "plain_rounds": explained.plain_rounds,
+                "speedup": None if explained.speedup is None else round(explained.speedup, 3),
+                "advice": explained.advice,
             }
             if explain:
-                report["explain"] = told.as_dict()
+                report["explain"] = explained.as_dict()
         if self.check is not None:
             report["check"] = self.check.as_dict()
         return report
@@ -67,7 +68,7 @@ def run(
     options: Options,
     prompt: str,
     feedback: Feedback = SILENT,
-    open_view: Callable[[], AbstractContextManager[View]] = silent,
+    open_view: Callable[[], AbstractContextManager[View]] = lambda: nullcontext(Silent()),
 ) -> Answer:
     """Answer one prompt under a view, which is opened once the models are loaded.
 
@@ -110,19 +111,12 @@ def _request(
     else:
         messages = [Message("system", options.system)] if options.system else []
         prompt = prompt_tokens(model, [*messages, Message("user", text)])
-    predict = -1 if options.predict is None else options.predict
+    gbnf = gbnf_of(constraint)
     return GenerationRequest(
         prompt=prompt,
-        max_tokens=None if predict < 0 else predict,
+        max_tokens=max_tokens_of(options),
         sampling=sampling,
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
-        grammar=_grammar(session, constraint),
+        grammar=None if gbnf is None else session.grammar(gbnf),
     )
-
-
-def _grammar(session: Session, constraint: Constraint) -> Grammar | None:
-    gbnf, schema = constraint
-    if schema is not None:
-        gbnf = gbnf_of_schema(schema)
-    return None if gbnf is None else session.grammar(gbnf)
