@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
@@ -16,6 +17,8 @@ from specli.app.prepare import (
     FLAGS,
     Constraint,
     constraint_of,
+    gbnf_of,
+    max_tokens_of,
     prepared_setup,
     require_known_tokens,
     sampling_of,
@@ -28,17 +31,17 @@ from specli.batch.requests import Defaults
 from specli.batch.run import Limits, Watcher, Work, answer_all, validate
 from specli.batch.template import Template
 from specli.batch.totals import Failure, Totals
-from specli.errors import BatchFailedError, SpecliError, UsageError
+from specli.bench.report import write_text
+from specli.errors import BatchFailedError, UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.llama.grammar import gbnf_of_schema
-from specli.options import Options
+from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.speculative import Prediction
 
 STANDARD = "-"
-
+"""stdin or stdout."""
 
 LONGEST_SETTING = 200
 """Characters of a setting that records repeat; a longer one is named by its hash."""
@@ -46,16 +49,16 @@ LONGEST_SETTING = 200
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What `specli batch` was asked for beside the options."""
+    """The options of `specli batch` itself."""
 
     source: str
     output: str = STANDARD
     form: Literal["jsonl", "text", "csv"] | None = None
     template: str | None = None
     column: str | None = None
-    parallel: int | None = None
-    """Prompts at once; None leaves it to memory and measured costs."""
-    in_order: bool = True
+    parallel: int | str = AUTO
+    """Prompts at once; `auto` leaves it to memory and measured costs."""
+    unordered: bool = False
     restart: bool = False
     strict: bool = False
     max_failures: int | None = None
@@ -63,13 +66,13 @@ class Task:
 
 
 class Attendant(Protocol):
-    """What accompanies a batch: it shows how far it is and says when to stop."""
+    """Shows the progress of a batch, and stops it."""
 
     def stopped(self) -> bool: ...
 
     @property
     def stopped_by(self) -> str | None:
-        """What has asked to stop: the name of a signal."""
+        """The name of the signal that stopped it."""
 
     def failed(self, failure: Failure) -> None:
         """A prompt that cannot be answered, found before anything is generated."""
@@ -95,14 +98,15 @@ def answer_batch(
     answered, and the other errors of specli.errors.
     """
     library.show_log(options.verbose)
-    reading = Reading(task.form, None if task.template is None else Template(task.template))
-    reading = replace(reading, column=task.column)
+    template = None if task.template is None else Template(task.template)
+    reading = Reading(task.form, template, column=task.column)
     options, profile = with_profile(options)
     _require_sense(options, task)
     constraint = constraint_of(options)
     with ExitStack() as stack:
         file = _input(stack, task, streams)
-        setup = prepared_setup(options, profile, feedback, slots=task.parallel)
+        slots = None if isinstance(task.parallel, str) else task.parallel
+        setup = prepared_setup(options, profile, feedback, slots=slots)
         known = Ids()
         output = _output(stack, task, known, streams)
         sampling = sampling_of(_with_seed(options, output))
@@ -114,23 +118,26 @@ def answer_batch(
         )
         require_known_tokens(sampling, session.target_model)
 
-        def source() -> Source:
-            path = None if task.source == STANDARD else Path(task.source)
-            stop, note = attendant.stopped, feedback.note
-            return Source(path, file, reading, called_off=stop, notice=note)
-
+        path = None if task.source == STANDARD else Path(task.source)
+        stop, note = attendant.stopped, feedback.note
+        source = partial(Source, path, file, reading, called_off=stop, notice=note)
         work = Work(
             source=source(),
             defaults=_defaults(options, sampling, constraint),
             settings=settings,
             output=output,
             known=known,
-            in_order=task.in_order,
+            in_order=not task.unordered,
             limits=Limits(options.timeout, task.max_failures),
             stopped=attendant.stopped,
         )
         if task.strict:
-            _require_valid(work, session, attendant)
+            count = validate(work, session.engine(), session.target_model, attendant.failed)
+            if count:
+                raise BatchFailedError(
+                    f"{count} of the prompts cannot be answered, and nothing has been generated",
+                    hint="correct them, or leave --strict out to answer the others",
+                )
             if file is not None:
                 file.seek(0)
             work = replace(work, source=source())
@@ -165,10 +172,8 @@ def _input(stack: ExitStack, task: Task, streams: Streams) -> IO[bytes] | None:
     """The file to read, None for a folder. One that is read twice can be read twice."""
     if task.source == STANDARD:
         file: IO[bytes] | None = streams.stdin()
-    else:
-        file = opened(Path(task.source))
-        if file is not None:
-            stack.enter_context(file)
+    elif file := opened(Path(task.source)):
+        stack.enter_context(file)
     if file is not None and task.strict and not file.seekable():
         copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         shutil.copyfileobj(file, copy)
@@ -190,21 +195,19 @@ def _output(stack: ExitStack, task: Task, known: Ids, streams: Streams) -> Outpu
 
 
 def _with_seed(options: Options, output: Output) -> Options:
-    """The seed that was drawn for the records there are, where none is asked for."""
+    """With the seed that was drawn for the records there are, where none is given."""
     drawn = options.seed is None or options.seed < 0
-    if drawn and isinstance(output, Journal) and output.settings is not None:
-        seed = output.settings.get("seed")
-        return options.but(seed=seed) if isinstance(seed, int) else options
-    return options
+    kept = output.settings if isinstance(output, Journal) else None
+    seed = kept.get("seed") if kept and drawn else None
+    return options.but(seed=seed) if isinstance(seed, int) else options
 
 
 def _with_predictions(setup: Setup) -> Setup:
-    """Lines may carry predictions, which are drafted from wherever anything is."""
+    """With a drafter for the predictions that lines may have, unless nothing is drafted."""
     config = setup.speculative
-    if not config.drafters or config.has(Prediction.kind):
-        return setup
-    predicting = config.with_drafters((*config.drafters, Prediction("")))
-    return replace(setup, speculative=predicting)
+    if config.drafters and not config.has(Prediction.kind):
+        config = config.with_drafters((*config.drafters, Prediction("")))
+    return replace(setup, speculative=config)
 
 
 def settings_of(
@@ -239,54 +242,32 @@ def settings_of(
         "seed": sampling.seed,
     }
     return {
-        name: _brief(value)
+        name: f"blake2b:{digest(value).hex()}"
+        if isinstance(value, str) and len(value) > LONGEST_SETTING
+        else value
         for name, value in every.items()
         if not (value is None or value is False or value in ([], {}))
     }
 
 
-def _brief(value: object) -> object:
-    if isinstance(value, str) and len(value) > LONGEST_SETTING:
-        return f"blake2b:{digest(value).hex()}"
-    return value
-
-
 def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
-    predict = -1 if options.predict is None else options.predict
-    grammar, schema = constraint
     return Defaults(
         sampling=sampling,
-        max_tokens=None if predict < 0 else predict,
+        max_tokens=max_tokens_of(options),
         system=options.system,
         raw=bool(options.raw),
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
-        gbnf=grammar if schema is None else gbnf_of_schema(schema),
+        gbnf=gbnf_of(constraint),
     )
-
-
-def _require_valid(work: Work, session: Session, attendant: Attendant) -> None:
-    """Raises BatchFailedError where a prompt could not be answered."""
-    count = validate(work, session.engine(), session.target_model, attendant.failed)
-    if count:
-        raise BatchFailedError(
-            f"{count} of the prompts cannot be answered, and nothing has been generated",
-            hint="correct them, or leave --strict out to answer the others",
-        )
 
 
 def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> Totals:
     totals = Totals(expected=work.source.total())
     try:
         with attendant.answering(totals, session.slots) as watcher:
-            answer_all(
-                work,
-                session.engine(),
-                session.target_model,
-                session.slots,
-                totals,
-                watcher,
-            )
+            engine, model = session.engine(), session.target_model
+            answer_all(work, engine, model, session.slots, totals, watcher)
     finally:
         if task.report is not None:
             report = {
@@ -296,15 +277,6 @@ def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> T
                 "stopped_by": attendant.stopped_by,
                 "settings": work.settings,
             }
-            _write_report(task.report, report)
+            text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+            write_text(task.report, lambda file: file.write(text))
     return totals
-
-
-def _write_report(path: Path, report: dict[str, object]) -> None:
-    partial = path.with_name(path.name + ".part")
-    try:
-        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise SpecliError(f"cannot write {path}: {error.strerror}") from None

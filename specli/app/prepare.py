@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
 from specli.errors import UsageError
+from specli.hub.made import Recipe
 from specli.hub.references import resolve
-from specli.llama.model import Model
+from specli.llama.grammar import gbnf_of_schema
+from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, Options
 from specli.profiles import Profile, load_profile
@@ -26,9 +27,6 @@ from specli.speculative import (
     placement,
     speculative_config,
 )
-
-if TYPE_CHECKING:
-    from specli.hub.made import Recipe
 
 DEFAULT_PROFILE = "smollm2"
 
@@ -56,6 +54,16 @@ def chosen_profile(options: Options) -> Profile | None:
     return load_profile(DEFAULT_PROFILE) if options.model is None else None
 
 
+Model = str | Recipe | None
+
+
+def named_models(options: Options, profile: Profile | None) -> tuple[Model, Model]:
+    """Target and draft as they are named; another target than the profile's has its own draft."""
+    if profile is None or options.model is not None:
+        return options.model, options.model_draft
+    return profile.target_model, options.model_draft or profile.draft_model
+
+
 def prepared_setup(
     options: Options,
     profile: Profile | None,
@@ -68,14 +76,7 @@ def prepared_setup(
 
     `config` replaces what the options say of drafting. Raises UsageError and what `resolve` raises.
     """
-    draft = not options.no_draft
-    target: str | Recipe | None = options.model
-    drafting_model: str | Recipe | None = options.model_draft
-    if profile is not None:
-        # Another target than the profile's invalidates the profile's draft.
-        if target is None and drafting_model is None:
-            drafting_model = profile.draft_model
-        target = target or profile.target_model
+    target, drafting_model = named_models(options, profile)
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")
     replaced = [name for name in REPLACED_BY_SUFFIX if name in (options.spec_type or "").split(",")]
@@ -85,7 +86,7 @@ def prepared_setup(
         config = chosen_drafting(options, drafting_model)
     elif config.draft_model is not None:
         drafting_model = str(config.draft_model.model)
-    if not draft:
+    if options.no_draft:
         config = config.without_model()
     if options.model_draft is not None and config.draft_model is None:
         raise UsageError(
@@ -177,7 +178,18 @@ def constraint_of(options: Options) -> Constraint:
     return grammar, schema
 
 
-def require_known_tokens(sampling: SamplingParams, model: Model) -> None:
+def gbnf_of(constraint: Constraint) -> str | None:
+    """The grammar that a constraint amounts to. Raises UsageError for a bad schema."""
+    grammar, schema = constraint
+    return grammar if schema is None else gbnf_of_schema(schema)
+
+
+def max_tokens_of(options: Options) -> int | None:
+    """The limit of generated tokens; None without one."""
+    return None if options.predict is None or options.predict < 0 else options.predict
+
+
+def require_known_tokens(sampling: SamplingParams, model: LoadedModel) -> None:
     """Raises UsageError where --logit-bias names a token that the model does not have."""
     for token in sampling.logit_bias:
         if token >= model.vocab.size:

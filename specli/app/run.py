@@ -12,6 +12,8 @@ from specli.app.follow import View, follow, silent
 from specli.app.prepare import (
     Constraint,
     constraint_of,
+    gbnf_of,
+    max_tokens_of,
     prepared_setup,
     require_known_tokens,
     sampling_of,
@@ -25,7 +27,6 @@ from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.grammar import Grammar, gbnf_of_schema
 from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
@@ -110,19 +111,12 @@ def _request(
     else:
         messages = [Message("system", options.system)] if options.system else []
         prompt = prompt_tokens(model, [*messages, Message("user", text)])
-    predict = -1 if options.predict is None else options.predict
+    gbnf = gbnf_of(constraint)
     return GenerationRequest(
         prompt=prompt,
-        max_tokens=None if predict < 0 else predict,
+        max_tokens=max_tokens_of(options),
         sampling=sampling,
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
-        grammar=_grammar(session, constraint),
+        grammar=None if gbnf is None else session.grammar(gbnf),
     )
-
-
-def _grammar(session: Session, constraint: Constraint) -> Grammar | None:
-    gbnf, schema = constraint
-    if schema is not None:
-        gbnf = gbnf_of_schema(schema)
-    return None if gbnf is None else session.grammar(gbnf)

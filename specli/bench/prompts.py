@@ -54,8 +54,13 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
     Files named *.jsonl have one object per line, with `prompt` (text), `messages` (of a chat) or
     `turns` (the user's questions; the form of Spec-Bench and MT-Bench, with `question_id`), and
     optionally `id` and `category`. Any other file has one prompt per line. Empty lines are
-    skipped. Raises UsageError naming file and line.
+    skipped. Raises UsageError naming file and line, and for YAML and JSON documents.
     """
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        raise UsageError(
+            f"{path} would be read as one prompt a line",
+            hint='write a .jsonl file, one object a line: {"prompt": "Hello"}',
+        )
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

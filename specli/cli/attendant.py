@@ -19,9 +19,9 @@ from specli.ui.batch import BatchView, summary
 class TerminalAttendant:
     """Shows a batch on stderr and stops it with the first SIGINT or SIGTERM."""
 
-    def __init__(self, sink: Sink, *, says_slots: bool = False) -> None:
+    def __init__(self, sink: Sink, *, shows_slots: bool = False) -> None:
         self._sink = sink
-        self._says_slots = says_slots and sys.stderr.isatty()
+        self._shows_slots = shows_slots and sys.stderr.isatty()
         self.signal: int | None = None
 
     def stopped(self) -> bool:
@@ -38,7 +38,7 @@ class TerminalAttendant:
     def answering(self, totals: Totals, slots: int) -> Iterator[Watcher]:
         """The view while answers are generated, and the figures after it."""
         freeze_loaded()
-        if self._says_slots:
+        if self._shows_slots:
             self._sink.note(f"{slots} prompts at once, by memory and measured costs (--parallel)")
         view = BatchView(console(stderr=True), totals, bar=not self._sink.quiet)
         try:

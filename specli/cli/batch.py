@@ -4,116 +4,48 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Any
 
 import typer
 
 from specli.cli.output import Sink, print_stderr
-from specli.cli.parameters import takes
-from specli.errors import BatchFailedError, UsageError
+from specli.cli.parameters import own, takes
+from specli.errors import BatchFailedError
 from specli.options import AUTO, GENERATION, OPTIONS, Options
 
 BATCH = "Batch"
-MOST_PARALLEL = 256
-"""Sequences of one context, by llama.cpp's own limit."""
-TIMEOUT = replace(OPTIONS["timeout"], group=BATCH)
+OWN = (
+    own("-o --output", "Append records to FILE, and resume there after an interruption.",
+        metavar="FILE", default="stdout", group=BATCH),
+    own("--format", "Form of the input.", name="form", metavar="jsonl|text|csv",
+        words=("jsonl", "text", "csv"), default="by its name, else by its first line",
+        group=BATCH),
+    own("--template", "Make each prompt from fields of its line, as in 'Summarise: {text}'.",
+        metavar="TEXT", group=BATCH),
+    own("--column", "CSV column of the prompts.", metavar="NAME", default="prompt", group=BATCH),
+    # 256 sequences are llama.cpp's own limit for one context.
+    own("-np --parallel", "Prompts that are answered at once.", "integer", metavar="N|auto",
+        least=1, most=256, words=(AUTO,), default="auto, by memory and measured costs",
+        group=BATCH),
+    own("--unordered", "Write records as they finish, not in input order.", "switch",
+        group=BATCH),
+    own("--restart", "Delete existing records and start again.", "switch", group=BATCH),
+    own("--strict", "Check every prompt first; generate nothing if one is bad.", "switch",
+        group=BATCH),
+    own("--max-failures", "Stop after N failed prompts.", "integer", least=1, group=BATCH),
+    own("--report", "Write the totals to FILE, as JSON.", "file", group=BATCH),
+    replace(OPTIONS["timeout"], group=BATCH),
+)  # fmt: skip
 
 
-@takes(*GENERATION, "quiet", "verbose", TIMEOUT)
+@takes(*OWN, *GENERATION, "quiet", "verbose")
 def batch(
     *,
     source: Annotated[
         str, typer.Argument(metavar="INPUT", help="A file or a folder of files; `-` is stdin.")
     ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Append records to FILE, and resume there after an interruption. Default: stdout.",
-            rich_help_panel=BATCH,
-        ),
-    ] = "-",
-    form: Annotated[
-        Literal["jsonl", "text", "csv"] | None,
-        typer.Option(
-            "--format",
-            help="Form of the input. Default: by its name, else by its first line.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            "--template",
-            metavar="TEXT",
-            help="Make each prompt from fields of its line, as in 'Summarise: {text}'.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
-    column: Annotated[
-        str | None,
-        typer.Option(
-            "--column",
-            metavar="NAME",
-            help="CSV column of the prompts. Default: prompt.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
-    parallel: Annotated[
-        str,
-        typer.Option(
-            "-np",
-            "--parallel",
-            metavar="N|auto",
-            help="Prompts that are answered at once. Default: auto, by memory and measured costs.",
-            rich_help_panel=BATCH,
-        ),
-    ] = "auto",
-    unordered: Annotated[
-        bool,
-        typer.Option(
-            "--unordered",
-            help="Write records as they finish, not in input order.",
-            rich_help_panel=BATCH,
-        ),
-    ] = False,
-    restart: Annotated[
-        bool,
-        typer.Option(
-            "--restart", help="Delete existing records and start again.", rich_help_panel=BATCH
-        ),
-    ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Check every prompt first; generate nothing if one is bad.",
-            rich_help_panel=BATCH,
-        ),
-    ] = False,
-    max_failures: Annotated[
-        int | None,
-        typer.Option(
-            "--max-failures",
-            min=1,
-            help="Stop after N failed prompts.",
-            metavar="N",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report",
-            metavar="FILE",
-            help="Write the totals to FILE, as JSON.",
-            rich_help_panel=BATCH,
-        ),
-    ] = None,
     options: Options,
+    **task: Any,
 ) -> None:
     """Answer many prompts, one JSON line each: from JSON lines, text, CSV or a folder.
 
@@ -127,25 +59,13 @@ def batch(
     from specli.app.batch import STANDARD, Streams, Task, answer_batch
     from specli.cli.attendant import TerminalAttendant
 
-    task = Task(
-        source=source,
-        output=output,
-        form=form,
-        template=template,
-        column=column,
-        parallel=parse_parallel(parallel),
-        in_order=not unordered,
-        restart=restart,
-        strict=strict,
-        max_failures=max_failures,
-        report=report,
-    )
     sink = Sink.of(options)
-    attendant = TerminalAttendant(sink, says_slots=parallel == AUTO)
+    wanted = Task(source, **task)
+    attendant = TerminalAttendant(sink, shows_slots=wanted.parallel == AUTO)
     streams = Streams(_stdin, lambda: sys.stdout.buffer)
-    totals = answer_batch(options, task, streams, sink.feedback(), attendant)
+    totals = answer_batch(options, wanted, streams, sink.feedback(), attendant)
     if attendant.signal is not None:
-        print_stderr(attendant.how_to_resume(to_stdout=output == STANDARD))
+        print_stderr(attendant.how_to_resume(to_stdout=wanted.output == STANDARD))
         raise typer.Exit(128 + attendant.signal)
     if totals.failed:
         raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
@@ -153,18 +73,3 @@ def batch(
 
 def _stdin() -> IO[bytes]:
     return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
-
-
-def parse_parallel(value: str) -> int | None:
-    """How many prompts run at once; None where that is left to costs and memory.
-
-    Raises UsageError.
-    """
-    if value == AUTO:
-        return None
-    if value.isdecimal() and 1 <= int(value) <= MOST_PARALLEL:
-        return int(value)
-    raise UsageError(
-        f"--parallel takes auto or a number from 1 to {MOST_PARALLEL}, not {value!r}",
-        hint="such as --parallel 4",
-    )

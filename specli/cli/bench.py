@@ -8,14 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from specli.cli import help_page
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console
-from specli.cli.parameters import takes
+from specli.cli.parameters import own, takes
 from specli.errors import UsageError
 from specli.options import GENERATION, OPTIONS, OUTPUT, Options
 
@@ -24,7 +24,6 @@ PREDICT = 128
 
 UNUSED = {"raw", "prediction", "json_schema", "grammar", "grammar_file", "stop", "ignore_eos"}
 """What a bench does not measure."""
-SHARED = [name for name in GENERATION if name not in UNUSED]
 LENGTHS = replace(
     OPTIONS["draft_max"],
     metavar="N|auto,...",
@@ -43,75 +42,31 @@ ANSWER = replace(
     OPTIONS["predict"], least=1, help="Maximum tokens of an answer.", default=str(PREDICT)
 )
 SWEPT = {option.name: option for option in (LENGTHS, CUTS, ANSWER)}
+OWN = (
+    own("--runs", "Runs of each setting on each prompt.", "integer", least=1, default=str(RUNS)),
+    own("--prompts", "Prompts: text, one a line; or .jsonl with prompt, messages or turns (as in "
+        "Spec-Bench and MT-Bench).", "file", default="those that ship"),
+    own("--categories", "Only prompts of these categories.", metavar="NAME,...", several=True),
+    own("--cache-prompt", "Keep prompts in the target's cache between runs. Faster, but then the "
+        "time to the first token says little.", "switch"),
+    own("-o --output", "Write the report with every run to FILE, as JSON.", "file", group=OUTPUT),
+    own("--csv", "Write a row for every run.", "file", name="csv_file", group=OUTPUT),
+    own("--html", "Write a page with charts that opens offline; needs specli[bench].", "file",
+        name="html_file", group=OUTPUT),
+)  # fmt: skip
 
-app = typer.Typer(
-    cls=help_page.Group,
-    invoke_without_command=True,
-)
+app = typer.Typer(cls=help_page.Group, invoke_without_command=True)
 
 
 @app.callback()
-@takes(*(SWEPT.get(name, name) for name in SHARED), "json", "quiet", "verbose")
-def bench(
-    context: typer.Context,
-    runs: Annotated[
-        int,
-        typer.Option(
-            "--runs",
-            min=1,
-            metavar="N",
-            help=f"Runs of each setting on each prompt. Default: {RUNS}.",
-        ),
-    ] = RUNS,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts",
-            metavar="FILE",
-            help="Prompts: text, one a line; or .jsonl with prompt, messages or turns (as in "
-            "Spec-Bench and MT-Bench). Default: those that ship.",
-        ),
-    ] = None,
-    categories: Annotated[
-        str | None,
-        typer.Option("--categories", metavar="NAME,...", help="Only prompts of these categories."),
-    ] = None,
-    cache_prompt: Annotated[
-        bool,
-        typer.Option(
-            "--cache-prompt",
-            help="Keep prompts in the target's cache between runs. Faster, but then the time to "
-            "the first token says little.",
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE",
-            help="Write the report with every run to FILE, as JSON.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    csv_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv", metavar="FILE", help="Write a row for every run.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    html_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Write a page with charts that opens offline; needs specli[bench].",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    *,
-    options: Options,
-) -> None:
+@takes(
+    *OWN,
+    *(SWEPT.get(name, name) for name in GENERATION if name not in UNUSED),
+    "json",
+    "quiet",
+    "verbose",
+)
+def bench(context: typer.Context, *, options: Options, **given: Any) -> None:
     """Measure a pair: speed and acceptance by kind of text, against plain decoding.
 
     Plain decoding and each setting take turns on every prompt, each run with empty caches unless
@@ -124,7 +79,7 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    lengths, cuts = options.draft_max or (), options.draft_p_min or ()
+    lengths = options.draft_max or ()
     if 0 in lengths:
         raise UsageError(
             "--draft 0 is plain decoding, which is measured anyway", hint="leave the 0 out"
@@ -137,26 +92,16 @@ def bench(
     from specli.ui.bench import report_view
     from specli.ui.bench_progress import watching
 
-    task = BenchTask(
-        runs=runs,
-        predict=options.predict or PREDICT,
-        prompts=prompts,
-        categories=tuple(part.strip() for part in (categories or "").split(",") if part.strip()),
-        lengths=lengths,
-        cuts=cuts,
-        cache_prompt=cache_prompt,
-        output=output,
-        csv_file=csv_file,
-        html_file=html_file,
-    )
     sink = Sink.of(options)
+    runs, predict = given.pop("runs", RUNS), options.predict or PREDICT
+    task = BenchTask(runs, predict, lengths=lengths, cuts=options.draft_p_min or (), **given)
 
     def open_watch(total: int) -> AbstractContextManager[Callable[[str, int], None]]:
         freeze_loaded()
         return watching(total, quiet=sink.quiet)
 
-    given = options.but(draft_max=None, draft_p_min=None, predict=None)
-    report = measure(given, task, sink.feedback(), open_watch)
+    options = options.but(draft_max=None, draft_p_min=None, predict=None)
+    report = measure(options, task, sink.feedback(), open_watch)
     try:
         for path in keep(report, task, shlex.join(["specli", *sys.argv[1:]])):
             sink.remark(f"wrote {path}")

@@ -1,66 +1,78 @@
-"""From the table of options to the flags of a command."""
+"""From options to the flags of a command."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from specli.cli import help_page
 from specli.cli.output import Sink
-from specli.options import IGNORED, OPTIONS, Option, Options, parsed
+from specli.options import IGNORED, OPTIONS, Option, Options, option, parsed
 
 Command = Callable[..., None]
 
+Target = Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
+    ),
+]
+
+
+def own(flags: str, help: str, *kind: Any, **more: Any) -> Option:
+    """An option of one command, always shown."""
+    return option(flags, help, *kind, **{"group": "Options"} | more, common=True, setting=False)
+
 
 def takes(*wanted: str | Option) -> Callable[[Command], Command]:
-    """A command whose parameter `options` Typer sees as flags, by name from the table or as given.
+    """A command with these flags, by name from the table or as given.
 
-    Raises UsageError, when the command is called, for a value that a flag does not take.
+    Values of options that are in the table are its parameter `options`; each other option that
+    is given is a parameter of its own. Raises UsageError, when the command is called, for a value
+    that a flag does not take.
     """
     chosen = [OPTIONS[one] if isinstance(one, str) else one for one in wanted]
-    names = [option.name for option in chosen]
-    ignored = {f"ignored_{number}": flags for number, flags in enumerate(IGNORED)}
-    if "spec_type" not in names:
-        ignored = {}
+    drafts = any(option.name == "spec_type" for option in chosen)
+    ignored = {f"ignored_{number}": flags for number, flags in enumerate(IGNORED) if drafts}
 
     def decorated(command: Command) -> Command:
         @wraps(command)
         def with_flags(**given: Any) -> None:
             given.pop(help_page.EVERYTHING, None)
             unused = [flags.split()[0] for name, flags in ignored.items() if given.pop(name)]
-            raw = {name: given.pop(name) for name in names}
-            options = Options(
-                **{
-                    option.name: parsed(option, raw[option.name])
-                    for option in chosen
-                    if raw[option.name] is not None
-                }
-            )
+            raw = [(option, given.pop(option.name)) for option in chosen]
+            values = {one.name: parsed(one, value) for one, value in raw if value is not None}
+            options = Options(**{name: values.pop(name) for name in OPTIONS if name in values})
             if unused:
                 text = "they belong to drafters that are replaced by suffix drafting"
                 Sink.of(options).note(f"ignored {', '.join(unused)}: {text}")
-            command(options=options, **given)
+            command(options=options, **given, **values)
 
-        own = inspect.signature(command, eval_str=True)
-        kept = [p for p in own.parameters.values() if p.name != "options"]
         added = {option.name: _flag(option) for option in chosen}
-        added |= {name: _ignored(flags) for name, flags in ignored.items()}
+        for name, flags in ignored.items():
+            added[name] = Annotated[str | None, typer.Option(*flags.split(), hidden=True)]
         if not all(option.common for option in chosen):
             added[help_page.EVERYTHING] = help_page.everything_flag()
-        shared = [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=None
-            )
-            for name, annotation in added.items()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            *(
+                parameter.replace(kind=keyword)
+                for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+                if name != "options" and parameter.kind != inspect.Parameter.VAR_KEYWORD
+            ),
+            *(
+                inspect.Parameter(name, keyword, annotation=annotation, default=None)
+                for name, annotation in added.items()
+            ),
         ]
-        kept = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in kept]
-        signature = own.replace(parameters=[*kept, *shared])
-        with_flags.__signature__ = signature  # type: ignore[attr-defined]
-        with_flags.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        with_flags.__annotations__ = {one.name: one.annotation for one in parameters}
         return with_flags
 
     return decorated
@@ -69,13 +81,12 @@ def takes(*wanted: str | Option) -> Callable[[Command], Command]:
 def _flag(option: Option) -> object:
     """How Typer sees an option: texts, which `parsed` reads, and switches."""
     spellings = [*option.flags.split(), *option.aliases.split()]
+    kind: object = list[str] | None if option.kind in ("texts", "biases") else str | None
     if option.kind == "switch":
+        kind = bool | None
         if option.setting:
             # What a profile switches on can be switched off.
             spellings = [f"{option.flag}/--no-{option.flag.removeprefix('--')}"]
-        kind: object = bool | None
-    else:
-        kind = list[str] | None if option.kind in ("texts", "biases") else str | None
     return Annotated[
         kind,
         typer.Option(
@@ -95,7 +106,3 @@ def _help(option: Option) -> str:
     if option.default:
         parts.append(f"Default: {option.default}.")
     return " ".join(parts)
-
-
-def _ignored(flags: str) -> object:
-    return Annotated[str | None, typer.Option(*flags.split(), hidden=True)]

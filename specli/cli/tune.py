@@ -3,60 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console, print_stderr
-from specli.cli.parameters import takes
+from specli.cli.parameters import own, takes
 from specli.options import MACHINE, OPTIONS, Options
 
 BUDGET = 180.0
 """Seconds."""
-MACHINE_OPTIONS = [option.name for option in OPTIONS.values() if option.group == MACHINE]
-SEARCH_TIME = replace(OPTIONS["budget"], default="3m")
+OWN = (
+    own("-o --output", "The profile to write.", name="out", metavar="NAME|FILE",
+        default="the pair's name with -tuned, in your configuration folder"),
+    own("--prompts", "Measure on these prompts.", "file", default="those that ship"),
+    own("--lossy", "Try an 8-bit cache for the target too, which changes its text a little.",
+        "switch"),
+)  # fmt: skip
+SHARED = ("profile", "model", "model_draft", "ctx_size", "temp")
 
 
 @takes(
-    "profile",
-    "model",
-    "model_draft",
-    "ctx_size",
-    "temp",
-    *MACHINE_OPTIONS,
+    *OWN,
+    *SHARED,
+    *(option.name for option in OPTIONS.values() if option.group == MACHINE),
     "quiet",
     "verbose",
-    SEARCH_TIME,
+    replace(OPTIONS["budget"], default="3m"),
 )
-def tune(
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="NAME|FILE",
-            help="The profile to write. Default: the pair's name with -tuned, in your "
-            "configuration folder.",
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts", metavar="FILE", help="Measure on these prompts. Default: those that ship."
-        ),
-    ] = None,
-    lossy: Annotated[
-        bool,
-        typer.Option(
-            "--lossy",
-            help="Try an 8-bit cache for the target too, which changes its text a little.",
-        ),
-    ] = False,
-    *,
-    options: Options,
-) -> None:
+def tune(*, options: Options, **given: Any) -> None:
     """Find the fastest settings for a pair on this machine, and write them as a profile.
 
     Drafters, draft lengths, cut-offs, threads, cache types and GPU layers are compared with plain
@@ -73,7 +49,7 @@ def tune(
     from specli.profiles import user_folder
     from specli.ui.tune import outcome, watching
 
-    task = TuneTask(budget=options.budget or BUDGET, out=out, prompts=prompts, lossy=lossy)
+    task = TuneTask(options.budget or BUDGET, **given)
     sink = Sink.of(options)
     freeze_loaded()
     found = search(
@@ -88,9 +64,9 @@ def tune(
     for name, reason in failures(tuned.race):
         sink.note(f"{name} could not be measured: {reason}")
     sink.show(sentence(found.verdict, tuned.space.default))
-    if tuned.interrupted and out is None:
+    if tuned.interrupted and task.out is None:
         print_stderr("interrupted: no profile is written without -o")
-    elif found.is_plain and out is None:
+    elif found.is_plain and task.out is None:
         print_stderr("no profile is written, since specli run --draft 0 is the same; -o writes one")
     else:
         keep(found, task)

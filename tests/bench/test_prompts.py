@@ -122,3 +122,12 @@ def test_any_text_comes_back_from_json_lines(
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
     path.write_text("\n".join(json.dumps({"prompt": text}) for text in texts), encoding="utf-8")
     assert [prompt.text for prompt in read_prompts(path)] == texts
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "mine.yml", "mine.json"])
+def test_a_document_is_not_read_as_one_prompt_a_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("code:\n- Write a loop\n")
+    with pytest.raises(UsageError, match="one prompt a line") as caught:
+        read_prompts(path)
+    assert ".jsonl" in (caught.value.hint or "")

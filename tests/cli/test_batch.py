@@ -295,7 +295,6 @@ ERRORS: dict[str, tuple[list[str], str]] = {
     "no input": (["no.jsonl"], "no.jsonl"),
     "column": (["p.jsonl", "--column", "a", "--format", "text"], "--column is for CSV"),
     "template": (["p.jsonl", "--template", "same"], "uses no field"),
-    "parallel": (["p.jsonl", "-np", "0"], "--parallel"),
     "parallel word": (["p.jsonl", "-np", "many"], "'many'"),
     "system": (["p.jsonl", "--raw", "--system", "s"], "--raw"),
     "report": (["p.jsonl", "--report", "no/r.json"], "no folder"),
@@ -324,3 +323,12 @@ def test_wrong_usage_is_a_sentence_with_a_hint(
     assert told in outcome.err
     assert outcome.err.splitlines()[-1].startswith("hint: ")
     assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("flags", [("-np", "0"), ("-np", "257"), ("--max-failures", "0")])
+def test_a_number_out_of_range_is_named_with_its_range(
+    specli: Specli, flags: tuple[str, str]
+) -> None:
+    outcome = specli("batch", "p.jsonl", *flags)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "but must be 1" in outcome.err
