@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from specli.drafts.make import find_made_draft
 from specli.errors import SpecliError, UsageError
-from specli.hub.local import LocalModel, local_models
+from specli.hub.local import local_models
 from specli.hub.remote import read_model_header
 from specli.options import Options
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 from specli.pairs.memory import free_memory
 from specli.pairs.search import Candidate, Findings, find_drafts, of_one_family
-from specli.pairs.sizing import CacheTypes, MemoryNeed
+from specli.pairs.sizing import CacheTypes
 from specli.profiles import profile_files, read_profile
 
 CATALOGUE = "catalogue"
@@ -32,7 +32,13 @@ def check_drafts(
 
     Raises what reading the first of them raised where none can be read.
     """
-    setup = _check_options(options)
+    draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
+    setup = CheckOptions(
+        context=options.number("ctx_size"),
+        types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
+        draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
+        free=free_memory(),
+    )
     target_model = examine(read_model_header(target))
     reports: list[PairCheck] = []
     unreadable: list[SpecliError] = []
@@ -46,55 +52,39 @@ def check_drafts(
     return rank(reports), unreadable
 
 
-def _check_options(options: Options) -> CheckOptions:
-    draft_k, draft_v = options.cache_type_k_draft, options.cache_type_v_draft
-    return CheckOptions(
-        context=options.number("ctx_size"),
-        types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
-        draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
-        free=free_memory(),
-    )
-
-
 def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Findings]:
     """The target's header, and the drafts for it on this machine and in the catalogue.
 
     Raises ModelFileError and FetchError where the target cannot be read.
     """
     model = examine(read_model_header(target))
-    candidates = list(_candidates(target, model, folders))
-    return model, find_drafts(
-        model, candidates, read_model_header, CheckOptions(free=free_memory())
-    )
-
-
-def _candidates(target: str, model: ExaminedModel, folders: Sequence[Path]) -> Iterator[Candidate]:
-    here = local_candidates(folders)
-    yield from here
-    known = {candidate.reference for candidate in here}
+    candidates = {one.reference: one for one in local_candidates(folders)}
     for reference in _catalogue(target, model):
-        if reference not in known:
-            yield Candidate(reference, reference, CATALOGUE)
+        candidates.setdefault(reference, Candidate(reference, reference, CATALOGUE))
+    setup = CheckOptions(free=free_memory())
+    return model, find_drafts(model, candidates.values(), read_model_header, setup)
 
 
 def local_candidates(folders: Sequence[Path] = ()) -> dict[Candidate, Path]:
     """Every model on this machine, and its file."""
     return {
-        Candidate(found.name, _typed(found), found.origin, found.size): found.path
+        # Names that other programs give are not always unique: those models are named by path.
+        Candidate(
+            found.name,
+            found.name
+            if found.origin == "huggingface" or found.name.startswith("package:")
+            else str(found.path),
+            found.origin,
+            found.size,
+        ): found.path
         for found in local_models(folders)
     }
 
 
-def _typed(model: LocalModel) -> str:
-    """What names this very model: other programs' names are not always unique."""
-    lasting = model.origin == "huggingface" or model.name.startswith("package:")
-    return model.name if lasting else str(model.path)
-
-
 def _catalogue(target: str, model: ExaminedModel) -> list[str]:
-    """The drafts of the profiles whose target is of the model's family, each once."""
+    """The drafts of the profiles whose target is of the model's family."""
     texts = [model.facts.name, Path(target).name]
-    drafts = {}
+    drafts = []
     for name, path in profile_files().items():
         if not of_one_family(name, texts):
             continue
@@ -105,8 +95,8 @@ def _catalogue(target: str, model: ExaminedModel) -> list[str]:
             continue
         # A draft that is still to be made has no header to look at.
         if isinstance(draft, str):
-            drafts[draft] = name
-    return list(drafts)
+            drafts.append(draft)
+    return drafts
 
 
 def automatic_draft(target: Path) -> Path:
@@ -146,16 +136,28 @@ def report_json(report: PairCheck) -> dict[str, object]:
         "context": report.context,
         "cost_ratio": round(report.cost_ratio, 3),
         "memory": {
-            name: _memory_json(need)
+            name: {**asdict(need), "total": need.total}
             for name, need in zip(("target", "draft"), report.memory, strict=True)
         },
     }
 
 
-def _memory_json(need: MemoryNeed) -> dict[str, int]:
+def findings_json(findings: Findings) -> dict[str, object]:
+    """The drafts that were found, and what was skipped, as `--json` prints them."""
     return {
-        "weights": need.weights,
-        "cache": need.cache,
-        "scratch": need.scratch,
-        "total": need.total,
+        "drafts": [
+            {
+                "name": found.candidate.name,
+                "reference": found.candidate.reference,
+                "origin": found.candidate.origin,
+                "bytes": found.report.draft.header.file_size,
+                **report_json(found.report),
+            }
+            for found in findings.drafts
+        ],
+        "passed_over": {
+            "other_vocabulary": findings.other_vocabulary,
+            "not_smaller": findings.not_smaller,
+        },
+        "unreadable": [str(error) for error in findings.unreadable],
     }

@@ -3,79 +3,62 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from specli.cli.output import Sink
-from specli.cli.pair_check import INCOMPATIBLE
-from specli.cli.parameters import takes
+from specli.cli.parameters import Folders, Target, takes
+from specli.cli.run import example
+from specli.errors import PairIncompatibleError
 from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.pairs.check import ExaminedModel
     from specli.pairs.search import Findings, FoundDraft
 
-PROMPT = "Why is the sky blue?"
-
 
 @takes("json")
-def find(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
-    folders: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
-        ),
-    ] = None,
-    *,
-    options: Options,
-) -> None:
+def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     """Look for drafts that fit a target, on this machine and in the catalogue, smallest first.
 
     Of models that are not here only the headers are fetched. Exit code 0 when a draft fits, 3
     when none does, 1 when the target cannot be read.
     """
+    from specli.app.pairs import RANKED_BY, cost_share, findings_json
     from specli.app.pairs import find as find_drafts
+    from specli.ui.pairs import ranking_table
 
     model, findings = find_drafts(target, folders or [])
     best = findings.drafts[0] if findings.drafts else None
-    command = shlex.join(_command(target, best)) if best else None
+    command = None
+    if best is not None:
+        draft = ["-md", best.candidate.reference] if best.report.may_pay else []
+        command = example(target, *draft)
     sink = Sink.of(options)
-    sink.data(_json(target, findings, command))
-    _show(target, model, findings, command, sink)
-    if best is None:
-        raise typer.Exit(INCOMPATIBLE)
-
-
-def _command(target: str, best: FoundDraft) -> list[str]:
-    draft = ["-md", best.candidate.reference] if best.report.may_pay else []
-    return ["specli", "run", "-m", target, *draft, PROMPT]
-
-
-def _show(
-    target: str, model: ExaminedModel, findings: Findings, command: str | None, sink: Sink
-) -> None:
-    from specli.app.pairs import RANKED_BY, cost_share
-    from specli.ui.pairs import ranking_table
-
+    sink.data({"target": target, **findings_json(findings), "command": command})
     for error in findings.unreadable:
         sink.show(f"skipped: {error}", style="red")
-    if findings.drafts:
-        rows = [
-            (_title(found), cost_share(found.report), found.report) for found in findings.drafts
-        ]
+    rows = [(_title(found), cost_share(found.report), found.report) for found in findings.drafts]
+    if rows:
         sink.show(ranking_table(rows))
-    passed = _skipped(findings)
-    if passed:
-        sink.show(passed, style="dim")
-    for line in _conclusion(target, model, findings):
-        sink.show(line)
-    if findings.drafts:
-        sink.show(RANKED_BY, style="dim")
-    if command:
-        sink.show(command, style="bold")
+    skipped = {
+        "of another vocabulary": findings.other_vocabulary,
+        "not smaller than the target": findings.not_smaller,
+    }
+    notes = [f"{count} {reason}" for reason, count in skipped.items() if count]
+    if notes:
+        sink.show(f"skipped: {', '.join(notes)}", style="dim")
+    if best is None or command is None:
+        sink.show(_advice(target, model, findings))
+        raise typer.Exit(PairIncompatibleError.exit_code)
+    if best.report.may_pay:
+        cost = cost_share(best.report)
+        sink.show(f"Smallest: {best.candidate.name}, at {cost} of the target's cost.")
+    else:
+        sink.show("No draft that fits is small enough to pay: draft from the text itself instead.")
+    sink.show(RANKED_BY, style="dim")
+    sink.show(command, style="bold")
 
 
 def _title(found: FoundDraft) -> str:
@@ -88,53 +71,12 @@ def _title(found: FoundDraft) -> str:
     return f"{found.candidate.name}\n{size}, {where}"
 
 
-def _skipped(findings: Findings) -> str:
-    notes = []
-    if findings.other_vocabulary:
-        notes.append(f"{findings.other_vocabulary} of another vocabulary")
-    if findings.not_smaller:
-        notes.append(f"{findings.not_smaller} not smaller than the target")
-    return f"skipped: {', '.join(notes)}" if notes else ""
-
-
-def _conclusion(target: str, model: ExaminedModel, findings: Findings) -> list[str]:
-    from specli.app.pairs import cost_share
-
-    if not findings.drafts:
-        name = model.facts.name or model.facts.architecture
-        where = "that could be read" if findings.unreadable else "here or in the catalogue"
-        return [
-            f"Nothing {where} can draft for {target}.",
-            f"Look for the smallest model of the {name} family as a GGUF, then: "
-            f"{shlex.join(['specli', 'pair', 'check', target])} DRAFT",
-            "Or draft from the text itself, without a second model: "
-            + shlex.join(["specli", "run", "-m", target, PROMPT]),
-        ]
-    best = findings.drafts[0]
-    if not best.report.may_pay:
-        return ["No draft that fits is small enough to pay: draft from the text itself instead."]
-    return [f"Smallest: {best.candidate.name}, at {cost_share(best.report)} of the target's cost."]
-
-
-def _json(target: str, findings: Findings, command: str | None) -> dict[str, object]:
-    from specli.app.pairs import report_json
-
-    return {
-        "target": target,
-        "drafts": [
-            {
-                "name": found.candidate.name,
-                "reference": found.candidate.reference,
-                "origin": found.candidate.origin,
-                "bytes": found.report.draft.header.file_size,
-                **report_json(found.report),
-            }
-            for found in findings.drafts
-        ],
-        "passed_over": {
-            "other_vocabulary": findings.other_vocabulary,
-            "not_smaller": findings.not_smaller,
-        },
-        "unreadable": [str(error) for error in findings.unreadable],
-        "command": command,
-    }
+def _advice(target: str, model: ExaminedModel, findings: Findings) -> str:
+    name = model.facts.name or model.facts.architecture
+    where = "that could be read" if findings.unreadable else "here or in the catalogue"
+    return (
+        f"Nothing {where} can draft for {target}.\n"
+        f"Look for the smallest model of the {name} family as a GGUF, then: "
+        f"{shlex.join(['specli', 'pair', 'check', target])} DRAFT\n"
+        f"Or draft from the text itself, without a second model: {example(target)}"
+    )

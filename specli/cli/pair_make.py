@@ -1,8 +1,7 @@
-"""`specli pair make`: a draft made from the target itself."""
+"""`specli pair make`: a draft made from the target itself, or from another family's model."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,21 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specli.cli.output import Sink
-from specli.cli.parameters import takes
+from specli.cli.parameters import Target, own, takes
+from specli.cli.run import example
 from specli.errors import UsageError
 from specli.options import OPTIONS, Options
 
 if TYPE_CHECKING:
+    from specli.drafts.evaluator import Trial
     from specli.drafts.make import MakeResult
 
-PROMPT = "Why is the sky blue?"
 BUDGET = 300.0
 """Seconds."""
+OWN = (
+    own("--type", "Try this weight type only, such as Q4_0.", name="type_name", metavar="TYPE"),
+    own("--from", "Give this small model of another family the target's vocabulary instead.",
+        name="donor", metavar="DRAFT"),
+    replace(OPTIONS["budget"], default="5m"),
+)  # fmt: skip
 
 
-@takes("json", replace(OPTIONS["budget"], default="5m"))
+@takes(*OWN, "json")
 def make(
-    target: Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")],
+    target: Target,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -35,20 +41,10 @@ def make(
             help="Write the draft here. Default: specli's cache, for --draft-model auto.",
         ),
     ] = None,
-    type_name: Annotated[
-        str | None,
-        typer.Option("--type", metavar="TYPE", help="Try this weight type only, such as Q4_0."),
-    ] = None,
-    donor: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="DRAFT",
-            help="Give this small model of another family the target's vocabulary instead.",
-        ),
-    ] = None,
     *,
     options: Options,
+    type_name: str | None = None,
+    donor: str | None = None,
 ) -> None:
     """Make a draft from the target: the same model with smaller weights.
 
@@ -79,11 +75,20 @@ def make(
         path = fetch(target, report)
     with make_progress(quiet=sink.json) as on_progress:
         result = make_draft(path, wanted, output, on_progress)
-    sink.data(_json(target, result))
-    _print_result(target, result, sink, cached=output is None)
+    sink.data(
+        {
+            "target": target,
+            "draft": None if result.path is None else str(result.path),
+            "plain_ms": round(result.plain_ms, 3),
+            "answer_tokens": result.tokens,
+            "seconds": round(result.seconds, 1),
+            "trials": [_json(trial) for trial in result.trials],
+        }
+    )
+    _show(target, result, sink, cached=output is None)
 
 
-def _print_result(target: str, result: MakeResult, sink: Sink, *, cached: bool) -> None:
+def _show(target: str, result: MakeResult, sink: Sink, *, cached: bool) -> None:
     from specli.drafts.make import PAYS
     from specli.pairs.quantities import short_bytes
     from specli.ui.make import speed, trials_table
@@ -106,35 +111,24 @@ def _print_result(target: str, result: MakeResult, sink: Sink, *, cached: bool) 
             f"No draft made from this target pays: best candidate {speed(best.speedup)} "
             f"({best.type}). Use n-gram or suffix drafting, which cost nothing:",
         )
-        command = ["specli", "run", "-m", target, "--no-draft", PROMPT]
-        sink.show(shlex.join(command), style="bold")
+        sink.show(example(target, "--no-draft"), style="bold")
     if result.path is not None:
         because = "" if pays else " because --type was given"
         sink.show(f"Written{because}: {result.path}")
         draft = "auto" if cached else str(result.path)
-        command = ["specli", "run", "-m", target, "--draft-model", draft, PROMPT]
-        sink.show(shlex.join(command), style="bold")
+        sink.show(example(target, "--draft-model", draft), style="bold")
 
 
-def _json(target: str, result: MakeResult) -> dict[str, object]:
+def _json(trial: Trial) -> dict[str, object]:
+    expected = trial.expected
     return {
-        "target": target,
-        "draft": None if result.path is None else str(result.path),
-        "plain_ms": round(result.plain_ms, 3),
-        "answer_tokens": result.tokens,
-        "seconds": round(result.seconds, 1),
-        "trials": [
-            {
-                "type": trial.type,
-                "bytes": trial.size,
-                "draft_ms": round(trial.draft_ms, 3),
-                "agreement": round(trial.expected.agreement, 4),
-                "mean_accepted_length": round(trial.expected.mean_accepted_length, 3),
-                "predicted_per_second": round(trial.expected.predicted_per_second, 2),
-                "speedup": round(trial.speedup, 3),
-                "draft_max": trial.expected.draft_max,
-                "draft_p_min": trial.expected.p_min,
-            }
-            for trial in result.trials
-        ],
+        "type": trial.type,
+        "bytes": trial.size,
+        "draft_ms": round(trial.draft_ms, 3),
+        "agreement": round(expected.agreement, 4),
+        "mean_accepted_length": round(expected.mean_accepted_length, 3),
+        "predicted_per_second": round(expected.predicted_per_second, 2),
+        "speedup": round(trial.speedup, 3),
+        "draft_max": expected.draft_max,
+        "draft_p_min": expected.p_min,
     }

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from specli.cli.output import Sink
-
-PROMPT = "Why is the sky blue?"
+from specli.cli.run import example
 
 
 def transplant_draft(target: str, donor: str, output: Path | None, sink: Sink) -> None:
-    """Write the draft, then tell what the two vocabularies share and how to use it."""
+    """Write the draft, and show what the two vocabularies share and how to use it."""
     from specli.drafts.make import made_draft_path
     from specli.drafts.transplant import transplant
     from specli.hub.references import fetch
@@ -22,13 +20,13 @@ def transplant_draft(target: str, donor: str, output: Path | None, sink: Sink) -
         path, donor_path = fetch(target, report), fetch(donor, report)
         made = made_draft_path(path) if output is None else output.absolute()
         done = transplant(path, donor_path, made, report)
-    shared = done.overlap
+    shared, size = done.overlap, done.path.stat().st_size
     sink.data(
         {
             "target": target,
             "from": donor,
             "draft": str(done.path),
-            "bytes": done.path.stat().st_size,
+            "bytes": size,
             "tokens": shared.size,
             "tokens_shared": shared.matched,
             "tokens_averaged": done.averaged,
@@ -44,7 +42,6 @@ def transplant_draft(target: str, donor: str, output: Path | None, sink: Sink) -
             "no counterpart and will not be drafted.",
             style="dim",
         )
-    sink.show(f"Written: {done.path}, {short_bytes(done.path.stat().st_size)}")
+    sink.show(f"Written: {done.path}, {short_bytes(size)}")
     draft = "auto" if output is None else str(done.path)
-    command = ["specli", "run", "-m", target, "--draft-model", draft, PROMPT]
-    sink.show(shlex.join(command), style="bold")
+    sink.show(example(target, "--draft-model", draft), style="bold")

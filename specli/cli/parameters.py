@@ -64,7 +64,8 @@ def takes(*wanted: str | Option) -> Callable[[Command], Command]:
             *(
                 parameter.replace(kind=keyword)
                 for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
-                if name != "options" and parameter.kind != inspect.Parameter.VAR_KEYWORD
+                if name not in ("options", *added)
+                and parameter.kind != inspect.Parameter.VAR_KEYWORD
             ),
             *(
                 inspect.Parameter(name, keyword, annotation=annotation, default=None)

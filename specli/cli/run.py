@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,10 +15,12 @@ from specli.cli.parameters import takes
 from specli.errors import CheckFailedError, UsageError
 from specli.options import GENERATION, PROMPT, Options
 
-if TYPE_CHECKING:
-    from specli.app.run import Answer
+PROMPT_FORMS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
 
-_PROMPTS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
+
+def example(target: str, *flags: str) -> str:
+    """A command line that tries a target with these flags."""
+    return shlex.join(["specli", "run", "-m", target, *flags, "Why is the sky blue?"])
 
 
 @takes(*GENERATION, "json", "quiet", "verbose", "explain", "check")
@@ -52,12 +55,20 @@ def run(
 
     from specli.app.run import run as answer
     from specli.cli.views import run_view
+    from specli.ui.explain import estimate, explanation
 
     sink = Sink.of(options)
     done = answer(options, text, sink.feedback(), lambda: run_view(sink))
     sink.data(done.report(explain=bool(options.explain)), indent=None)
-    if not sink.json:
-        _conclude(done, sink, explain=bool(options.explain))
+    explained = done.explanation
+    if explained is not None and not sink.json:
+        if options.explain:
+            sink.remark(explanation(explained))
+        for line in (estimate(explained), explained.advice):
+            if line:
+                sink.remark(line)
+    if done.check is not None and not sink.json:
+        sink.remark(done.check.sentence)
     if done.generation.error is not None:
         raise done.generation.error
     if done.check is not None and not done.check.passed:
@@ -67,21 +78,6 @@ def run(
         )
     if done.interrupted:
         raise typer.Exit(INTERRUPTED)
-
-
-def _conclude(done: Answer, sink: Sink, *, explain: bool) -> None:
-    """After the summary: the explanation where it was asked for, estimate and advice, the check."""
-    from specli.ui.explain import estimate, explanation
-
-    told = done.explanation
-    if told is not None:
-        if explain:
-            sink.remark(explanation(told))
-        for line in (estimate(told), told.advice):
-            if line:
-                sink.remark(line)
-    if done.check is not None:
-        sink.remark(done.check.sentence)
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -94,18 +90,16 @@ def read_prompt(prompt: str | None, file: Path | None) -> str:
             raise UsageError("a prompt and -f were both given", hint="give one of them")
         from specli.app.prepare import read_text
 
-        return _some(read_text(file), f"{file} is empty")
-    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+        text, problem = read_text(file), f"{file} is empty"
+    elif prompt == "-" or (prompt is None and not sys.stdin.isatty()):
         # A shell's `echo` ends the prompt with a newline that nobody meant.
-        return _some(text.removesuffix("\n"), "no prompt came from stdin")
-    if prompt is None:
-        raise UsageError("no prompt was given", hint=_PROMPTS)
-    return _some(prompt, "the prompt is empty")
-
-
-def _some(text: str, problem: str) -> str:
-    """`text`, unless there is none: a chat template would make a prompt of nothing at all."""
+        text = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
+        problem = "no prompt came from stdin"
+    elif prompt is None:
+        raise UsageError("no prompt was given", hint=PROMPT_FORMS)
+    else:
+        text, problem = prompt, "the prompt is empty"
     if not text:
-        raise UsageError(problem, hint=_PROMPTS)
+        # A chat template would make a prompt of nothing at all.
+        raise UsageError(problem, hint=PROMPT_FORMS)
     return text
