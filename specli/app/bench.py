@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import product
@@ -40,10 +40,9 @@ from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculati
 
 @dataclass(frozen=True, slots=True)
 class BenchTask:
-    """What `specli bench` was asked for beside the options.
+    """The options of `specli bench` itself.
 
-    `lengths` and `cuts` are swept; with neither, the settings are those of
-    `specli run`.
+    `lengths` and `cuts` are swept; with neither, the settings are those of `specli run`.
     """
 
     runs: int
@@ -58,16 +57,8 @@ class BenchTask:
     html_file: Path | None = None
 
 
-@dataclass(slots=True)
-class _Measured:
-    """What came of a bench: `runs` in the order of measurement."""
-
-    runs: list[Run]
-    interrupted: bool = False
-
-
 OpenWatch = Callable[[int], AbstractContextManager[Callable[[str, int], None]]]
-"""Opens a view of so many runs, which takes what was measured last and how many are done."""
+"""Opens a view of so many runs; it takes what was measured last, and how many runs are done."""
 
 
 def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: OpenWatch) -> Report:
@@ -88,17 +79,22 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
     measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
     with Session(measuring, cache_dir() / "probes", feedback.note) as session:
         rig = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
-        facts = tuple(_prompt_facts(rig, prompt) for prompt in prompts)
+        for prompt in prompts:
+            rig.check(prompt)
+        facts = tuple(
+            PromptFacts(one.id, one.category, rig.prompt_size(one), 1 + len(one.further))
+            for one in prompts
+        )
         costs = costs_of(session.policy)
-        measured = _measure(rig, rivals, prompts, task, open_watch)
-    if not measured.runs:
+        runs, complete = _measure(rig, rivals, prompts, task, open_watch)
+    if not runs:
         raise KeyboardInterrupt
     return Report(
         version=VERSION,
         specli=specli.__version__,
         created=created,
         seconds=perf_counter() - began,
-        complete=not measured.interrupted,
+        complete=complete,
         machine=machine_facts(),
         models=models_of(setup),
         settings=tuple(
@@ -112,8 +108,8 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
         seed=None if sampling.greedy else sampling.seed,
         peak_memory=peak_memory(),
         costs=costs,
-        runs=tuple(measured.runs),
-        summaries=summarised(measured.runs, [rival.name for rival in rivals], facts),
+        runs=tuple(runs),
+        summaries=summarised(runs, [rival.name for rival in rivals], facts),
         cache_prompt=task.cache_prompt,
     )
 
@@ -121,21 +117,14 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
 def _checked_prompts(task: BenchTask) -> list[BenchPrompt]:
     """The prompts to measure on. Raises UsageError for all that can be wrong before that."""
     for path in (task.output, task.csv_file, task.html_file):
-        require_writable(path)
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a folder", hint="name a file in it")
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
     if task.html_file is not None:
         require_charts()
     given = shipped_prompts() if task.prompts is None else read_prompts(task.prompts)
     return in_categories(given, task.categories)
-
-
-def require_writable(path: Path | None) -> None:
-    """Raises UsageError for a file that could not be written when all has been measured."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="name a file in it")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent}", hint=f"mkdir -p {path.parent}")
 
 
 def variants(
@@ -156,19 +145,11 @@ def variants(
     fixed = DRAFT_MAX if options.draft_max in (None, AUTO) else options.draft_max
     lengths: tuple[int | str, ...] = task.lengths or (fixed,)
     cuts: tuple[float | None, ...] = task.cuts or (options.draft_p_min,)
-    found = []
-    for length, cut in product(lengths, cuts):
-        swept = options.but(draft_max=length, draft_p_min=cut, model_draft=str(draft.model))
-        found.append(speculative_config(swept.given()).with_model(draft))
-    return found
-
-
-def _prompt_facts(bench: Bench, prompt: BenchPrompt) -> PromptFacts:
-    """Raises PromptTooLongError before anything has been measured."""
-    bench.check(prompt)
-    return PromptFacts(
-        prompt.id, prompt.category, bench.prompt_size(prompt), 1 + len(prompt.further)
-    )
+    options = options.but(model_draft=str(draft.model))
+    return [
+        speculative_config(options.but(draft_max=length, draft_p_min=cut).given()).with_model(draft)
+        for length, cut in product(lengths, cuts)
+    ]
 
 
 def _measure(
@@ -177,30 +158,26 @@ def _measure(
     prompts: Sequence[BenchPrompt],
     task: BenchTask,
     open_watch: OpenWatch,
-) -> _Measured:
-    """All runs, or those until Ctrl-C, compared with plain decoding."""
-    measured = _Measured([])
-    total = task.runs * len(rivals) * len(prompts)
-    try:
-        with open_watch(total) as watch:
+) -> tuple[list[Run], bool]:
+    """All runs, compared with plain decoding, and True; or those until Ctrl-C, and False."""
+    runs: list[Run] = []
+    complete = False
+    with suppress(KeyboardInterrupt):
+        with open_watch(task.runs * len(rivals) * len(prompts)) as watch:
             watch("warming up", 0)
             for rival in rivals:
                 bench.warm_up(rival, prompts[0])
             for run in interleaved(rivals, prompts, task.runs, bench):
-                measured.runs.append(run)
-                watch(f"{run.setting} on {run.prompt}", len(measured.runs))
-    except KeyboardInterrupt:
-        measured.interrupted = True
-    if measured.runs:
-        try:
-            measured.runs = bench.compared(measured.runs, rivals[0], prompts)
-        except KeyboardInterrupt:
-            measured.interrupted = True
-    return measured
+                runs.append(run)
+                watch(f"{run.setting} on {run.prompt}", len(runs))
+        complete = True
+    with suppress(KeyboardInterrupt):
+        return bench.compared(runs, rivals[0], prompts) if runs else runs, complete
+    return runs, False
 
 
 def keep(report: Report, task: BenchTask, command: str) -> list[Path]:
-    """Write the files that were asked for; `command` is what made the report. Returns their paths.
+    """Write the files of the task and return their paths; `command` is what made the report.
 
     Raises SpecliError where one cannot be written.
     """
@@ -223,9 +200,9 @@ def compare(first: Path, second: Path, *, force: bool) -> tuple[list[str], list[
     found = differences(one, other)
     grave = [difference for difference in found if difference.grave]
     if grave and not force:
-        said = "; ".join(difference.sentence for difference in grave)
+        sentences = "; ".join(difference.sentence for difference in grave)
         raise UsageError(
-            f"these benches are not of the same machine and models: {said}",
+            f"these benches are not of the same machine and models: {sentences}",
             hint="--force compares them all the same",
         )
     shared = changes(one, other)

@@ -33,24 +33,18 @@ from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
-from specli.options import Options
+from specli.options import AUTO, DRAFTING, OPTIONS, Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
-from specli.speculative import Placement, SpeculativeConfig
+from specli.speculative import Placement
 
-REPLACED = (
-    "spec_type",
-    "draft_max",
-    "draft_min",
-    "draft_p_min",
-    "ngram",
-    "ngram_size",
-    "ngram_draft",
-    "lookup_cache",
-    "prediction",
-)
+REPLACED = [
+    option.name
+    for option in OPTIONS.values()
+    if option.group == DRAFTING and option.name not in ("no_draft", "recalibrate")
+]
 """Options that the search replaces; everything else that is given stays."""
 
 _RESERVE = 0.5
@@ -59,7 +53,7 @@ _RESERVE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TuneTask:
-    """What `specli tune` was asked for beside the options; `budget` in seconds."""
+    """The options of `specli tune` itself; `budget` in seconds."""
 
     budget: float
     out: str | None = None
@@ -83,7 +77,7 @@ class Outcome:
 
 
 OpenWatch = Callable[[float], AbstractContextManager[Callable[[SearchState, float], None]]]
-"""Opens a view of so many seconds, which takes where the search stands and the seconds gone."""
+"""Opens a view of so many seconds; it takes the state of the search and the seconds gone."""
 
 
 def search(options: Options, task: TuneTask, feedback: Feedback, open_watch: OpenWatch) -> Outcome:
@@ -92,13 +86,15 @@ def search(options: Options, task: TuneTask, feedback: Feedback, open_watch: Ope
     Raises the errors of specli.errors.
     """
     library.show_log(options.verbose)
-    options, profile = with_profile(options)
-    path = output_path(task.out, _name(profile, options))
-    given = options
-    options = options.but(**dict.fromkeys(REPLACED))
+    given, profile = with_profile(options)
+    path = output_path(task.out, _name(profile, given))
+    options = given.but(**dict.fromkeys(REPLACED))
     prompts = prompts_of(task.prompts)
     setup = prepared_setup(options, profile, feedback)
-    space = space_of(setup.draft, machine_choices(setup, lossy=task.lossy), _own(given, setup))
+    draft = setup.draft
+    own = chosen_drafting(given, None if draft is None else str(draft.model))
+    own = own if draft is None else own.with_model(draft)
+    space = space_of(draft, machine_choices(setup, lossy=task.lossy), own)
     questions = Questions(prompts, sampling_of(options), options.system)
     tuned = _measured(setup, space, questions, task, feedback, open_watch)
     if tuned.verdict is None:
@@ -112,16 +108,10 @@ def search(options: Options, task: TuneTask, feedback: Feedback, open_watch: Ope
     return Outcome(tuned, tuned.verdict, path, content)
 
 
-def _own(options: Options, setup: Setup) -> SpeculativeConfig:
-    """What was given so far, with the draft model as it is set up."""
-    draft = setup.draft
-    config = chosen_drafting(options, None if draft is None else str(draft.model))
-    return config if draft is None else config.with_model(draft)
-
-
 def output_path(given: str | None, name: str) -> Path:
-    """Where the profile goes: a file, or a name in the user's folder, made of `name` where none
-    is given. Raises UsageError where that cannot be, or where a file not written by tune is."""
+    """The file of the profile: a path, or a name in the user's folder, by default `name`-tuned.
+
+    Raises UsageError for what cannot be a profile, and for a file that tune did not write."""
     if given is None:
         path = user_folder() / f"{name}-tuned.yaml"
     elif given.endswith(SUFFIXES) or "/" in given:
@@ -134,15 +124,13 @@ def output_path(given: str | None, name: str) -> Path:
             hint="its name is made of a-z, 0-9, dot, dash and underscore, and ends in .yaml",
         )
     try:
-        if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(
-            MARK
-        ):
-            raise UsageError(
-                f"{path} is there already, and specli tune did not write it",
-                hint="choose another name with -o",
-            )
+        there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else MARK
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+    if not there.startswith(MARK):
+        raise UsageError(
+            f"{path} exists, and specli tune did not write it", hint="choose another name with -o"
+        )
     return path
 
 
@@ -243,25 +231,31 @@ def _measured(
 
 def keep(outcome: Outcome, task: TuneTask) -> None:
     """Write the profile, with what was measured as its comments. Raises UsageError."""
-    tuned, found = outcome.tuned, outcome.verdict
-    evidence = comments(_title(tuned, task), tuned.race, found, tuned.space.default)
+    tuned, machine = outcome.tuned, read_machine()
+    ended = "interrupted after" if tuned.interrupted else "done in"
+    passes = tuned.race.passes
+    title = [
+        f"{specli.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
+        f"{library.build_id()}; {machine.cpu}, {physical_cores()} threads at most, "
+        f"{machine.system}.",
+        f"{passes} {'pass' if passes == 1 else 'passes'} over the prompts, "
+        f"{tuned.tokens} tokens each at most, {ended} {tuned.seconds:.0f} s of {task.budget:g} s.",
+    ]
+    evidence = comments(title, tuned.race, outcome.verdict, tuned.space.default)
     write_profile(outcome.path, outcome.content, evidence)
 
 
 def profile_content(
     name: str, setting: Setting, setup: Setup, profile: Profile | None, options: Options
 ) -> dict[str, object]:
-    """The profile: the models, what was given, and over it the setting chosen."""
+    """The profile: the models, the options that were given, and over them the setting chosen."""
     entries: dict[str, object] = {}
     if profile is not None:
         entries = profile.model_dump(by_alias=True, exclude_defaults=True)
-    target = entries.get("target") if options.model is None else options.model
-    if options.model_draft is not None:
-        # The reference, or what `auto` has found.
-        found = None if setup.draft is None else str(setup.draft.model)
-        draft: object = found if options.model_draft == "auto" else options.model_draft
-    else:
-        draft = entries.get("draft")
+    target = options.model or entries.get("target")
+    draft = options.model_draft or entries.get("draft")
+    if draft == AUTO and setup.draft is not None:
+        draft = str(setup.draft.model)
     given = {n: _written(v) for n, v in options.given().items() if n in Settings.model_fields}
     content: dict[str, object] = {
         "name": name,
@@ -270,14 +264,13 @@ def profile_content(
     }
     if setting.speculative.draft_model is not None:
         content["draft"] = _lasting(draft)
-    defaults = {**given, **setting.defaults()}
-    if defaults:
+    if defaults := given | setting.defaults():
         content["defaults"] = defaults
     return content
 
 
 def _written(value: object) -> object:
-    """The value of an option as a profile says it."""
+    """The value of an option as a profile has it."""
     if isinstance(value, dict):
         return [f"{token}{bias:+g}" for token, bias in value.items()]
     if isinstance(value, tuple):
@@ -287,23 +280,5 @@ def _written(value: object) -> object:
 
 def _lasting(model: object) -> object:
     """A local file by its whole path: the profile is used from other folders."""
-    if not isinstance(model, str):
-        return model
-    path = Path(model).expanduser()
-    return str(path.absolute()) if path.exists() else model
-
-
-def _title(tuned: Tuned, task: TuneTask) -> list[str]:
-    """When, with what and where it was measured."""
-    ended = "interrupted after" if tuned.interrupted else "done in"
-    return [
-        f"{specli.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
-        f"{library.build_id()}; {_machine()}.",
-        f"{tuned.race.passes} passes over the prompts, {tuned.tokens} tokens each at most, "
-        f"{ended} {tuned.seconds:.0f} s of {task.budget:g} s.",
-    ]
-
-
-def _machine() -> str:
-    machine = read_machine()
-    return f"{machine.cpu}, {physical_cores()} threads at most, {machine.system}"
+    path = Path(model).expanduser() if isinstance(model, str) else None
+    return str(path.absolute()) if path is not None and path.exists() else model

@@ -14,6 +14,7 @@ from specli.cli.collector import freeze_loaded
 from specli.cli.output import Sink, console
 from specli.errors import BatchFailedError
 from specli.ui.batch import BatchView, summary
+from specli.ui.figures import counted
 
 
 class TerminalAttendant:
@@ -39,7 +40,9 @@ class TerminalAttendant:
         """The view while answers are generated, and the figures after it."""
         freeze_loaded()
         if self._shows_slots:
-            self._sink.note(f"{slots} prompts at once, by memory and measured costs (--parallel)")
+            self._sink.note(
+                f"{counted(slots, 'prompt')} at once, by memory and measured costs (--parallel)"
+            )
         view = BatchView(console(stderr=True), totals, bar=not self._sink.quiet)
         try:
             with view, self._catching():

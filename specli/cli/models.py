@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from specli.cli import help_page
 from specli.cli.output import Sink
-from specli.cli.parameters import takes
+from specli.cli.parameters import Folders, takes
+from specli.errors import UsageError
 from specli.options import Options
 
 if TYPE_CHECKING:
@@ -23,30 +23,40 @@ app = typer.Typer(cls=help_page.Group, help="List the models on this machine, or
 @takes("json")
 def models(
     context: typer.Context,
-    folders: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--dir", metavar="DIR", exists=True, file_okay=False, help="Look below DIR as well."
-        ),
-    ] = None,
+    folders: Folders = None,
     *,
     options: Options,
 ) -> None:
     """List the models that specli, Hugging Face, llama.cpp, LM Studio and Ollama have here."""
     if context.invoked_subcommand is not None:
         return
+    from rich.table import Table
+    from rich.text import Text
+
     from specli.hub.local import local_models, unfinished_downloads
+    from specli.hub.progress import file_size
+    from specli.pairs.quantities import short_bytes
+    from specli.ui.figures import counted
 
     found = local_models(folders or [])
     sink = Sink.of(options)
     sink.data({"models": [_json(model) for model in found]})
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("model", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("kept by", no_wrap=True)
+    for model in found:
+        table.add_row(Text(model.name), short_bytes(model.size), model.origin)
     if found:
-        _show(found, sink)
+        size = short_bytes(sum(model.size for model in found))
+        sink.show(table, f"{counted(len(found), 'model')}, {size}")
     else:
         sink.show("no models yet: specli pull downloads one, specli run the embedded one")
     unfinished = unfinished_downloads()
     if unfinished:
-        _show_unfinished(unfinished, sink)
+        size = short_bytes(sum(map(file_size, unfinished)))
+        lines = [f"unfinished, {size}: pull again to finish, or remove"]
+        sink.show("\n".join([*lines, *(f"  {path}" for path in unfinished)]))
 
 
 @app.command("rm", cls=help_page.Command)
@@ -57,7 +67,6 @@ def remove(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove models that specli or Hugging Face's cache keeps, after asking."""
-    from specli.errors import UsageError
     from specli.hub.local import local_models, named, remove_model, require_removable
     from specli.pairs.quantities import short_bytes
 
@@ -91,30 +100,3 @@ def _json(model: LocalModel) -> dict[str, object]:
         "bytes": model.size,
         "files": [str(part) for part in model.parts],
     }
-
-
-def _show(found: list[LocalModel], sink: Sink) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from specli.pairs.quantities import short_bytes
-    from specli.ui.figures import counted
-
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("model", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("kept by", no_wrap=True)
-    for model in found:
-        table.add_row(Text(model.name), short_bytes(model.size), model.origin)
-    count = counted(len(found), "model")
-    sink.show(table, f"{count}, {short_bytes(sum(model.size for model in found))}")
-
-
-def _show_unfinished(paths: list[Path], sink: Sink) -> None:
-    from specli.hub.progress import file_size
-    from specli.pairs.quantities import short_bytes
-
-    size = short_bytes(sum(file_size(path) for path in paths))
-    sink.show(f"unfinished, {size}: pull again to finish, or remove")
-    for path in paths:
-        sink.show(f"  {path}")

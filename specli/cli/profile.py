@@ -8,10 +8,10 @@ import typer
 
 from specli.cli import help_page
 from specli.cli.output import Sink
+from specli.errors import UsageError
 from specli.options import AUTO, OPTIONS, Option
 
 if TYPE_CHECKING:
-    from specli.hub.made import Recipe
     from specli.profiles import Profile
 
 app = typer.Typer(cls=help_page.Group, help="List, show and check profiles.")
@@ -28,7 +28,6 @@ def list_profiles() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from specli.errors import UsageError
     from specli.profiles import profile_files, read_profile
 
     table = Table(box=None, padding=(0, 1))
@@ -63,34 +62,31 @@ def validate(
     names: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Profiles to check.")],
 ) -> None:
     """Check profiles; each mistake is reported with file, line and key. Exit code 2 if any."""
-    from specli.errors import UsageError
     from specli.profiles import find_profile, read_profile
 
     sink = Sink()
-    failed = False
+    code = 0
     for name in names:
         try:
             path = find_profile(name)
             read_profile(path)
-        except UsageError as error:
-            failed = True
-            sink.remark(error.message + (f" ({error.hint})" if error.hint else ""))
-        else:
             sink.write(f"{path}: valid\n")
-    if failed:
-        raise typer.Exit(UsageError.exit_code)
+        except UsageError as error:
+            code = error.exit_code
+            sink.remark(error.message + (f" ({error.hint})" if error.hint else ""))
+    raise typer.Exit(code)
 
 
 def _effective(profile: Profile) -> str:
     """The profile's settings over specli's defaults as YAML; `auto` is decided when it runs."""
     import yaml
 
-    defaults = {option.name: _default(option) for option in OPTIONS.values() if option.setting}
+    given = profile.model_dump(by_alias=True, exclude_defaults=True)
     merged = {
         "name": profile.name,
-        "target": _plain(profile.target_model),
-        "draft": None if profile.draft_model is None else _plain(profile.draft_model),
-        **defaults,
+        "target": given["target"],
+        "draft": given.get("draft"),
+        **{option.name: _default(option) for option in OPTIONS.values() if option.setting},
         **profile.defaults.model_dump(exclude_none=True),
     }
     return yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)
@@ -102,15 +98,5 @@ def _default(option: Option) -> object:
 
     if option.kind == "switch":
         return False
-    if option.words and option.default not in option.words:
-        return AUTO
-    return yaml.safe_load(option.default) if option.default else None
-
-
-def _plain(model: str | Recipe) -> object:
-    if isinstance(model, str):
-        return model
-    made: dict[str, object] = {"from": model.source, "type": model.quantize}
-    if model.prune_layers:
-        made["prune_layers"] = list(model.prune_layers)
-    return made
+    unnamed = option.words and option.default not in option.words
+    return AUTO if unnamed else yaml.safe_load(option.default or "null")
