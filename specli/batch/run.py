@@ -231,9 +231,10 @@ class _Batch:
     def _fail(self, failure: Failure) -> None:
         self.totals.fail(failure)
         self.watcher.failed(failure)
-        most = self.work.limits.max_failures
-        if most is not None and self.totals.failed >= most:
-            raise BatchFailedError(f"stopped after {self.totals.failed} failures (--max-failures)")
+        most, failed = self.work.limits.max_failures, self.totals.failed
+        if most is not None and failed >= most:
+            failures = "1 failure" if failed == 1 else f"{failed} failures"
+            raise BatchFailedError(f"stopped after {failures} (--max-failures)")
 
 
 def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:

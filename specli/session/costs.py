@@ -76,7 +76,7 @@ class Costs:
         return known
 
     def save(self) -> None:
-        """Keep what is known for the next time, unless a busy machine has spoilt it.
+        """Keep what is known for the next time, unless other work disturbed it.
 
         What has taught nothing new is not written again.
         """

@@ -61,11 +61,9 @@ def check(setup: Setup) -> Checked:
 
     Raises ModelFileError and PairIncompatibleError.
     """
-    headers = []
-    for path in setup.files:
-        headers.append(check_file(path))
-        if len(headers) > 1:
-            require_compatible(headers[0], headers[-1], setup.files[0], path)
+    headers = [check_file(path) for path in setup.files]
+    if setup.draft is not None:
+        require_compatible(headers[0], headers[1], *setup.files)
     facts = [read_facts(header) for header in headers]
     roles = (("target", "-ngl"), ("draft", "-ngld"))
     placements = tuple(
@@ -89,8 +87,7 @@ def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
     Weights count although llama.cpp maps them from the file: caches that push them out of memory
     make every round read them again.
     """
-    free = free_memory()
-    shape = checked.shape(1)
+    free, shape = free_memory(), checked.shape(1)
     weights = sum(
         one.facts.weight_bytes - (device_need(one, one.asked, shape).weights if free.devices else 0)
         for one in checked.placements
@@ -99,37 +96,29 @@ def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
     slots = most
     while slots > 1:
         try:
-            _require_memory(checked, slots, free)
+            require_fit(checked, slots, free)
+            break
         except MemoryShortError:
             slots = 1 << (slots - 1).bit_length() - 1
-        else:
-            break
     return slots
 
 
-def require_fit(checked: Checked, slots: int) -> None:
+def require_fit(checked: Checked, slots: int, free: FreeMemory | None = None) -> None:
     """Raise MemoryShortError where caches and scratch memory of `slots` sequences cannot fit."""
-    _require_memory(checked, slots, free_memory())
-
-
-def _require_memory(checked: Checked, slots: int, free: FreeMemory) -> None:
+    free = free or free_memory()
     placements, shape = checked.placements, checked.shape(slots)
-    target, draft = placements[0], placements[1] if len(placements) > 1 else None
-    require_memory(
-        target.facts,
-        None if draft is None else draft.facts,
-        shape.context,
-        free,
-        (target.types, target.types if draft is None else draft.types),
-        shape.sequences,
-    )
+    # Without a draft, types of one are not looked at.
+    target, draft = placements[0], placements[-1]
+    draft_facts = draft.facts if len(placements) > 1 else None
+    types = target.types, draft.types
+    require_memory(target.facts, draft_facts, shape.context, free, types, shape.sequences)
     if free.devices:
         require_placement(placements, shape, free)
 
 
 @contextmanager
 def explained_shortage(checked: Checked, slots: int) -> Iterator[None]:
-    """Where llama.cpp runs out of memory all the same, say what to try; all has been freed."""
+    """Add what to try to the error of llama.cpp that runs out of memory; all has been freed."""
     try:
         yield
     except MemoryShortError as error:

@@ -23,9 +23,11 @@ _Count = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Counts = Annotated[list[_Count], Field(min_length=BINS, max_length=BINS)]
 
 
-class _Points(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
+
+class _Points(_Strict):
     sizes: list[int]
     ms: list[float]
 
@@ -35,9 +37,7 @@ class _Points(BaseModel):
         return Curve(self.sizes, self.ms) if sound else None
 
 
-class _Track(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Track(_Strict):
     accepted: _Counts
     seen: _Counts
     first: _Counts
@@ -48,9 +48,7 @@ class _Track(BaseModel):
         return Track(judged, self.first, self.further)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Record(_Strict):
     version: int
     target: _Points
     drafters: dict[str, _Points] = {}
@@ -62,10 +60,8 @@ _VERSION = 6
 
 def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:
     """The record of these model files under these circumstances."""
-    key = list(circumstances)
-    for path in files:
-        stat = path.stat()
-        key.append(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}")
+    stats = [(path.resolve(), path.stat()) for path in files]
+    key = [*circumstances, *(f"{at} {stat.st_size} {stat.st_mtime_ns}" for at, stat in stats)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     return folder / f"pair-{digest}.json"
 
@@ -114,8 +110,6 @@ def _points(curve: Curve) -> _Points:
 
 def _track(track: Track) -> _Track:
     accepted, seen = zip(*track.judged, strict=True)
-    rounded = [
-        [round(value, 4) for value in counts]
-        for counts in (accepted, seen, track.first, track.further)
-    ]
-    return _Track(accepted=rounded[0], seen=rounded[1], first=rounded[2], further=rounded[3])
+    counts = {"accepted": accepted, "seen": seen, "first": track.first, "further": track.further}
+    rounded = {name: [round(one, 4) for one in of_each] for name, of_each in counts.items()}
+    return _Track(**rounded)

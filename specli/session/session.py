@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from dataclasses import astuple
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from specli.drafters.protocol import Drafter
@@ -91,7 +91,7 @@ class Session:
         return target, draft[0] if draft else None
 
     def _best_slots(self, checked: Checked, most: int) -> int:
-        """How many sequences pay here, chosen before their caches are allocated."""
+        """How many sequences pay, chosen before their caches are allocated."""
         if most == 1:
             return 1
         known = self._costs.recorded(self.setup)
@@ -111,7 +111,7 @@ class Session:
 
     def engine(self) -> Engine:
         """A new engine on the loaded models; one at a time, since they share the caches."""
-        return self._engine(self._drafters(self.setup.speculative, self._own), self.policy)
+        return self._engine(self.setup.speculative, self._own, self.policy)
 
     def engine_for(
         self,
@@ -132,7 +132,7 @@ class Session:
             NgramCache() if isinstance(one, NgramCache) else one for one in config.drafters
         )
         policy = self._policy(config, lambda: deepcopy(self._known()))
-        return self._engine(self._drafters(config, {}), policy, cached_prefixes)
+        return self._engine(config, {}, policy, cached_prefixes)
 
     def use_threads(self, target: int | None, draft: int | None) -> None:
         """Go on with other thread counts on the same contexts; None is one per physical core.
@@ -154,27 +154,19 @@ class Session:
 
     def _policy(self, config: SpeculativeConfig, known: Callable[[], Knowledge]) -> Policy:
         if isinstance(config.policy, FixedLength):
-            lengths = config.policy
-            return FixedPolicy(lengths.draft_max, lengths.draft_min, lengths.p_min)
+            return FixedPolicy(*astuple(config.policy))
         return AdaptivePolicy(*known()) if config.drafters else FixedPolicy(draft_max=0)
-
-    def _drafters(self, config: SpeculativeConfig, own: Mapping[str, Drafter]) -> list[Drafter]:
-        return [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
 
     def _engine(
         self,
-        drafters: Sequence[Drafter],
+        config: SpeculativeConfig,
+        own: Mapping[str, Drafter],
         policy: Policy,
-        cached_prefixes: Mapping[int, list[int]] | None = None,
+        cached: Mapping[int, list[int]] | None = None,
     ) -> Engine:
-        return Engine(
-            self.target,
-            self.target_model.vocab,
-            drafters,
-            policy,
-            slots=self.slots,
-            cached=cached_prefixes,
-        )
+        drafters = [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
+        vocab = self.target_model.vocab
+        return Engine(self.target, vocab, drafters, policy, slots=self.slots, cached=cached)
 
     def grammar(self, gbnf: str) -> Grammar:
         """A grammar at its start, closed with the session. Raises UsageError for a bad one."""
@@ -197,10 +189,5 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()

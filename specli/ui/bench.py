@@ -13,7 +13,7 @@ from specli.bench.compare import Change
 from specli.bench.report import OVERALL, PLAIN_NAME, Report, Summary
 from specli.pairs.quantities import short_bytes
 from specli.ui.batch import duration
-from specli.ui.figures import UNKNOWN, number, percent
+from specli.ui.figures import UNKNOWN, counted, number, percent
 from specli.ui.text import harmless
 
 WIDE = 110
@@ -56,7 +56,7 @@ def _about(report: Report) -> RenderableType:
     wanted = report.runs_wanted * len(report.settings) * len(report.prompts)
     if not report.complete:
         runs = f"{len(report.runs)} of {wanted} in {duration(report.seconds)}, interrupted"
-    table.add_row("runs", f"{runs}, at most {report.predict} tokens each")
+    table.add_row("runs", f"{runs}, at most {counted(report.predict, 'token')} each")
     if report.cache_prompt:
         table.add_row("prompts", "cached from run to run")
     table.add_row("memory", f"{short_bytes(report.peak_memory)} at peak, all settings loaded")
