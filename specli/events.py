@@ -1,8 +1,8 @@
-"""What a round says, and the one `Stats` object that every view and every report reads."""
+"""The events of a generation, and the `Stats` that every view and every report reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from specli.errors import SpecliError
@@ -98,6 +98,9 @@ class DrafterCounts:
         return self.accepted / self.drafted if self.drafted else None
 
 
+RECENT_ROUNDS = 64
+
+
 @dataclass(slots=True)
 class Stats:
     """Counts and times of one sequence; the only place where a statistic is computed.
@@ -152,13 +155,11 @@ class Stats:
         if drafted:
             self._count_proposal(event, drafted)
         self.recent.append((event.accepted, drafted))
-        if len(self.recent) > RECENT_ROUNDS:
-            del self.recent[0]
+        del self.recent[:-RECENT_ROUNDS]
 
     def _count_proposal(self, event: Round, drafted: int) -> None:
         self.rounds_with_proposal += 1
-        if len(self.accepted_at) < drafted:
-            self.accepted_at.extend([0] * (drafted - len(self.accepted_at)))
+        self.accepted_at += [0] * (drafted - len(self.accepted_at))
         for position in range(event.accepted):
             self.accepted_at[position] += 1
         for position, source in enumerate(event.proposal_sources):
@@ -196,7 +197,7 @@ class Stats:
         return 1000 * decoded / self.prompt_ms if self.prompt_ms else None
 
     def report(self, text: str, finish: str) -> dict[str, object]:
-        """What every JSON object about a text says of it."""
+        """What every JSON object about a text has in common."""
         return {
             "text": text,
             "finish_reason": finish,
@@ -227,12 +228,7 @@ class Stats:
             "acceptance_rate": _rounded(self.acceptance_rate, 4),
             "acceptance_per_position": [round(rate, 4) for rate in self.acceptance_per_position],
             "by_drafter": {
-                name: {
-                    "drafted": counts.drafted,
-                    "accepted": counts.accepted,
-                    "acceptance_rate": _rounded(counts.acceptance_rate, 4),
-                    "rounds": counts.rounds,
-                }
+                name: {**asdict(counts), "acceptance_rate": _rounded(counts.acceptance_rate, 4)}
                 for name, counts in self.by_drafter.items()
             },
             "draft_ms": round(self.draft_ms, 3),
@@ -240,9 +236,6 @@ class Stats:
             "rollback_ms": round(self.rollback_ms, 3),
             "outside_ms": round(self.outside_ms, 3),
         }
-
-
-RECENT_ROUNDS = 64
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -53,25 +53,22 @@ class _Settings(_Strict):
 
 
 def _type_of(option: Option) -> Any:
-    """What a profile may say for an option."""
-    bounds = Field(ge=option.least, gt=option.above, le=option.most)
+    """The type of an option's value in a profile."""
+    text = Annotated[str, Field(min_length=1)]
+    number: Any = int if option.kind == "integer" else float
+    bounded = Annotated[number, Field(ge=option.least, gt=option.above, le=option.most)]
+    words = Literal[option.words] if option.words else None
     match option.kind:
         case "switch":
             return bool
         case "texts":
-            return list[Annotated[str, Field(min_length=1)]]
+            return list[text]
         case "biases":
             return Annotated[list[str], AfterValidator(_biases)]
-        case "integer" if option.words:
-            return Annotated[int, bounds] | Literal[option.words]
-        case "integer":
-            return Annotated[int, bounds]
-        case "number":
-            return Annotated[float, bounds]
-        case _ if option.words:
-            return Literal[option.words]
+        case "integer" | "number":
+            return bounded | words if words else bounded
         case _:
-            return str
+            return words or str
 
 
 def _biases(values: list[str]) -> list[str]:
@@ -140,13 +137,12 @@ def _model(entry: str | MadeModel) -> str | Recipe:
 
 
 def profile_folders() -> list[Path]:
-    """Where profiles are looked for by name, the first place winning."""
+    """Where profiles are looked for by name, the first folder first."""
     package = Path(__file__).parent
     shipped = package / "shipped_profiles"
     if not shipped.is_dir():
         shipped = package.parent / "profiles"
-    folders = [Path("profiles"), user_folder(), shipped]
-    return [folder for folder in folders if folder.is_dir()]
+    return [one for one in (Path("profiles"), user_folder(), shipped) if one.is_dir()]
 
 
 def user_folder() -> Path:
@@ -188,7 +184,7 @@ def find_profile(name: str) -> Path:
 
 
 def write_profile(path: Path, content: dict[str, object], comments: str = "") -> None:
-    """Write a profile whole, behind `comments`, which are lines of YAML comments.
+    """Write a profile after `comments`, which are lines of YAML comments; all of it or nothing.
 
     Raises UsageError, and writes nothing, where it would not be valid.
     """
@@ -225,9 +221,9 @@ def _parse(path: Path, text: str) -> Profile:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        line = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error)
-        raise UsageError(f"{place}: not valid YAML: {problem}") from error
+        raise UsageError(f"{line}: not valid YAML: {problem}") from error
     except (ValueError, RecursionError) as error:
         # What looks like a date and is none, and brackets nested by the thousand.
         raise UsageError(f"{path}: not valid YAML: {error}") from error
@@ -250,8 +246,7 @@ def _parse(path: Path, text: str) -> Profile:
 
 
 def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:
-    waiting = [root]
-    visited = set()
+    waiting, visited = [root], set()
     while waiting:
         node = waiting.pop()
         # An alias leads to a node a second time, perhaps to one that holds the alias itself.
@@ -274,12 +269,14 @@ def _fail(path: Path, node: yaml.Node, problem: str, hint: str | None = None) ->
 
 
 def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
-    """Raise UsageError for one thing that pydantic found."""
+    """Raise UsageError for the most telling error of pydantic."""
     # A misspelt key is unknown and often also missing: the first of these says it better.
     first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     node, keys = _find(root, first["loc"])
     if first["type"] == "extra_forbidden":
-        owner = _schema(keys[:-1])
+        owner: type[BaseModel] = Profile
+        if len(keys) > 1:
+            owner = Settings if keys[0] == "defaults" else MadeModel
         known = [field.alias or name for name, field in owner.model_fields.items()]
         close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
         every = ", ".join(known) if len(known) < MANY else "the long names of specli run --help-all"
@@ -292,14 +289,8 @@ def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
     _fail(path, node, f"{'.'.join(keys)}: {problem}, not {first['input']!r}")
 
 
-def _schema(keys: list[str]) -> type[BaseModel]:
-    if not keys:
-        return Profile
-    return Settings if keys[0] == "defaults" else MadeModel
-
-
 def _find(root: yaml.Node, loc: tuple[int | str, ...]) -> tuple[yaml.Node, list[str]]:
-    """The node of the last key in `loc` that stands in the file, and the keys leading there.
+    """The node of the last key in `loc` that is in the file, and the keys leading to it.
 
     pydantic's own steps, such as the tag of a union, are in `loc` but not in the file.
     """

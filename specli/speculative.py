@@ -164,26 +164,20 @@ class SpeculativeConfig:
 
     def __str__(self) -> str:
         """The name of the setting in tables and reports."""
-        if not self.drafters:
-            return "plain"
-        parts = _lengths(self)
+        model, suffix = self.draft_model is not None, self.has(Suffix.kind)
+        if isinstance(self.policy, FixedLength):
+            p_min = f" p-min {self.policy.p_min:g}" if self.policy.p_min else ""
+            parts = [f"draft {self.policy.draft_max}{p_min}"] * model + ["suffix"] * suffix
+        elif model:
+            parts = ["auto" if suffix else "auto, draft model alone"]
+        else:
+            parts = ["auto, suffix alone"] * suffix
         for one in self.drafters:
             if isinstance(one, NgramSimple):
                 parts.append(f"n-gram {one.size_n}/{one.size_m}")
             elif isinstance(one, NgramCache | Prediction):
                 parts.append(one.name)
-        return " + ".join(parts)
-
-
-def _lengths(config: SpeculativeConfig) -> list[str]:
-    """The first part of a setting's name: the draft model and suffix under their policy."""
-    model, suffix = config.draft_model is not None, config.has(Suffix.kind)
-    if isinstance(config.policy, FixedLength):
-        p_min = f" p-min {config.policy.p_min:g}" if config.policy.p_min else ""
-        return [f"draft {config.policy.draft_max}{p_min}"] * model + ["suffix"] * suffix
-    if model:
-        return ["auto" if suffix else "auto, draft model alone"]
-    return ["auto, suffix alone"] * suffix
+        return " + ".join(parts) or "plain"
 
 
 def placement(values: Mapping[str, object], role: str = "") -> Placement:
@@ -229,7 +223,8 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
         kinds.discard(DraftModel.kind)
     found: list[DrafterConfig] = []
     if DraftModel.kind in kinds:
-        found.append(DraftModel(_path_or_text(model), placement(given, "_draft")))
+        file = model if isinstance(model, Path) else str(model)
+        found.append(DraftModel(file, placement(given, "_draft")))
     if NgramSimple.kind in kinds:
         found.append(_ngram(given))
     if "prediction" in given:
@@ -247,19 +242,16 @@ def flat_settings(config: SpeculativeConfig) -> dict[str, object]:
     apart from the draft model, which a profile names elsewhere."""
     if not config.drafters:
         return {"draft_max": 0}
-    said: dict[str, object] = {}
+    flat: dict[str, object] = {}
     if isinstance(config.policy, FixedLength) and config.draft_model is not None:
-        said["draft_max"] = config.policy.draft_max
-        if config.policy.draft_min:
-            said["draft_min"] = config.policy.draft_min
-        if config.policy.p_min:
-            said["draft_p_min"] = config.policy.p_min
+        flat["draft_max"] = config.policy.draft_max
+        bounds = {"draft_min": config.policy.draft_min, "draft_p_min": config.policy.p_min}
+        flat |= {name: bound for name, bound in bounds.items() if bound}
     if config.ngram is not None:
-        said["ngram_size"] = config.ngram.size_n
-        said["ngram_draft"] = config.ngram.size_m
+        flat |= {"ngram_size": config.ngram.size_n, "ngram_draft": config.ngram.size_m}
     elif isinstance(config.policy, Adaptive) and not config.has(Suffix.kind):
-        said["ngram"] = False
-    return said
+        flat["ngram"] = False
+    return flat
 
 
 VLLM_METHODS: Mapping[str, str] = {
@@ -382,7 +374,3 @@ def _layers(given: Mapping[str, object], name: str) -> int | None:
     if value in (None, AUTO):
         return None
     return -1 if value in ("all", -1) else _number(given, name, 0)
-
-
-def _path_or_text(model: object) -> Path | str:
-    return model if isinstance(model, Path) else str(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from specli.engine.sequence import GenerationRequest
@@ -22,11 +21,6 @@ class Silent:
 
     def event(self, event: Event, stats: Stats) -> None:
         pass
-
-
-def silent() -> AbstractContextManager[View]:
-    """A view that shows nothing, opened as others are."""
-    return nullcontext(Silent())
 
 
 def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from specli.app.compare import Comparison, compare_with_plain
 from specli.app.feedback import SILENT, Feedback
-from specli.app.follow import View, follow, silent
+from specli.app.follow import Silent, View, follow
 from specli.app.prepare import (
     Constraint,
     constraint_of,
@@ -45,20 +45,20 @@ class Answer:
 
     def report(self, *, explain: bool = False) -> dict[str, object]:
         """The answer as one JSON object: llama-server's names where it has one."""
-        generation, told = self.generation, self.explanation
+        generation, explained = self.generation, self.explanation
         report: dict[str, object] = {
             **generation.stats.report(generation.text, generation.finish),
             "settings": settings(self.setup, self.sampling),
         }
-        if told is not None:
+        if explained is not None:
             report["estimate"] = {
-                "plain_ms": round(told.plain_ms, 1),
-                "plain_rounds": told.plain_rounds,
-                "speedup": None if told.speedup is None else round(told.speedup, 3),
-                "advice": told.advice,
+                "plain_ms": round(explained.plain_ms, 1),
+                "plain_rounds": explained.plain_rounds,
+                "speedup": None if explained.speedup is None else round(explained.speedup, 3),
+                "advice": explained.advice,
             }
             if explain:
-                report["explain"] = told.as_dict()
+                report["explain"] = explained.as_dict()
         if self.check is not None:
             report["check"] = self.check.as_dict()
         return report
@@ -68,7 +68,7 @@ def run(
     options: Options,
     prompt: str,
     feedback: Feedback = SILENT,
-    open_view: Callable[[], AbstractContextManager[View]] = silent,
+    open_view: Callable[[], AbstractContextManager[View]] = lambda: nullcontext(Silent()),
 ) -> Answer:
     """Answer one prompt under a view, which is opened once the models are loaded.
 
