@@ -95,7 +95,11 @@ def prepared_setup(
         )
     target_file = _local(target, feedback)
     if config.draft_model is not None and drafting_model is not None:
-        file = _draft_file(drafting_model, target_file, feedback)
+        if drafting_model == AUTO:
+            file = automatic_draft(target_file)
+            feedback.note(f"using draft model {file.stem}")
+        else:
+            file = _local(drafting_model, feedback)
         config = config.with_model(DraftModel(file, config.draft_model.placement))
     return Setup(
         target=target_file,
@@ -121,23 +125,14 @@ def chosen_drafting(options: Options, model: str | Recipe | None) -> Speculative
 
 def sampling_of(options: Options) -> SamplingParams:
     """The sampling parameters; a seed of -1, or none, is drawn here."""
-    seed = options.seed
     given = {
         parameter: value
         for parameter in SAMPLING_FIELDS
         if (value := getattr(options, FLAGS.get(parameter, parameter))) is not None
     }
-    if seed is None or seed < 0:
+    if options.seed is None or options.seed < 0:
         given["seed"] = secrets.randbits(32)
     return SamplingParams(**given)
-
-
-def _draft_file(model: str | Recipe, target: Path, feedback: Feedback) -> Path:
-    if model != AUTO:
-        return _local(model, feedback)
-    draft = automatic_draft(target)
-    feedback.note(f"using draft model {draft.stem}")
-    return draft
 
 
 def _local(model: str | Recipe, feedback: Feedback) -> Path:

@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What there is to say of a command."""
+    """The help of a command."""
 
     usage: str
     about: list[str]
@@ -61,7 +61,9 @@ def page_of(command: Shown, context: typer.Context, *, everything: bool) -> Page
     for parameter in command.get_params(context):
         row = _row(parameter, everything=everything)
         if row is not None:
-            sections.setdefault(_title(parameter), []).append(row)
+            panel = getattr(parameter, "rich_help_panel", None) or "Options"
+            title = "Arguments" if parameter.param_type_name == "argument" else panel
+            sections.setdefault(title, []).append(row)
     if "Options" in sections:
         # --help comes last everywhere.
         sections["Options"] = sections.pop("Options")
@@ -72,12 +74,6 @@ def page_of(command: Shown, context: typer.Context, *, everything: bool) -> Page
         sections=sections,
         epilog=command.epilog or "",
     )
-
-
-def _title(parameter: Any) -> str:
-    if parameter.param_type_name == "argument":
-        return "Arguments"
-    return getattr(parameter, "rich_help_panel", None) or "Options"
 
 
 def _row(parameter: Any, *, everything: bool) -> Row | None:
@@ -106,7 +102,9 @@ def text_of(page: Page, width: int, *, bold: bool = False) -> str:
     blocks = [_wrapped(f"Usage: {page.usage}", width, later="  ")]
     blocks += [_wrapped(page.about[0], width)] if page.about else []
     if page.examples:
-        lines = [_command(example, width) for example in page.examples]
+        # Over several lines as a shell takes them.
+        commands = [_wrapped(one, width - 2, "  ", "      ") for one in page.examples]
+        lines = [one.replace("\n", " \\\n") for one in commands]
         blocks.append("\n".join([_heading("Examples", bold=bold), *lines]))
     blocks += [_wrapped(paragraph, width) for paragraph in page.about[1:]]
     for title, rows in page.sections.items():
@@ -127,11 +125,6 @@ def _wrapped(text: str, width: int, first: str = "", later: str = "") -> str:
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
     return "\n".join(lines)
-
-
-def _command(example: str, width: int) -> str:
-    """A command to type, over several lines as a shell takes them."""
-    return " \\\n".join(_wrapped(example, width - 2, "  ", "      ").splitlines())
 
 
 def _lines(row: Row, width: int) -> Iterator[str]:
@@ -179,14 +172,12 @@ def _print_everything(context: typer.Context, wanted: bool | None) -> None:
         raise typer.Exit
 
 
-def everything_flag() -> object:
-    """The flag --help-all."""
-    return Annotated[
-        bool | None,
-        typer.Option(
-            "--help-all",
-            callback=_print_everything,
-            is_eager=True,
-            help="Show every option and spelling, and exit.",
-        ),
-    ]
+EVERYTHING_FLAG = Annotated[
+    bool | None,
+    typer.Option(
+        "--help-all",
+        callback=_print_everything,
+        is_eager=True,
+        help="Show every option and spelling, and exit.",
+    ),
+]

@@ -58,7 +58,7 @@ def takes(*wanted: str | Option) -> Callable[[Command], Command]:
         for name, flags in ignored.items():
             added[name] = Annotated[str | None, typer.Option(*flags.split(), hidden=True)]
         if not all(option.common for option in chosen):
-            added[help_page.EVERYTHING] = help_page.everything_flag()
+            added[help_page.EVERYTHING] = help_page.EVERYTHING_FLAG
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = [
             *(
