@@ -170,12 +170,15 @@ def test_strict_generates_nothing_where_one_prompt_is_bad(
     assert len(texts(answers)) == len(PROMPTS)
 
 
-def test_too_many_failures_stop_the_batch(specli: Specli, prompts: Path) -> None:
+@pytest.mark.parametrize(("most", "failures"), [("1", "1 failure"), ("2", "2 failures")])
+def test_too_many_failures_stop_the_batch(
+    specli: Specli, prompts: Path, most: str, failures: str
+) -> None:
     prompts.write_text("x\ny\nz\n" + prompts.read_text())
-    outcome = specli("batch", str(prompts), *TARGET, "--format", "jsonl", "--max-failures", "2")
+    outcome = specli("batch", str(prompts), *TARGET, "--format", "jsonl", "--max-failures", most)
     assert outcome.code == 5
     assert outcome.out == ""
-    assert outcome.err.splitlines()[-1] == "error: stopped after 2 failures (--max-failures)"
+    assert outcome.err.splitlines()[-1] == f"error: stopped after {failures} (--max-failures)"
 
 
 def test_an_answer_that_takes_too_long_is_cut_and_says_so(
