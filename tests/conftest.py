@@ -1,5 +1,14 @@
+"""Fixtures of all tests, and how OpenMP waits when tests run side by side."""
+
 from __future__ import annotations
+
+import os
 
 from tests.hub.fixtures import hub, index, own_cache, own_home
 
 __all__ = ["hub", "index", "own_cache", "own_home"]
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several workers share the cores: OpenMP threads that spin while they wait would stop the
+    # others. Set before llama.cpp loads, and inherited by commands that tests start.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
