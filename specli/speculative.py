@@ -1,7 +1,7 @@
 """One drafting configuration: which drafters propose, and how far.
 
-Flags, profiles, settings of single requests and Python all go through `speculative_config`; vLLM's
-dictionary goes through `from_vllm`. Nothing heavy is imported, so that `--help` stays fast.
+Flags, profiles and Python all go through `speculative_config`; `vllm_settings` turns vLLM's
+dictionary into such settings. Nothing heavy is imported, so that `--help` stays fast.
 """
 
 from __future__ import annotations
@@ -260,11 +260,6 @@ VLLM_METHODS: Mapping[str, str] = {
     "suffix": Suffix.kind,
 }
 _VLLM_KEYS = ("method", "model", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
-
-
-def from_vllm(mapping: Mapping[str, object]) -> SpeculativeConfig:
-    """The configuration of vLLM's `speculative_config`. Raises UsageError as `vllm_settings`."""
-    return speculative_config(vllm_settings(mapping))
 
 
 def vllm_settings(mapping: Mapping[str, object]) -> dict[str, object]:

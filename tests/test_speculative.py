@@ -24,9 +24,9 @@ from specli.speculative import (
     SpeculativeConfig,
     Suffix,
     flat_settings,
-    from_vllm,
     placement,
     speculative_config,
+    vllm_settings,
 )
 
 MODEL = DraftModel("d.gguf")
@@ -173,7 +173,7 @@ def test_a_draft_runs_where_its_own_settings_say_with_the_targets_threads_otherw
 def test_vllms_dictionary_means_the_same(
     mapping: dict[str, object], expected: SpeculativeConfig
 ) -> None:
-    assert from_vllm(mapping) == expected
+    assert speculative_config(vllm_settings(mapping)) == expected
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_what_specli_does_not_have_of_vllms_is_refused(
     mapping: dict[str, object], reason: str
 ) -> None:
     with pytest.raises(UsageError, match=reason):
-        from_vllm(mapping)
+        speculative_config(vllm_settings(mapping))
 
 
 @pytest.mark.parametrize(
