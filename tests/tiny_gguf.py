@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from specli.gguf.header import Header, parse_header
 
-Tensor = NDArray[np.float32]
+Tensor = NDArray[np.float32] | NDArray[np.int64]
 
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
@@ -51,7 +51,7 @@ def gguf_bytes(
     version: int = 3,
     alignment: int = 32,
 ) -> bytes:
-    """The bytes of a GGUF file with these fields and F32 tensors (NumPy shapes, rows first)."""
+    """The bytes of a GGUF file with these fields and tensors, F32 or I64 (shapes rows first)."""
     tensors = tensors or {}
     out = [b"GGUF", struct.pack("<IQQ", version, len(tensors), len(fields))]
     for key, value in fields.items():
@@ -59,11 +59,12 @@ def gguf_bytes(
     offset = 0
     data = []
     for name, tensor in tensors.items():
-        raw = np.ascontiguousarray(tensor, dtype="<f4").tobytes()
+        kind, dtype = (27, "<i8") if tensor.dtype == np.int64 else (0, "<f4")
+        raw = np.ascontiguousarray(tensor, dtype=dtype).tobytes()
         raw += b"\0" * (-len(raw) % alignment)
         shape = tuple(reversed(tensor.shape))
         out += [_string(name.encode()), struct.pack(f"<I{len(shape)}Q", len(shape), *shape)]
-        out.append(struct.pack("<IQ", 0, offset))
+        out.append(struct.pack("<IQ", kind, offset))
         offset += len(raw)
         data.append(raw)
     header = b"".join(out)
@@ -234,7 +235,7 @@ class Shape:
     """Sliding window of the architectures that have one, in tokens."""
 
 
-class _Weights:
+class Weights:
     """Seeded random tensors, with an optional second seeded stream that disturbs them."""
 
     def __init__(self, seed: int, noise: float) -> None:
@@ -256,7 +257,7 @@ class _Weights:
         return (scale * drawn).astype(np.float32)
 
 
-def _common_fields(architecture: str, shape: Shape) -> dict[str, Value]:
+def common_fields(architecture: str, shape: Shape) -> dict[str, Value]:
     return {
         "general.architecture": architecture,
         "general.name": f"tiny {architecture}",
@@ -270,7 +271,7 @@ def _common_fields(architecture: str, shape: Shape) -> dict[str, Value]:
     }
 
 
-def _attention(weights: _Weights, prefix: str, shape: Shape) -> None:
+def attention(weights: Weights, prefix: str, shape: Shape) -> None:
     kv_size = shape.n_embd // shape.heads * shape.kv_heads
     weights.matrix(f"{prefix}.attn_q.weight", shape.n_embd, shape.n_embd)
     weights.matrix(f"{prefix}.attn_k.weight", kv_size, shape.n_embd)
@@ -278,7 +279,7 @@ def _attention(weights: _Weights, prefix: str, shape: Shape) -> None:
     weights.matrix(f"{prefix}.attn_output.weight", shape.n_embd, shape.n_embd)
 
 
-def _feed_forward(weights: _Weights, prefix: str, shape: Shape) -> None:
+def feed_forward(weights: Weights, prefix: str, shape: Shape) -> None:
     weights.matrix(f"{prefix}.ffn_gate.weight", shape.n_ff, shape.n_embd)
     weights.matrix(f"{prefix}.ffn_up.weight", shape.n_ff, shape.n_embd)
     weights.matrix(f"{prefix}.ffn_down.weight", shape.n_embd, shape.n_ff)
@@ -296,17 +297,17 @@ def llama_bytes(
     """A llama model. Another `architecture` string only renames the fields; `extra` adds some."""
     shape = shape or Shape()
     vocabulary = vocabulary or bpe_vocabulary()
-    weights = _Weights(seed, noise)
+    weights = Weights(seed, noise)
     weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=1.0)
     for layer in range(shape.layers):
         prefix = f"blk.{layer}"
         weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        _attention(weights, prefix, shape)
+        attention(weights, prefix, shape)
         weights.vector(f"{prefix}.ffn_norm.weight", shape.n_embd)
-        _feed_forward(weights, prefix, shape)
+        feed_forward(weights, prefix, shape)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
-    fields = _common_fields(architecture, shape)
+    fields = common_fields(architecture, shape)
     fields[f"{architecture}.rope.dimension_count"] = shape.n_embd // shape.heads
     return gguf_bytes({**fields, **vocabulary.fields(), **(extra or {})}, weights.tensors)
 
@@ -321,7 +322,7 @@ def gemma3_bytes(
     """A Gemma 3 model: every other layer sees only a sliding window of `shape.window` tokens."""
     shape = shape or Shape()
     vocabulary = vocabulary or bpe_vocabulary()
-    weights = _Weights(seed, noise)
+    weights = Weights(seed, noise)
     head_size = shape.n_embd // shape.heads
     weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=0.2)
     for layer in range(shape.layers):
@@ -330,11 +331,11 @@ def gemma3_bytes(
             weights.vector(f"{prefix}.{norm}.weight", shape.n_embd)
         weights.vector(f"{prefix}.attn_q_norm.weight", head_size)
         weights.vector(f"{prefix}.attn_k_norm.weight", head_size)
-        _attention(weights, prefix, shape)
-        _feed_forward(weights, prefix, shape)
+        attention(weights, prefix, shape)
+        feed_forward(weights, prefix, shape)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
-    fields = _common_fields("gemma3", shape) | {
+    fields = common_fields("gemma3", shape) | {
         "gemma3.attention.key_length": head_size,
         "gemma3.attention.value_length": head_size,
         "gemma3.attention.sliding_window": shape.window,
@@ -353,7 +354,7 @@ def mamba_bytes(
     """A Mamba model: recurrent, its cache cannot forget a tail."""
     shape = shape or Shape()
     vocabulary = vocabulary or bpe_vocabulary()
-    weights = _Weights(seed, noise)
+    weights = Weights(seed, noise)
     inner, state, rank, kernel = 2 * shape.n_embd, 8, 4, 4
     weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
     for layer in range(shape.layers):
@@ -370,7 +371,7 @@ def mamba_bytes(
         weights.matrix(f"{prefix}.ssm_out.weight", shape.n_embd, inner)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
-    fields = _common_fields("mamba", shape) | {
+    fields = common_fields("mamba", shape) | {
         "mamba.feed_forward_length": 0,
         "mamba.attention.head_count": 0,
         "mamba.attention.head_count_kv": 0,
@@ -392,14 +393,14 @@ def falcon_h1_bytes(
     """A Falcon-H1 model: hybrid, attention and a recurrent mixer side by side in each layer."""
     shape = shape or Shape()
     vocabulary = vocabulary or bpe_vocabulary()
-    weights = _Weights(seed, noise)
+    weights = Weights(seed, noise)
     inner, state, ssm_heads, groups, kernel = 2 * shape.n_embd, 16, 4, 1, 4
     channels = inner + 2 * groups * state
     weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
     for layer in range(shape.layers):
         prefix = f"blk.{layer}"
         weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        _attention(weights, prefix, shape)
+        attention(weights, prefix, shape)
         weights.matrix(f"{prefix}.ssm_in.weight", inner + channels + ssm_heads, shape.n_embd)
         weights.matrix(f"{prefix}.ssm_conv1d.weight", channels, kernel)
         weights.vector(f"{prefix}.ssm_conv1d.bias", channels, 0.0)
@@ -410,10 +411,10 @@ def falcon_h1_bytes(
         weights.matrix(f"{prefix}.ssm_out.weight", shape.n_embd, inner)
         # llama.cpp asks for this one tensor without the usual ".weight"
         weights.vector(f"{prefix}.ffn_norm", shape.n_embd)
-        _feed_forward(weights, prefix, shape)
+        feed_forward(weights, prefix, shape)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
-    fields = _common_fields("falcon-h1", shape) | {
+    fields = common_fields("falcon-h1", shape) | {
         "falcon-h1.rope.dimension_count": shape.n_embd // shape.heads,
         "falcon-h1.ssm.conv_kernel": kernel,
         "falcon-h1.ssm.inner_size": inner,

@@ -1,0 +1,35 @@
+"""llama.cpp loads every tiny head and target that tests make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from specli.llama.model import Model, ModelOptions
+from tests import tiny_heads
+from tests.tiny_heads import CYCLE, Automaton, Tiny
+
+KNOWN = Automaton(wrong=frozenset({3, 7}))
+
+MADE: dict[str, Tiny] = {
+    "llama": tiny_heads.llama_target(KNOWN),
+    "eagle3": tiny_heads.eagle3_head(KNOWN),
+    "eagle3, own embedding": tiny_heads.eagle3_head(own_embedding=True),
+    "eagle3, target's output": tiny_heads.eagle3_head(own_output=False),
+    "eagle3, reduced vocabulary": tiny_heads.eagle3_head(draft_vocabulary=CYCLE[::2]),
+    "eagle3, norms": tiny_heads.eagle3_head(norm_before_fc=True, norm_before_residual=True),
+    "dflash": tiny_heads.dflash_head(KNOWN),
+    "dflash, reduced vocabulary": tiny_heads.dflash_head(draft_vocabulary=CYCLE[::2]),
+    "dspark": tiny_heads.dspark_head(KNOWN),
+    "dspark, no confidence": tiny_heads.dspark_head(confidence=False, sample_from_anchor=False),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_llama_cpp_loads_the_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "made.gguf"
+    path.write_bytes(MADE[name].bytes())
+
+    with Model(path, ModelOptions()) as model:
+        assert model.architecture == MADE[name].fields["general.architecture"]
