@@ -20,6 +20,18 @@ error to a person writes the flag instead.
 
 from __future__ import annotations
 
+MOST_QUOTED = 80
+
+
+def shortened(value: object) -> str:
+    """A value as a message quotes it: what a user or a file gave may be of any length."""
+    try:
+        text = str(value)
+    except ValueError:
+        # Python writes no whole number of more than 4,300 digits.
+        return "a number of thousands of digits"
+    return text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]}…"
+
 
 class SpecliError(Exception):
     """Base of all errors that are shown to the user without a traceback."""

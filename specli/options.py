@@ -5,17 +5,35 @@ From this table come the flags of the commands, the keys of profiles and docs/cl
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from specli.errors import UsageError
+from specli.errors import UsageError, shortened
 from specli.speculative import AUTO as AUTO
-from specli.speculative import NGRAM_DRAFT, NGRAM_SIZE
+from specli.speculative import LARGEST as LARGEST
+from specli.speculative import MOST_DRAFTED, MOST_THREADS, NGRAM_DRAFT, NGRAM_SIZE
 
 ALL = "all"
+
+MOST_SEED = 2**64 - 1
+"""The noise of sampling takes 64 bits."""
+
+MOST_TEMPERATURE = 100
+"""At this one every candidate is as good as any other."""
+
+MOST_PENALTY = 100
+"""Far above all differences between logits."""
+
+MOST_BIAS = 1_000_000
+"""What `--logit-bias` may add to a logit, or take from it."""
+
+LONGEST = 365 * 86_400
+"""Seconds of a duration: a year."""
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
@@ -63,6 +81,21 @@ class Option:
         """The spelling that errors and hints use: the first long one."""
         return next(flag for flag in self.flags.split() if flag.startswith("--"))
 
+    def allows(self, value: float) -> bool:
+        """Whether a number is within the bounds; NaN never is."""
+        return (
+            (self.least is None or value >= self.least)
+            and (self.most is None or value <= self.most)
+            and (self.above is None or value > self.above)
+        )
+
+    @property
+    def range(self) -> str:
+        """The bounds in words."""
+        if self.above is not None:
+            return f"above {self.above}" + (f", at most {self.most}" if self.most else "")
+        return f"{self.least} to {self.most}" if self.most is not None else f"{self.least} or more"
+
 
 _METAVARS: dict[Kind, str] = {"integer": "N", "number": "X", "file": "FILE", "duration": "TIME"}
 
@@ -89,15 +122,16 @@ _GROUPS = {
                "best on this machine.", metavar="REF|auto", common=True, setting=False,
                aliases="--spec-draft-model --draft-model --speculative-model"),
         option("-c --ctx-size", "Context in tokens; 0 is the model's own.", "integer", least=0,
-               words=(AUTO,), default="at most 4096", common=True),
+               most=LARGEST, words=(AUTO,), default="at most 4096", common=True),
     ),
     DRAFTING: (
         option("--draft", "Maximum draft tokens per round; 0 disables the draft model.", "integer",
-               name="draft_max", metavar="N|auto", least=0, words=(AUTO,), default=AUTO,
+               name="draft_max", metavar="N|auto", least=0,
+               most=MOST_DRAFTED, words=(AUTO,), default=AUTO,
                aliases="--draft-max --draft-n --spec-draft-n-max --draft-token-count "
                "--num-speculative-tokens", common=True),
-        option("--draft-min", "Drop proposals shorter than this.", "integer", least=0, default="0",
-               aliases="--draft-n-min --spec-draft-n-min"),
+        option("--draft-min", "Drop proposals shorter than this.", "integer", least=0,
+               most=MOST_DRAFTED, default="0", aliases="--draft-n-min --spec-draft-n-min"),
         option("--draft-p-min", "Stop drafting at a token less probable than this.", "number",
                aliases="--spec-draft-p-min", metavar="P", least=0, most=1, default="0"),
         option("--no-draft", "Do not use a draft model.", "switch", common=True, setting=False),
@@ -118,25 +152,25 @@ _GROUPS = {
     ),
     SAMPLING: (
         option("-n --predict", "Maximum tokens to generate; -1 is no limit.", "integer", least=-1,
-               aliases="--n-predict --max-tokens", default="-1", common=True),
+               most=LARGEST, aliases="--n-predict --max-tokens", default="-1", common=True),
         option("--temp", "Temperature; 0 is greedy.", "number", aliases="--temperature", least=0,
-               default="0", common=True),
+               most=MOST_TEMPERATURE, default="0", common=True),
         option("--top-k", "Keep the k most probable tokens; 0 disables it.", "integer", least=0,
-               default="40"),
+               most=LARGEST, default="40"),
         option("--top-p", "Keep the most probable tokens that sum to p; 1 disables it.", "number",
                metavar="P", above=0, most=1, default="0.95"),
         option("--min-p", "Drop tokens below this share of the most probable one; 0 disables it.",
                "number", metavar="P", least=0, most=1, default="0.05"),
         option("--repeat-penalty", "Divide the logits of recent tokens; 1 disables it.", "number",
-               above=0, default="1"),
+               above=0, most=MOST_PENALTY, default="1"),
         option("--presence-penalty", "Subtract this from the logits of recent tokens.", "number",
-               default="0"),
+               least=-MOST_PENALTY, most=MOST_PENALTY, default="0"),
         option("--frequency-penalty", "Subtract this once per recent occurrence.", "number",
-               default="0"),
+               least=-MOST_PENALTY, most=MOST_PENALTY, default="0"),
         option("--repeat-last-n", "Number of recent tokens for the penalties.", "integer", least=0,
-               default="64"),
-        option("-s --seed", "Seed for sampling; -1 draws one.", "integer", least=-1, default="-1",
-               common=True),
+               most=LARGEST, default="64"),
+        option("-s --seed", "Seed for sampling; -1 draws one.", "integer", least=-1,
+               most=MOST_SEED, default="-1", common=True),
         option("-l --logit-bias", "Add to the logit of a token: 15043+1, 15043-inf. May be "
                "repeated.", "biases", metavar="ID(+|-)BIAS"),
         option("-j --json-schema", "Constrain the text to a JSON schema.", metavar="JSON|FILE",
@@ -149,15 +183,15 @@ _GROUPS = {
     ),
     MACHINE: (
         option("-t --threads", "CPU threads of the target.", "integer", metavar="N|auto", least=1,
-               words=(AUTO,), default="physical cores", common=True),
+               most=MOST_THREADS, words=(AUTO,), default="physical cores", common=True),
         option("-td --threads-draft", "CPU threads of the draft model.", "integer", least=1,
-               metavar="N|auto", aliases="--spec-draft-threads", words=(AUTO,),
+               most=MOST_THREADS, metavar="N|auto", aliases="--spec-draft-threads", words=(AUTO,),
                default="as the target"),
         option("-ngl --gpu-layers", "Target layers on the GPU.", "integer", metavar="N|all|auto",
-               aliases="--n-gpu-layers", least=-1, words=(ALL, AUTO),
+               aliases="--n-gpu-layers", least=-1, most=LARGEST, words=(ALL, AUTO),
                default="all where a GPU is present", common=True),
         option("-ngld --gpu-layers-draft", "Draft model layers on the GPU.", "integer", least=-1,
-               aliases="--n-gpu-layers-draft --spec-draft-ngl", metavar="N|all|auto",
+               most=LARGEST, aliases="--n-gpu-layers-draft --spec-draft-ngl", metavar="N|all|auto",
                words=(ALL, AUTO), default="all where a GPU is present"),
         option("-dev --device", "Devices for the target; `none` is the CPU.", metavar="NAME,..."),
         option("-devd --device-draft", "Devices for the draft model.", metavar="NAME,...",
@@ -305,33 +339,19 @@ def _number(option: Option, text: str) -> int | float:
         what = "a whole number" if option.kind == "integer" else "a number"
         what = " or ".join([what, *(f"`{word}`" for word in option.words)])
         raise UsageError(
-            f"{option.flag} takes {what}, not {text!r}", hint=_hint(option, text)
+            f"{option.flag} takes {what}, not {shortened(text)!r}", hint=_hint(option, text)
         ) from None
-    low, high, above = option.least, option.most, option.above
-    holds = (
-        (low is None or value >= low)
-        and (high is None or value <= high)
-        and (above is None or value > above)
-    )
-    if not holds:
-        raise UsageError(f"{option.flag} is {text}, but must be {_range(option)}")
+    if not option.allows(value):
+        raise UsageError(f"{option.flag} is {shortened(text)}, but must be {option.range}")
     return value
 
 
 def _hint(option: Option, text: str) -> str | None:
     if option.name == "draft_max":
-        if re.search(r"[/.:]|gguf", text, re.IGNORECASE) or Path(text).exists():
+        if re.search(r"[/.:]|gguf", text, re.IGNORECASE) or os.path.exists(text):  # noqa: PTH110 - any text
             return f"to name a draft model, type -md {text}"
         return "such as --draft 4"
     return f"such as {option.flag} {option.words[0] if option.words else 1}"
-
-
-def _range(option: Option) -> str:
-    if option.above is not None:
-        return f"above {option.above:g}" + (f", at most {option.most:g}" if option.most else "")
-    if option.most is not None:
-        return f"{option.least:g} to {option.most:g}"
-    return f"{option.least:g} or more"
 
 
 _UNITS = {"h": 3600, "m": 60, "s": 1, "": 1}
@@ -342,9 +362,10 @@ def _seconds(option: Option, text: str) -> float:
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms]?)", text)
     whole = "".join(number + unit for number, unit in parts)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if whole != re.sub(r"\s", "", text) or seconds <= 0:
+    if whole != re.sub(r"\s", "", text) or not 0 < seconds <= LONGEST:
         raise UsageError(
-            f"{option.flag} takes a time, not {text!r}", hint="such as 90s, 3m or 1h30m"
+            f"{option.flag} takes a time of at most a year, not {shortened(text)!r}",
+            hint="such as 90s, 3m or 1h30m",
         )
     return seconds
 
@@ -353,11 +374,19 @@ def _biases(values: list[str]) -> dict[int, float]:
     """llama.cpp's form, ID followed by a signed number. Raises UsageError."""
     biases = {}
     for value in values:
-        found = re.fullmatch(r"(\d+)([+-](?:\d+(?:\.\d*)?|\.\d+|inf))", value)
-        if found is None or found[2] == "+inf":
+        # No vocabulary needs more than nine digits.
+        found = re.fullmatch(r"(\d{1,9})([+-](?:\d+(?:\.\d*)?|\.\d+|inf))", value)
+        bias = math.nan if found is None else float(found[2])
+        if found is None or not allows_bias(bias):
             raise UsageError(
-                f"--logit-bias takes a token id and a signed number, not {value!r}",
+                "--logit-bias takes a token id and a signed number of at most "
+                f"{MOST_BIAS:,}, not {shortened(value)!r}",
                 hint="such as 15043+1 to favour a token, 15043-inf to forbid it",
             )
-        biases[int(found[1])] = float(found[2])
+        biases[int(found[1])] = bias
     return biases
+
+
+def allows_bias(bias: float) -> bool:
+    """Whether this may be added to a logit; -inf forbids a token."""
+    return abs(bias) <= MOST_BIAS or bias == -math.inf

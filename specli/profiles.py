@@ -21,11 +21,14 @@ from pydantic import (
 )
 
 from specli.errors import UsageError
-from specli.hub.cache import PARTIAL_SUFFIX
+from specli.files import read_within, replacing
 from specli.hub.made import Recipe
 from specli.options import OPTIONS, Option, parsed
 
 SUFFIXES = (".yaml", ".yml")
+
+MOST_BYTES = 1 << 20
+"""Size of a profile; those that specli ships and writes have a few thousand bytes."""
 
 MANY = 12
 """Keys from which on a hint says where they are listed."""
@@ -155,7 +158,8 @@ def profile_files() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in profile_folders():
         for path in sorted(folder.iterdir()):
-            if path.suffix in SUFFIXES:
+            # A pipe would keep whoever lists profiles waiting.
+            if path.suffix in SUFFIXES and path.is_file():
                 found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
 
@@ -190,11 +194,10 @@ def write_profile(path: Path, content: dict[str, object], comments: str = "") ->
     """
     text = comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     _parse(path, text)
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}", hint="check the folder's permissions"
@@ -204,7 +207,7 @@ def write_profile(path: Path, content: dict[str, object], comments: str = "") ->
 def read_profile(path: Path) -> Profile:
     """Read and check one profile. Raises UsageError naming file, line and key."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_within(path, MOST_BYTES).decode("utf-8")
     except OSError as error:
         raise UsageError(
             f"the profile {path} cannot be read: {error.strerror}",

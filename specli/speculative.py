@@ -11,9 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from specli.errors import UsageError
+from specli.errors import UsageError, shortened
 
 AUTO = "auto"
+
+LARGEST = 2**31 - 1
+"""The largest number that llama.cpp's 32-bit integers hold."""
+
+MOST_THREADS = 512
+"""GGML_MAX_N_THREADS of ggml.h; with more llama.cpp ends the process."""
+
+MOST_DRAFTED = 512
+"""Tokens of a proposal: one and the token before it must fit into a batch with others."""
 
 DRAFT_MAX = 4
 """Draft length where other lengths are set by hand and this one is not."""
@@ -188,7 +197,7 @@ def placement(values: Mapping[str, object], role: str = "") -> Placement:
     return Placement(
         gpu_layers=_layers(values, f"gpu_layers{role}"),
         devices=tuple(name.strip() for name in devices if name.strip()),
-        threads=None if values.get(own) == AUTO else _number(values, own, 0) or None,
+        threads=None if values.get(own) == AUTO else _number(values, own, 0, MOST_THREADS) or None,
         type_k=str(values.get(f"cache_type_k{role}") or "f16"),
         type_v=str(values.get(f"cache_type_v{role}") or "f16"),
     )
@@ -306,19 +315,19 @@ def _policy(given: Mapping[str, object]) -> PolicyConfig:
     if not isinstance(p_min, int | float) or not 0 <= p_min <= 1:
         raise UsageError(f"`draft_p_min` is a probability from 0 to 1, not {p_min!r}")
     return FixedLength(
-        draft_max=_number(given, "draft_max", DRAFT_MAX),
-        draft_min=_number(given, "draft_min", 0),
+        draft_max=_number(given, "draft_max", DRAFT_MAX, MOST_DRAFTED),
+        draft_min=_number(given, "draft_min", 0, MOST_DRAFTED),
         p_min=float(p_min),
     )
 
 
-def _number(given: Mapping[str, object], name: str, default: int) -> int:
-    """A setting that is a whole number of at least 0. Raises UsageError for anything else."""
+def _number(given: Mapping[str, object], name: str, default: int, most: int = LARGEST) -> int:
+    """A setting that is a whole number from 0 to `most`. Raises UsageError for anything else."""
     value = given.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"`{name}` is a whole number of at least 0, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise UsageError(f"`{name}` is a whole number from 0 to {most}, not {shortened(value)}")
     return value
 
 

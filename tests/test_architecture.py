@@ -16,7 +16,7 @@ import specli
 ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "events", "generation"}
+GROUND = {"errors", "events", "files", "generation"}
 ASKED = GROUND | {"options"}
 NATIVE = GROUND | {"gguf", "llama", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
@@ -24,13 +24,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "errors", "events", "speculative"},
     "__main__": {"cli"},
     "errors": set(),
+    "files": {"errors"},
     "options": {"errors", "speculative"},
     "speculative": {"errors"},
     "events": {"errors"},
     "generation": {"errors", "events"},
     "gguf": GROUND,
     "llama": GROUND | {"gguf"},
-    "sampling": GROUND | {"gguf", "llama"},
+    "sampling": ASKED | {"gguf", "llama"},
     "drafters": NATIVE | {"speculative"},
     "engine": NATIVE | {"drafters", "speculative"},
     "hub": GROUND | {"gguf"},
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "profiles": ASKED | {"hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
     "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
-    "batch": NATIVE | {"engine"},
+    "batch": NATIVE | {"engine", "options"},
     "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},

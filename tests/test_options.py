@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from specli.errors import UsageError
 from specli.options import OPTIONS, parsed
+from specli.sampling.params import SamplingParams
+from specli.speculative import placement
 
 
 @pytest.mark.parametrize("name", ["budget", "timeout"])
@@ -43,10 +47,19 @@ def test_no_spelling_is_used_twice() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("draft_max", "-1", "--draft is -1, but must be 0 or more"),
+        ("draft_max", "-1", "--draft is -1, but must be 0 to 512"),
         ("ngram_size", "65", "--ngram-size is 65, but must be 1 to 64"),
         ("top_p", "0", "--top-p is 0, but must be above 0, at most 1"),
-        ("temp", "nan", "--temp is nan, but must be 0 or more"),
+        ("temp", "nan", "--temp is nan, but must be 0 to 100"),
+        ("threads", "100000", "--threads is 100000, but must be 1 to 512"),
+        (
+            "repeat_last_n",
+            "1" + 30 * "0",
+            "--repeat-last-n is 1000000000000000000000000000000, but",
+        ),
+        ("frequency_penalty", "1e39", "--frequency-penalty is 1e39, but must be -100 to 100"),
+        ("draft_max", 5000 * "9", f"--draft takes a whole number or `auto`, not '{80 * '9'}…'"),
+        ("timeout", 400 * "9", f"--timeout takes a time of at most a year, not '{80 * '9'}…'"),
         ("threads", "many", "--threads takes a whole number or `auto`, not 'many'"),
         ("cache_type_k", "q9", "--cache-type-k is 'q9', but must be one of: f32"),
     ],
@@ -55,3 +68,23 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, text: str, messa
     with pytest.raises(UsageError) as caught:
         parsed(OPTIONS[name], text)
     assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("bias", ["1+" + 39 * "9", 5000 * "9" + "+1", "1+inf"])
+def test_a_bias_that_no_logit_can_hold_is_refused(bias: str) -> None:
+    with pytest.raises(UsageError, match="token id and a signed number of at most 1,000,000"):
+        parsed(OPTIONS["logit_bias"], [bias])
+
+
+def test_every_number_has_an_upper_bound() -> None:
+    numbers = [one for one in OPTIONS.values() if one.kind in ("integer", "number")]
+    assert [one.name for one in numbers if one.most is None] == []
+
+
+def test_python_has_the_bounds_of_the_flags() -> None:
+    with pytest.raises(UsageError, match=r"`frequency_penalty` is 1e\+39, but must be -100 to 100"):
+        SamplingParams(frequency_penalty=1e39)
+    with pytest.raises(UsageError, match="bias of token 5 is nan"):
+        SamplingParams(logit_bias={5: math.nan})
+    with pytest.raises(UsageError, match="`threads` is a whole number from 0 to 512"):
+        placement({"threads": 100_000})

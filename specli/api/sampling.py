@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Self
 
 from specli.app.prepare import constraint_of
-from specli.errors import UsageError
-from specli.options import Options
+from specli.errors import UsageError, shortened
+from specli.options import LARGEST, OPTIONS, Options
 from specli.sampling import params
 
 _SEED_BITS = 32
@@ -58,14 +57,14 @@ class SamplingParams:
     json_schema: str | Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("temperature", self.temperature, 0 <= self.temperature < math.inf),
-            ("repetition_penalty", self.repetition_penalty, self.repetition_penalty > 0),
-            ("max_tokens", self.max_tokens, self.max_tokens is None or self.max_tokens >= 1),
-        ):
-            if not allowed:
-                least = "at least 1, or None" if name == "max_tokens" else "a finite number from 0"
-                raise UsageError(f"{name} is {value}, but must be {least}")
+        for name in ("temperature", "repetition_penalty"):
+            option, value = OPTIONS[_OTHER_NAMES[name]], getattr(self, name)
+            if not option.allows(value):
+                raise UsageError(f"{name} is {shortened(value)}, but must be {option.range}")
+        if self.max_tokens is not None and not 1 <= self.max_tokens <= LARGEST:
+            raise UsageError(
+                f"max_tokens is {shortened(self.max_tokens)}, but must be 1 to {LARGEST}, or None"
+            )
         if self.grammar is not None and self.json_schema is not None:
             raise UsageError("both grammar and json_schema are set", hint="set one of them")
         self.choice(0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
 from specli.errors import UsageError
+from specli.files import read_within
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
 from specli.llama.grammar import gbnf_of_schema
@@ -32,6 +33,10 @@ DEFAULT_PROFILE = "smollm2"
 
 FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
 """Sampling parameters whose options have other names."""
+
+MOST_TEXT = 64 << 20
+"""Bytes of a prompt, a prediction, a grammar or a schema; a million tokens are about 4 MiB."""
+
 SAMPLING_FIELDS = [field.name for field in fields(SamplingParams)]
 
 
@@ -141,9 +146,10 @@ def _local(model: str | Recipe, feedback: Feedback) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file. Raises UsageError."""
+    """The text of a file, with line ends as on Unix. Raises UsageError."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = read_within(path, MOST_TEXT).decode("utf-8")
+        return text.replace("\r\n", "\n")
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"

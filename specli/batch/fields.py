@@ -8,8 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-MaxTokens = Annotated[int, Field(ge=1)]
-Temperature = Annotated[float, Field(ge=0)]
+from specli.options import LARGEST, MOST_SEED, MOST_TEMPERATURE
+
+MaxTokens = Annotated[int, Field(ge=1, le=LARGEST)]
+Temperature = Annotated[float, Field(ge=0, le=MOST_TEMPERATURE)]
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 Text = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 """The range of OpenAI's API."""
@@ -52,7 +55,7 @@ class Line(_Strict):
     system: str | None = None
     max_tokens: MaxTokens | None = None
     temperature: Temperature | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
     stop: Stops | None = None
     json_schema: dict[str, Any] | bool | str | None = None
     prediction: str | None = None
@@ -85,7 +88,7 @@ class Body(_Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Seed | None = None
     stop: Stops | None = None
     response_format: _Format | None = None
     prediction: _Predicted | None = None

@@ -7,7 +7,6 @@ A report keeps every run, so that readers can summarise it differently; `summari
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from specli.bench.difference import Comparison
 from specli.errors import SpecliError, UsageError
+from specli.files import replacing
 
 VERSION = 1
 """Version of the file format; other versions are refused."""
@@ -238,16 +238,12 @@ def read_report(path: Path) -> Report:
 
 def write_text(path: Path, write: Callable[[IO[str]], object]) -> None:
     """Write a file under a temporary name, then rename it. Raises SpecliError."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replacing(path) as partial,
+            partial.open("w", encoding="utf-8", newline="") as file,
+        ):
+            write(file)
     except OSError as error:
         raise SpecliError(
             f"cannot write {path}: {error.strerror or error}",

@@ -7,7 +7,7 @@ where it is shorter), the number of tokens that followed it, and for each of the
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from specli.drafters.protocol import Accepted, Proposal, Request
 from specli.drafters.without_model import WithoutModel
 from specli.errors import UsageError
 from specli.events import Source
+from specli.files import replacing
 
 LONGEST = 4
 """Tokens of the longest n-gram; fixed by the file format."""
@@ -149,6 +150,8 @@ def load(path: Path, vocab_size: int) -> Counts:
     not a lookup cache, or holds tokens that a model of `vocab_size` tokens does not have.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no regular file")
         data = path.read_bytes()
     except FileNotFoundError as error:
         if path.parent.is_dir():
@@ -194,13 +197,10 @@ def save(path: Path, counts: Counts) -> None:
             numbers.extend(pair)
     if sys.byteorder == "big":
         numbers.byteswap()
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             numbers.tofile(file)
-        temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
             f"the lookup cache {path} cannot be written: {error.strerror}",
             hint="give --lookup-cache a file in a directory that you can write to",

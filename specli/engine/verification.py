@@ -55,6 +55,8 @@ def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
         return
     sequence, proposal = check.sequence, check.proposal
     room = sequence.room(target.n_ctx)
+    if room < 1:
+        check.finish = "length"
     start = len(sequence.tokens)
     while check.finish is None:
         index = len(check.emitted)

@@ -6,16 +6,18 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
 from specli.errors import FetchError
+from specli.files import replacing
 
-PARTIAL_SUFFIX = ".part"
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_dir() -> Path:
@@ -52,16 +54,8 @@ def writing(path: Path, variable: str = "SPECLI_CACHE") -> Iterator[Path]:
     The caller holds the lock of `path`, so a file that a killed process left is overwritten.
     Raises FetchError for any OSError in the block.
     """
-    partial = path.with_name(path.name + PARTIAL_SUFFIX)
-    with explained_write(path, variable):
-        try:
-            partial.unlink(missing_ok=True)
-            yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with explained_write(path, variable), replacing(path, locked=True) as partial:
+        yield partial
 
 
 @contextmanager
@@ -89,11 +83,16 @@ def file_sha256(path: Path) -> str:
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     record = cache_dir() / "hashes" / name
     try:
-        return record.read_text()
-    except FileNotFoundError:
+        if SHA256.fullmatch(known := record.read_text(encoding="ascii")):
+            return known
+    except (OSError, ValueError):
+        # Missing or damaged: it is calculated again.
         pass
     with resolved.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with locked(record), writing(record) as partial:
-        partial.write_text(digest)
+    # A cache that cannot be written costs time, not the run.
+    with suppress(OSError):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(record) as partial:
+            partial.write_text(digest)
     return digest

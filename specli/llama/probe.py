@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specli.errors import ModelFileError
+from specli.files import replacing
 
 _TOKENS = 8
 _SECONDS = 60
@@ -79,14 +80,10 @@ def probe(path: Path, records: Path) -> Probe:
 
 def _write(record: Path, path: Path, *, repacked: bool) -> str | None:
     """Record a result; a note where that is impossible and there has been none yet."""
-    temporary = record.with_suffix(f".{os.getpid()}.tmp")
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps({"repacked": repacked, "path": str(path)}))
-            temporary.replace(record)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(record) as partial:
+            partial.write_text(json.dumps({"repacked": repacked, "path": str(path)}))
     except OSError as error:
         if record.parent in _unwritable:
             return None

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from specli.errors import UsageError
+from specli.errors import UsageError, shortened
+from specli.options import LARGEST, MOST_BIAS, OPTIONS, allows_bias
+
+RANGED = {
+    "temperature": "temp",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "repeat_penalty": "repeat_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "penalty_last_n": "repeat_last_n",
+    "seed": "seed",
+}
+"""Parameters, and the options that say what they may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +43,16 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value outside its range."""
-        _require("temp", self.temperature, 0 <= self.temperature < math.inf, "0 or more")
-        _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
-        _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1 (off)")
-        _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 (off) to 1")
-        _require(
-            "repeat_penalty", self.repeat_penalty, 0 < self.repeat_penalty < math.inf, "above 0"
-        )
-        for name, value in (
-            ("presence_penalty", self.presence_penalty),
-            ("frequency_penalty", self.frequency_penalty),
-        ):
-            _require(name, value, math.isfinite(value), "a finite number")
+        for field_, name in RANGED.items():
+            option, value = OPTIONS[name], getattr(self, field_)
+            if not option.allows(value):
+                raise UsageError(f"`{name}` is {shortened(value)}, but must be {option.range}")
+        for token, bias in self.logit_bias.items():
+            if not (0 <= token <= LARGEST and allows_bias(bias)):
+                raise UsageError(
+                    f"the logit bias of token {shortened(token)} is {shortened(bias)}",
+                    hint=f"token ids are 0 or more, biases at most {MOST_BIAS:,}; -inf forbids",
+                )
 
     @property
     def greedy(self) -> bool:
@@ -52,8 +63,3 @@ class SamplingParams:
         return self.penalty_last_n > 0 and (
             self.repeat_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
         )
-
-
-def _require(name: str, value: float, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise UsageError(f"`{name}` is {value}, but must be {allowed}")

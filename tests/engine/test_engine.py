@@ -103,6 +103,15 @@ def test_the_last_event_of_a_request_says_why_it_ended() -> None:
     ]
 
 
+def test_no_token_is_generated_where_none_is_allowed() -> None:
+    target = FakeDecoder(scripted(ANSWER, len(PROMPT)))
+    engine = engine_of(target, Canned({len(PROMPT): ANSWER[:4]}))
+    engine.submit(GenerationRequest(PROMPT, max_tokens=0))
+    events = list(engine.run())
+    assert [one.reason for one in events if isinstance(one, Finished)] == ["length"]
+    assert [one.tokens for one in events if isinstance(one, Round)] == [[]]
+
+
 @pytest.mark.parametrize("wrong_at", range(5))
 def test_a_proposal_is_kept_up_to_its_first_wrong_token(wrong_at: int) -> None:
     proposal = ANSWER[:4]
