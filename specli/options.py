@@ -5,6 +5,7 @@ From this table come the flags of the commands, the keys of profiles and docs/cl
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import re
@@ -111,7 +112,16 @@ _GROUPS = {
     PROMPT: (
         option("-sys --system", "System message.", aliases="--system-prompt", metavar="TEXT",
                common=True),
+        option("-sysf --system-file", "Read the system message from a file.", "file",
+               aliases="--system-prompt-file", setting=False),
         option("--raw", "Send the prompt without a chat template.", "switch"),
+        option("--chat-template", "Jinja template to use in place of the model's.",
+               metavar="JINJA"),
+        option("--chat-template-file", "Read the template from a file.", "file"),
+        option("--chat-template-kwargs", "Variables for the template, a JSON object.",
+               metavar="JSON"),
+        option("-rea --reasoning", "Ask the template for reasoning, or for none.",
+               metavar="on|off|auto", words=("on", "off", AUTO), default=AUTO),
     ),
     MODELS: (
         option("--profile", "Models and settings to start from.", metavar="NAME|FILE",
@@ -121,6 +131,13 @@ _GROUPS = {
         option("-md --model-draft", "Draft model with the target's vocabulary; `auto` takes the "
                "best on this machine.", metavar="REF|auto", common=True, setting=False,
                aliases="--spec-draft-model --draft-model --speculative-model"),
+        option("-hf --hf-repo", "Target from Hugging Face, as -m hf:OWNER/REPO:QUANT.",
+               metavar="OWNER/REPO[:QUANT]", aliases="-hfr", setting=False),
+        option("-hff --hf-file", "File of --hf-repo.", metavar="FILE", setting=False),
+        option("-hfd --hf-repo-draft", "Draft model from Hugging Face.", setting=False,
+               metavar="OWNER/REPO[:QUANT]", aliases="-hfrd --spec-draft-hf"),
+        option("--offline", "Download nothing; use what is on this machine.", "switch",
+               setting=False),
         option("-c --ctx-size", "Context in tokens; 0 is the model's own.", "integer", least=0,
                most=LARGEST, words=(AUTO,), default="at most 4096", common=True),
     ),
@@ -141,12 +158,16 @@ _GROUPS = {
                common=True),
         option("--ngram", "Draft from repetitions in prompt and answer.", "switch"),
         option("--ngram-size", "Tokens that must match before n-grams are drafted.", "integer",
-               aliases="--ngram-speculation-length --spec-ngram-simple-size-n", least=1, most=64,
-               default=str(NGRAM_SIZE)),
+               aliases="--ngram-speculation-length --spec-ngram-simple-size-n --spec-ngram-size-n",
+               least=1, most=64, default=str(NGRAM_SIZE)),
         option("--ngram-draft", "Maximum n-gram draft tokens per round.", "integer", least=1,
-               most=512, default=str(NGRAM_DRAFT), aliases="--spec-ngram-simple-size-m"),
+               most=512, default=str(NGRAM_DRAFT),
+               aliases="--spec-ngram-simple-size-m --spec-ngram-size-m"),
         option("-lcd --lookup-cache", "N-gram counts to draft from and to add to, in llama.cpp's "
                "format; created if missing.", "file", aliases="--lookup-cache-dynamic"),
+        option("--speculative-config", "Drafting in vLLM's form, as "
+               '\'{"method": "ngram", "num_speculative_tokens": 4}\'.', metavar="JSON",
+               setting=False),
         option("--recalibrate", "Measure the costs of target and draft again.", "switch",
                setting=False),
     ),
@@ -211,7 +232,10 @@ _GROUPS = {
         option("--json", "Print one JSON object.", "switch", common=True, setting=False),
         option("-q --quiet", "Print the result only: no progress, no notes, no summary.",
                "switch", common=True, setting=False),
-        option("-v --verbose", "Show llama.cpp's log on stderr.", "switch", setting=False),
+        option("--verbose-prompt", "Show the prompt, as the template has made it, and its tokens.",
+               "switch", setting=False),
+        option("-v --verbose", "Show llama.cpp's log on stderr.", "switch",
+               aliases="--log-verbose", setting=False),
         option("--explain", "Show costs, acceptance and decisions of `--draft auto`.", "switch",
                common=True, setting=False),
         option("--check", "Run again without speculation and compare the texts.", "switch",
@@ -228,21 +252,20 @@ OPTIONS = {one.name: replace(one, group=group) for group in _GROUPS for one in _
 GENERATION = tuple(name for name, one in OPTIONS.items() if one.group != OUTPUT)
 """The options of a command that generates text."""
 
-IGNORED = (
-    "--lookup-cache-static -lcs",
-    "--spec-ngram-map-k-size-n",
-    "--spec-ngram-map-k-size-m",
-    "--spec-ngram-map-k4v-size-n",
-    "--spec-ngram-map-k4v-size-m",
-    "--spec-ngram-map-k4v-min-hits",
-    "--spec-ngram-mod-n-match",
-    "--spec-ngram-mod-n-min",
-    "--spec-ngram-mod-n-max",
-)
-"""Flags of llama.cpp that are accepted, each with a value, and have no effect."""
-
 _EXCLUSIVE = ("grammar", "grammar_file", "json_schema")
 _LENGTHS = ("draft_min", "draft_p_min", "ngram_size", "ngram_draft")
+
+
+def closest(name: str) -> str | None:
+    """The name of the setting that a misspelt one may have meant; other spellings count too."""
+    spelt = {
+        flag.lstrip("-").replace("-", "_"): option.name
+        for option in OPTIONS.values()
+        if option.setting
+        for flag in f"{option.flags} {option.aliases}".split()
+    } | {option.name: option.name for option in OPTIONS.values() if option.setting}
+    close = difflib.get_close_matches(name, spelt, n=1, cutoff=0.5)
+    return spelt[close[0]] if close else None
 
 
 class Options:

@@ -23,7 +23,7 @@ from pydantic import (
 from specli.errors import UsageError
 from specli.files import read_within, replacing
 from specli.hub.made import Recipe
-from specli.options import OPTIONS, Option, parsed
+from specli.options import OPTIONS, Option, closest, parsed
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -282,6 +282,8 @@ def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
             owner = Settings if keys[0] == "defaults" else MadeModel
         known = [field.alias or name for name, field in owner.model_fields.items()]
         close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        if owner is Settings:
+            close = [name for name in [closest(keys[-1])] if name is not None]
         every = ", ".join(known) if len(known) < MANY else "the long names of specli run --help-all"
         hint = f"did you mean {close[0]}?" if close else f"known keys: {every}"
         _fail(path, node, f"unknown key {'.'.join(keys)}", hint)

@@ -233,6 +233,7 @@ def settings_of(
         "system": options.system,
         "template": task.template,
         "raw": options.raw,
+        "chat_template": setup.template_variables + (setup.chat_template or "") or None,
         "predict": options.predict,
         "stop": list(options.stop or ()),
         "ignore_eos": options.ignore_eos,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
+from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within
 from specli.hub.made import Recipe
@@ -106,8 +107,11 @@ def prepared_setup(
         else:
             file = _local(drafting_model, feedback)
         config = config.with_model(DraftModel(file, config.draft_model.placement))
+    file = options.chat_template_file
     return Setup(
         target=target_file,
+        chat_template=chosen_template(options.chat_template, file and read_text(file)),
+        template_variables=template_variables(options),
         n_ctx=options.number("ctx_size"),
         flash_attention=options.flash_attn or "auto",
         target_placement=placement(options.given()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -27,6 +27,7 @@ from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
+from specli.llama.vocab import Vocab
 from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
@@ -84,6 +85,8 @@ def run(
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
         request = _request(session, options, prompt, sampling, constraint)
+        if options.verbose_prompt:
+            feedback.note(_listed(session.target_model.vocab, request.prompt))
         with open_view() as view:
             generation, interrupted = follow(session, request, view)
         explanation = None
@@ -95,6 +98,12 @@ def run(
             again = _request(session, options, prompt, sampling, constraint)
             check = compare_with_plain(session, again, generation)
     return Answer(generation, setup, sampling, explanation, check, interrupted)
+
+
+def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:
+    """The tokens of a prompt, one a line, with special ones by their names."""
+    lines = (f"{token:>8} {vocab.name(token)!r}" for token in tokens)
+    return "\n".join([f"the prompt has {len(tokens)} tokens:", *lines])
 
 
 def _request(

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
+from specli.cli.llama_flags import translated
+from specli.cli.output import print_stderr
 from specli.options import OPTIONS
 
 EVERYTHING = "help_all"
 """The parameter that asks for the whole help."""
-IGNORED = "ignored_"
-"""What the names of parameters start with that no help shows."""
 
 EXAMPLES = "Examples:"
 WIDEST = 100
@@ -78,7 +78,7 @@ def page_of(command: Shown, context: typer.Context, *, everything: bool) -> Page
 
 def _row(parameter: Any, *, everything: bool) -> Row | None:
     name = str(parameter.name)
-    if name.startswith(IGNORED) or (parameter.hidden and not everything):
+    if parameter.hidden and not everything:
         return None
     text = " ".join((parameter.help or "").split())
     if parameter.param_type_name == "argument":
@@ -145,10 +145,21 @@ def printed(command: Shown, context: typer.Context, *, everything: bool = False)
 
 
 class Command(typer.core.TyperCommand):
-    """A command with specli's help."""
+    """A command with specli's help, which takes llama.cpp's flags too."""
 
     def get_help(self, ctx: Any) -> str:
         return printed(self, ctx).rstrip("\n")
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {
+            spelling: not getattr(parameter, "is_flag", True)
+            for parameter in self.get_params(ctx)
+            for spelling in (*parameter.opts, *parameter.secondary_opts)
+        }
+        taken, notes = translated(args, known, ctx.command_path)
+        for note in [] if {"-q", "--quiet"} & {*taken} else notes:
+            print_stderr(f"note: {note}")
+        return super().parse_args(ctx, taken)
 
 
 class Group(typer.core.TyperGroup):

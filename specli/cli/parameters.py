@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli import help_page
-from specli.cli.output import Sink
-from specli.options import IGNORED, OPTIONS, Option, Options, option, parsed
+from specli.cli.given import from_environment, from_flags
+from specli.options import OPTIONS, Option, option, parsed
 
 Command = Callable[..., None]
 
@@ -33,30 +33,24 @@ def own(flags: str, help: str, *kind: Any, **more: Any) -> Option:
 def takes(*wanted: str | Option) -> Callable[[Command], Command]:
     """A command with these flags, by name from the table or as given.
 
-    Values of options that are in the table are its parameter `options`; each other option that
-    is given is a parameter of its own. Raises UsageError, when the command is called, for a value
-    that a flag does not take.
+    Values of options that are in the table, from flags and from the environment, are its
+    parameter `options`; each other option that is given is a parameter of its own. Raises
+    UsageError, when the command is called, for a value that a flag does not take.
     """
     chosen = [OPTIONS[one] if isinstance(one, str) else one for one in wanted]
-    drafts = any(option.name == "spec_type" for option in chosen)
-    ignored = {f"ignored_{number}": flags for number, flags in enumerate(IGNORED) if drafts}
+    shared = [one.name for one in chosen if one.name in OPTIONS]
 
     def decorated(command: Command) -> Command:
         @wraps(command)
         def with_flags(**given: Any) -> None:
             given.pop(help_page.EVERYTHING, None)
-            unused = [flags.split()[0] for name, flags in ignored.items() if given.pop(name)]
             raw = [(option, given.pop(option.name)) for option in chosen]
             values = {one.name: parsed(one, value) for one, value in raw if value is not None}
-            options = Options(**{name: values.pop(name) for name in OPTIONS if name in values})
-            if unused:
-                text = "they belong to drafters that are replaced by suffix drafting"
-                Sink.of(options).note(f"ignored {', '.join(unused)}: {text}")
+            flags = from_flags({name: values.pop(name) for name in shared if name in values})
+            options = flags.over(from_environment(shared).given())
             command(options=options, **given, **values)
 
         added = {option.name: _flag(option) for option in chosen}
-        for name, flags in ignored.items():
-            added[name] = Annotated[str | None, typer.Option(*flags.split(), hidden=True)]
         if not all(option.common for option in chosen):
             added[help_page.EVERYTHING] = help_page.EVERYTHING_FLAG
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -87,7 +81,8 @@ def _flag(option: Option) -> object:
         kind = bool | None
         if option.setting:
             # What a profile switches on can be switched off.
-            spellings = [f"{option.flag}/--no-{option.flag.removeprefix('--')}"]
+            off = f"{option.flag}/--no-{option.flag.removeprefix('--')}"
+            spellings = [off if one == option.flag else one for one in spellings]
     return Annotated[
         kind,
         typer.Option(

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink
 from specli.cli.parameters import takes
+from specli.cli.prompt import Parts, escaped, read_prompt
 from specli.errors import CheckFailedError, UsageError
-from specli.options import GENERATION, PROMPT, Options
+from specli.options import GENERATION, PROMPT, Options, option
 
-PROMPT_FORMS = 'specli run "Why is the sky blue?", or -f FILE, or pipe it in'
+OWN = (
+    option("-p --prompt", "The prompt, as an argument gives it.", name="text", metavar="TEXT",
+           group=PROMPT),
+    option("-f --file", "Read a part of the prompt from a file. May be repeated.", "texts",
+           name="files", metavar="FILE", group=PROMPT, common=True),
+    option("--template", "Make the prompt of a text with {input} and other {names} in it.",
+           metavar="TEXT", group=PROMPT),
+    option("--value", "Text for a name in the template. May be repeated.", "texts", name="values",
+           metavar="NAME=TEXT", group=PROMPT),
+    option("-e --escape", "Read \\n, \\t and \\x41 in prompt, system message and stops as escapes.",
+           "switch", group=PROMPT),
+)  # fmt: skip
 
 
 def example(target: str, *flags: str) -> str:
@@ -23,23 +34,14 @@ def example(target: str, *flags: str) -> str:
     return shlex.join(["specli", "run", "-m", target, *flags, "Why is the sky blue?"])
 
 
-@takes(*GENERATION, "json", "quiet", "verbose", "explain", "check")
+@takes(*OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", "explain", "check")
 def run(
     *,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="The prompt; `-` reads it from stdin.")
     ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "-f",
-            "--file",
-            metavar="FILE",
-            help="Read the prompt from a file.",
-            rich_help_panel=PROMPT,
-        ),
-    ] = None,
     options: Options,
+    **parts: Any,
 ) -> None:
     """Answer a prompt with speculative decoding and show how well it does.
 
@@ -49,9 +51,11 @@ def run(
       specli run "Why is the sky blue?"
       specli run -m target.gguf -md draft.gguf "Write a haiku" -n 64
       specli run -m target.gguf --prediction old.py -f change.txt
-      git diff | specli run -m target.gguf
+      git diff | specli run -m target.gguf "Write a commit message"
     """
-    text = read_prompt(prompt, file)
+    text = read_prompt(_parts(prompt, **parts))
+    if parts.get("escape"):
+        options = _with_escapes(options)
 
     from specli.app.run import run as answer
     from specli.cli.views import run_view
@@ -80,26 +84,16 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
-def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt from the argument, a file or stdin.
+def _parts(
+    prompt: str | None, text: str | None = None, files: tuple[str, ...] = (), **more: Any
+) -> Parts:
+    if prompt is not None and text is not None:
+        raise UsageError("two prompts were given: an argument and -p", hint="give one of them")
+    paths = [Path(file).expanduser() for file in files]
+    escapes = more.pop("escape", False)
+    return Parts(text if prompt is None else prompt, paths, escapes=escapes, **more)
 
-    Raises UsageError when there is none, or an empty one.
-    """
-    if file is not None:
-        if prompt is not None:
-            raise UsageError("a prompt and -f were both given", hint="give one of them")
-        from specli.app.prepare import read_text
 
-        text, problem = read_text(file), f"{file} is empty"
-    elif prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        # A shell's `echo` ends the prompt with a newline that nobody meant.
-        text = sys.stdin.buffer.read().decode("utf-8", "replace").removesuffix("\n")
-        problem = "no prompt came from stdin"
-    elif prompt is None:
-        raise UsageError("no prompt was given", hint=PROMPT_FORMS)
-    else:
-        text, problem = prompt, "the prompt is empty"
-    if not text:
-        # A chat template would make a prompt of nothing at all.
-        raise UsageError(problem, hint=PROMPT_FORMS)
-    return text
+def _with_escapes(options: Options) -> Options:
+    stops = None if options.stop is None else tuple(map(escaped, options.stop))
+    return options.but(system=options.system and escaped(options.system), stop=stops)

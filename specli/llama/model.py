@@ -75,6 +75,8 @@ class Model:
         # llama.cpp offloads from the end of the model: the output layer goes first.
         self.output_on_gpu = has_gpu and layers != 0 and options.devices != ["none"]
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
+        self._template: str | None = None
+        self._before_template = ""
 
     @property
     def handle(self) -> Any:
@@ -145,8 +147,16 @@ class Model:
 
     @property
     def chat_template(self) -> str | None:
-        found = llama_cpp.llama_model_chat_template(self.handle, None)
-        return found.decode("utf-8", "replace") if found else None
+        """The Jinja template of the file, or the one that took its place; None without one."""
+        text = self._template
+        if text is None:
+            found = llama_cpp.llama_model_chat_template(self.handle, None)
+            text = found.decode("utf-8", "replace") if found else None
+        return None if text is None else self._before_template + text
+
+    def use_template(self, text: str | None, before: str = "") -> None:
+        """Take another chat template, where there is one, with Jinja to put before either."""
+        self._template, self._before_template = text, before
 
     def close(self) -> None:
         """Free the model; contexts made from it must have been closed before."""

@@ -63,6 +63,7 @@ class Session:
                 stack.enter_context(load_model(path, placement, records, notice))
                 for path, placement in zip(setup.files, setup.placements, strict=True)
             ]
+            self.target_model.use_template(setup.chat_template, setup.template_variables)
             self.slots = setup.slots or self._best_slots(checked, most)
             self.target, self.draft = self._contexts(stack, checked, self.slots)
             stack.callback(self._costs.save)

@@ -22,6 +22,10 @@ class Setup:
     n_ctx: int | None = None
     flash_attention: str = "auto"
     speculative: SpeculativeConfig = field(default_factory=SpeculativeConfig)
+    chat_template: str | None = None
+    """Jinja to use in place of the target's own template."""
+    template_variables: str = ""
+    """Jinja to put before the template."""
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int | None = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specli.options import IGNORED, OPTIONS
+from specli.options import OPTIONS
 from tests.cli.conftest import Specli
 
 GENERATING = ("run", "batch", "bench", "tune")
@@ -38,7 +38,6 @@ def test_help_all_shows_every_option_with_every_spelling(specli: Specli) -> None
     for name, option in OPTIONS.items():
         if name not in ("budget", "timeout"):
             assert {*option.flags.split(), *option.aliases.split()} <= words, name
-    assert not {flag for flags in IGNORED for flag in flags.split()} & words
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["pair", "make"], ["bench"], ["models", "rm"]])

@@ -153,11 +153,11 @@ def test_the_defaults_that_the_help_states_are_those_of_sampling() -> None:
     assert sampling_of(Options(seed=0, **stated)) == SamplingParams()
 
 
-def test_the_prompt_comes_from_a_file(run: Run, tmp_path: Path) -> None:
+def test_the_prompt_comes_from_a_file_without_its_last_line_end(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "prompt.txt"
     path.write_text("über\nmany lines\n", encoding="utf-8")
     _, prompt = run("-f", str(path))
-    assert prompt == "über\nmany lines\n"
+    assert prompt == "über\nmany lines"
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])
