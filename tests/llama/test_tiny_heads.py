@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from specli.llama.model import Model, ModelOptions
-from tests import tiny_heads
+from tests import tiny_heads, tiny_mtp
 from tests.tiny_heads import CYCLE, Automaton, Tiny
 
 KNOWN = Automaton(wrong=frozenset({3, 7}))
@@ -22,6 +22,16 @@ MADE: dict[str, Tiny] = {
     "dflash": tiny_heads.dflash_head(KNOWN),
     "dflash, reduced vocabulary": tiny_heads.dflash_head(draft_vocabulary=CYCLE[::2]),
     "dspark": tiny_heads.dspark_head(KNOWN),
+    "qwen35": tiny_mtp.qwen35(),
+    "qwen3next": tiny_mtp.qwen3next(),
+    "glm4moe": tiny_mtp.glm4moe(KNOWN, [KNOWN]),
+    "glm4moe, heads alone": tiny_mtp.head_only(tiny_mtp.glm4moe()),
+    "glm4moe, without its heads": tiny_mtp.without_heads(tiny_mtp.glm4moe()),
+    "step35": tiny_mtp.step35(),
+    "nemotron_h_moe": tiny_mtp.nemotron_h_moe(),
+    "lfm2": tiny_mtp.lfm2(),
+    "gemma4": tiny_mtp.gemma4(KNOWN),
+    "gemma4-assistant": tiny_mtp.gemma4_assistant(KNOWN),
     "dspark, no confidence": tiny_heads.dspark_head(confidence=False, sample_from_anchor=False),
 }
 
