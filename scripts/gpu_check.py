@@ -103,7 +103,7 @@ def _speed_row(result: Result, name: str) -> list[str]:
     ratios = [one.median(prompt) / plain.median(prompt) for prompt in one.speeds]
     text = "is plain" if name == PLAIN else "same"
     if one.differences:
-        kind = "DIFFERS" if one.differs else "near ties"
+        kind = "DIFFERS" if one.differs else "by kernels"
         text = f"{kind}: {'; '.join(dict.fromkeys(one.differences))}"
     return [
         result.where.name,

@@ -13,7 +13,7 @@ from pathlib import Path
 import native
 from bench_llama_cpp import Prompt
 
-from specli.app.compare import NEAR_TIE
+from specli.bench.difference import compared
 from specli.engine.engine import Engine
 from specli.engine.measure import POINTS, measure
 from specli.engine.policy.cost import Curve
@@ -218,13 +218,10 @@ def _compare(
 ) -> None:
     if other.tokens == plain.tokens:
         return
-    pairs = zip(other.tokens, plain.tokens, strict=False)
-    place = next((n for n, (a, b) in enumerate(pairs) if a != b), len(plain.tokens) - 1)
-    # Plain decoding once more: margins take a partition of the vocabulary and are not timed.
-    again = _generate(_engine(session, PLAIN), replace(request, margins=True))
-    margin = again.margins[place] if again.tokens[:place] == plain.tokens[:place] else 1e9
-    contender.differs |= margin > NEAR_TIE
-    contender.differences.append(f"{prompt.name}, token {place}, margin {margin:.4g}")
+    vocab = session.target_model.vocab
+    found = compared([(request, other)], [plain], session.target, vocab)
+    contender.differs |= not found.passed
+    contender.differences.append(f"{prompt.name}, token {found.position}")
 
 
 def _gpu_memory() -> dict[str, int]:

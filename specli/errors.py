@@ -10,7 +10,7 @@
     ├── FetchError              1  a download failed
     ├── ClosedError             1  an LLM is used after it was closed, or closed while used
     ├── PairIncompatibleError   3  target and draft do not share a vocabulary
-    ├── CheckFailedError        4  speculation changed the text by more than a near tie
+    ├── CheckFailedError        4  a text is not what the target chooses
     └── BatchFailedError        5  some prompts of a batch have no answer
 
 A message is one sentence: what happened, and where. `hint` says what to type or change next. Where

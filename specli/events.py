@@ -49,7 +49,7 @@ class Round:
 
     `tokens` are the tokens emitted: the accepted head of the proposal, then the target's own
     token unless a stop or a limit came first. `sources` runs parallel to `tokens`.
-    `proposal_sources` runs parallel to the proposal; its first `accepted` entries were kept.
+    `proposal_sources` runs parallel to `proposal`; its first `accepted` entries were kept.
     `draft_ms`, `verify_ms` and `rollback_ms` are wall times of the whole step, shared by the
     sequences in it; choosing tokens is part of verifying. `native_ms` is the part of them that was
     spent inside llama.cpp.
@@ -70,6 +70,7 @@ class Round:
     at: float
     """Seconds on the `time.perf_counter` clock when the round was over."""
     margins: list[float] | None = None
+    proposal: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from specli.errors import SpecliError
-from specli.events import Event, Finished, Piece, Round, Stats
+from specli.events import Event, Finished, Piece, Prefilled, Round, Stats
 
 
 @dataclass(slots=True)
@@ -15,6 +15,10 @@ class Generation:
     stats: Stats = field(default_factory=Stats)
     pieces: list[Piece] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    prefilled: list[int] = field(default_factory=list)
+    """Prompt tokens that were in the cache at first, then after each chunk."""
+    rounds: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    """What was proposed and what was emitted."""
     margins: list[float] = field(default_factory=list)
     """Distances between the two best candidates of every token, where they were asked for."""
     finish: str = "cancelled"
@@ -31,7 +35,10 @@ class Generation:
                 self.first_at = event.at
             self.pieces += event.pieces
             self.tokens += event.tokens
+            self.rounds.append((event.proposal, event.tokens))
             self.margins += event.margins or []
+        elif isinstance(event, Prefilled):
+            self.prefilled += [event.cached, event.done] if not self.prefilled else [event.done]
         elif isinstance(event, Finished):
             self.pieces += event.pieces
             self.finish = event.reason

@@ -172,7 +172,7 @@ def _measure(
                 watch(f"{run.setting} on {run.prompt}", len(runs))
         complete = True
     with suppress(KeyboardInterrupt):
-        return bench.compared(runs, rivals[0], prompts) if runs else runs, complete
+        return bench.compared(runs, rivals[0]) if runs else runs, complete
     return runs, False
 
 

@@ -1,24 +1,28 @@
-"""`--check`: the same request without speculation, and the first difference if there is one."""
+"""`--check`: the same request without speculation, and what becomes of a difference."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from specli.app.follow import Silent, follow
-from specli.bench.difference import NEAR_TIE, Comparison, compared
+from specli.bench.difference import Comparison, compared
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
 from specli.session import Session
 
-__all__ = ["NEAR_TIE", "Comparison", "compare_with_plain"]
+__all__ = ["Comparison", "compare_with_plain"]
 
 
 def compare_with_plain(
-    session: Session, request: GenerationRequest, generation: Generation
+    session: Session, request: Callable[[], GenerationRequest], generation: Generation
 ) -> Comparison:
-    """Replay `request` without speculation against what `generation` got."""
-    plain, interrupted = follow(session, replace(request, speculate=False, margins=True), Silent())
+    """What plain decoding says to `request` against what `generation` got.
+
+    `request` is made anew for each use, because a grammar moves on with its text.
+    """
+    plain, interrupted = follow(session, replace(request(), speculate=False), Silent())
     if interrupted:
         raise KeyboardInterrupt
-    name = session.target_model.vocab.name
-    return compared(generation.tokens, plain.tokens, plain.margins, name)
+    vocab = session.target_model.vocab
+    return compared([(request(), generation)], [plain], session.target, vocab)

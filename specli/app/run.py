@@ -94,9 +94,11 @@ def run(
             explanation = explain(session.policy, generation.stats)
         check = None
         if options.check and not interrupted:
-            # A grammar has moved on with the first text: the second needs its own.
-            again = _request(session, options, prompt, sampling, constraint)
-            check = compare_with_plain(session, again, generation)
+            check = compare_with_plain(
+                session,
+                lambda: _request(session, options, prompt, sampling, constraint),
+                generation,
+            )
     return Answer(generation, setup, sampling, explanation, check, interrupted)
 
 

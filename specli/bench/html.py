@@ -157,7 +157,7 @@ def _identical(summary: Summary) -> str:
     if not summary.compared:
         return _UNKNOWN
     same = f"{summary.identical} of {summary.compared}"
-    return f"{same}, {summary.near_ties} near ties" if summary.near_ties else same
+    return f"{same}, {summary.explained} by kernels" if summary.explained else same
 
 
 def _value(value: object) -> str:

@@ -18,7 +18,7 @@ from specli.bench.difference import Comparison
 from specli.errors import SpecliError, UsageError
 from specli.files import replacing
 
-VERSION = 1
+VERSION = 2
 """Version of the file format; other versions are refused."""
 
 PLAIN_NAME = "plain"
@@ -132,7 +132,7 @@ class Summary:
     `fastest_prompt` are the lowest and the highest speed-up of a single prompt. Rates lie between
     0 and 1 and are None where nothing was proposed. `acceptance_per_position[i]` is the share of
     rounds with a proposal whose i-th token was accepted. `identical` counts runs with plain
-    decoding's very tokens out of `compared`; `near_ties` those that differ by a near tie first.
+    decoding's very tokens out of `compared`; `explained` those whose difference is the kernels'.
     """
 
     setting: str
@@ -151,7 +151,7 @@ class Summary:
     first_token_ms: float
     compared: int
     identical: int
-    near_ties: int
+    explained: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from specli.bench.difference import compared
+from specli.bench.difference import Comparison, compared
 from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.sequence import GenerationRequest
@@ -72,15 +72,12 @@ class _Answer:
     """What one run generated, all its turns; `first_ms` until the first token."""
 
     turns: list[Generation] = field(default_factory=list)
+    requests: list[GenerationRequest] = field(default_factory=list)
     first_ms: float = 0.0
 
     @property
     def tokens(self) -> list[int]:
         return [token for turn in self.turns for token in turn.tokens]
-
-    @property
-    def margins(self) -> list[float]:
-        return [margin for turn in self.turns for margin in turn.margins]
 
 
 @dataclass(slots=True)
@@ -99,8 +96,8 @@ class Bench:
     system: str | None = None
     cache_prompt: bool = False
     clock: Callable[[], float] = perf_counter
-    _tokens: dict[tuple[str, str], list[int]] = field(default_factory=dict)
-    """Answers by prompt and digest."""
+    _answers: dict[tuple[str, str, str], _Answer] = field(default_factory=dict)
+    """First answers by setting, prompt and digest."""
     _cached_prefixes: dict[int, list[int]] = field(default_factory=dict)
     """What the target's cache holds, by slot, where it may be used."""
 
@@ -113,41 +110,38 @@ class Bench:
         """
         answer = self._answered(contender.speculative, prompt, self.predict)
         run = _run(contender.name, prompt.id, number, order, answer)
-        self._tokens.setdefault((prompt.id, run.output), answer.tokens)
+        self._answers.setdefault((run.setting, prompt.id, run.output), answer)
         return run
 
-    def compared(
-        self, runs: Sequence[Run], plain: Contender, prompts: Sequence[BenchPrompt]
-    ) -> list[Run]:
+    def compared(self, runs: Sequence[Run], plain: Contender) -> list[Run]:
         """Runs of this bench with their comparisons: each with plain decoding's first answer.
 
-        Where texts differ, plain decoding is replayed for the margins of its choices, once a
-        prompt. Runs on prompts that plain decoding has not answered stay without one.
+        Texts that differ are replayed, once each. Runs on prompts that plain decoding has not
+        answered stay without one.
         """
-        first: dict[str, str] = {}
+        first: dict[str, _Answer] = {}
         for run in runs:
             if run.setting == plain.name:
-                first.setdefault(run.prompt, run.output)
-        by_id = {prompt.id: prompt for prompt in prompts}
-        margins: dict[str, list[float]] = {}
+                first.setdefault(run.prompt, self._answers[plain.name, run.prompt, run.output])
+        known: dict[tuple[str, str, str], Comparison] = {}
         found = []
         for run in runs:
             reference = first.get(run.prompt)
             if run.setting == plain.name or reference is None:
                 found.append(run)
                 continue
-            if run.output != reference and run.prompt not in margins:
-                margins[run.prompt] = self._answered(
-                    plain.speculative, by_id[run.prompt], self.predict, margins=True
-                ).margins
-            comparison = compared(
-                self._tokens[run.prompt, run.output],
-                self._tokens[run.prompt, reference],
-                margins.get(run.prompt, []),
-                self.session.target_model.vocab.name,
-            )
-            found.append(replace(run, compared=comparison))
+            key = run.setting, run.prompt, run.output
+            if key not in known:
+                known[key] = self._comparison(self._answers[key], reference)
+            found.append(replace(run, compared=known[key]))
         return found
+
+    def _comparison(self, answer: _Answer, plain: _Answer) -> Comparison:
+        target, vocab = self.session.target, self.session.target_model.vocab
+        turns = list(zip(answer.requests, answer.turns, strict=True))
+        # A replay leaves other tokens in the cache.
+        self._cached_prefixes = {}
+        return compared(turns, plain.turns, target, vocab)
 
     def prompt_size(self, prompt: BenchPrompt) -> int:
         """Tokens of the prompt's first turn."""
@@ -161,10 +155,8 @@ class Bench:
         """A short run that counts nowhere: the first use of memory and kernels is slow."""
         self._answered(contender.speculative, prompt, min(self.predict, WARM_UP_TOKENS))
 
-    def _answered(
-        self, config: SpeculativeConfig, prompt: BenchPrompt, predict: int, *, margins: bool = False
-    ) -> _Answer:
-        """Generate every turn of the prompt; `margins` keeps those of the choices."""
+    def _answered(self, config: SpeculativeConfig, prompt: BenchPrompt, predict: int) -> _Answer:
+        """Generate every turn of the prompt."""
         engine = self.session.engine_for(config, self._cached_prefixes)
         # Of a run that is interrupted nobody knows what it leaves.
         self._cached_prefixes = {}
@@ -173,7 +165,7 @@ class Bench:
         for question in (None, *prompt.further):
             if question is not None:
                 messages.append(Message("user", question))
-            request = replace(self._request(messages, predict), margins=margins)
+            request = self._request(messages, predict)
             turn = Generation()
             began = self.clock()
             engine.submit(request)
@@ -184,6 +176,7 @@ class Bench:
             if not answer.turns and turn.first_at is not None:
                 answer.first_ms = 1000 * (turn.first_at - began)
             answer.turns.append(turn)
+            answer.requests.append(request)
             messages.append(Message("assistant", turn.text))
         if self.cache_prompt:
             self._cached_prefixes = engine.cached_prefixes

@@ -12,7 +12,7 @@ COLUMNS = (
     *("order", "setting", "category", "prompt", "run", "prompt_n", "prompt_ms", "first_token_ms"),
     *("predicted_n", "predicted_ms", "predicted_per_second", "rounds", "rounds_with_proposal"),
     *("drafted", "accepted", "draft_ms", "verify_ms", "finish"),
-    *("identical", "near_tie", "difference_at", "memory"),
+    *("identical", "verdict", "difference_at", "memory"),
 )
 
 
@@ -28,5 +28,5 @@ def write_csv(report: Report, file: IO[str]) -> None:
             "predicted_per_second": run.per_second,
         }
         if run.compared is not None:
-            row |= asdict(run.compared) | {"difference_at": run.compared.position}
+            row |= run.compared.as_dict() | {"difference_at": run.compared.position}
         writer.writerow({n: round(v, 3) if isinstance(v, float) else v for n, v in row.items()})

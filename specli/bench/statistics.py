@@ -103,7 +103,7 @@ def _summary(
         first_token_ms=median(run.first_token_ms for run in runs),
         compared=len(compared),
         identical=sum(found.identical for found in compared),
-        near_ties=sum(found.near_tie for found in compared),
+        explained=sum(found.verdict == "kernels" for found in compared),
     )
 
 

@@ -315,6 +315,7 @@ class Engine:
                     tokens=check.emitted,
                     sources=check.sources,
                     pieces=check.pieces,
+                    proposal=check.proposal.tokens,
                     proposal_sources=check.proposal.sources,
                     accepted=check.accepted,
                     draft_ms=times.draft,

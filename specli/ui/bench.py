@@ -150,15 +150,15 @@ def _bars(values: Sequence[tuple[str, float]], width: int) -> Table:
 def _differences(report: Report) -> Iterator[RenderableType]:
     """The first difference of each text that differs from plain decoding's."""
     found = {
-        f"{run.setting} on {harmless(run.prompt)} {run.compared.difference}": run.compared.near_tie
+        f"{run.setting} on {harmless(run.prompt)} {run.compared.difference}": run.compared.passed
         for run in report.runs
         if run.compared is not None and not run.compared.identical
     }
     if not found:
         return
     yield from (Text(), Text("Texts that differ from plain decoding", "bold"))
-    for sentence, near_tie in list(found.items())[:_SHOWN_DIFFERENCES]:
-        yield Text(sentence, "" if near_tie else "red")
+    for sentence, passed in list(found.items())[:_SHOWN_DIFFERENCES]:
+        yield Text(sentence, "" if passed else "red")
     if len(found) > _SHOWN_DIFFERENCES:
         yield Text(f"and {len(found) - _SHOWN_DIFFERENCES} more; --json has all", "dim")
 

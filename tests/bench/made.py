@@ -42,7 +42,7 @@ class FakeBench:
     speed: Speed
     tokens: int = 100
     now: float = 0.0
-    compared: Comparison = field(default_factory=lambda: Comparison(100, identical=True))
+    compared: Comparison = field(default_factory=lambda: Comparison(100))
 
     def __call__(self, contender: Contender, prompt: BenchPrompt, number: int, order: int) -> Run:
         seconds = self.tokens / self.speed(contender.name, prompt.id, number)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from specli.bench.compare import changes, differences
-from specli.bench.difference import compared
+from specli.bench.difference import described
 from specli.bench.facts import fingerprint
 from specli.bench.report import OVERALL, Report, read_report, to_json, write_text
 from specli.bench.runs_csv import write_csv
+from specli.engine.replay import Deviation
 from specli.errors import SpecliError, UsageError
 from tests.bench.made import measured, report_of
 
@@ -28,7 +29,7 @@ def report() -> Report:
 
 def test_a_report_comes_back_from_its_file(report: Report, tmp_path: Path) -> None:
     runs = list(report.runs)
-    runs[1] = replace(runs[1], compared=compared([1, 2], [1, 3], [0.5, 0.05], str))
+    runs[1] = replace(runs[1], compared=described([1, 2], [1, 3], None, str))
     path = tmp_path / "report.json"
     whole = replace(report, runs=tuple(runs))
     write_text(path, lambda file: file.write(to_json(whole)))
@@ -39,7 +40,7 @@ def test_a_report_comes_back_from_its_file(report: Report, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda data: data.update(version=2), "version 2"),
+        (lambda data: data.update(version=9), "version 9"),
         (lambda data: data.pop("version"), "version None"),
         (lambda data: data["runs"][0].pop("rounds"), "runs.0.rounds"),
         (lambda data: data["runs"][0].update(predicted_n="12"), "runs.0.predicted_n"),
@@ -153,12 +154,18 @@ def test_a_fingerprint_tells_apart_what_begins_alike(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "plain", "position", "near"),
-    [([1, 2, 3], [1, 9, 3], 1, True), ([1, 2], [1, 2, 3], 2, False), ([1, 2, 3], [1, 2], 2, False)],
+    ("ours", "plain", "wrong", "position", "verdict"),
+    [
+        ([1, 2, 3], [1, 9, 3], None, 1, "kernels"),
+        ([1, 2, 3], [1, 9, 3], Deviation(1, 2, 9), 1, "fault"),
+        ([1, 2], [1, 2, 3], None, 2, "kernels"),
+        ([1, 2], [1, 2], None, 2, "fault"),
+    ],
 )
-def test_the_first_difference_is_found_with_its_margin(
-    ours: list[int], plain: list[int], position: int, near: bool
+def test_a_difference_is_the_kernels_where_a_replay_repeats_it(
+    ours: list[int], plain: list[int], wrong: Deviation | None, position: int, verdict: str
 ) -> None:
-    found = compared(ours, plain, [3.0, 0.05, 2.0][: len(plain)], str)
-    assert (found.identical, found.position, found.near_tie) == (False, position, near)
+    found = described(ours, plain, wrong, str)
+    assert (found.identical, found.position, found.verdict) == (False, position, verdict)
     assert f"at token {position}" in found.difference
+    assert found.passed == (verdict == "kernels")

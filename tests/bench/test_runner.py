@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from itertools import islice
 
@@ -101,27 +102,28 @@ def test_the_figures_of_a_run_agree_with_each_other(bench: Bench, rivals: list[C
 
 def test_every_setting_writes_plain_decodings_text(bench: Bench, rivals: list[Contender]) -> None:
     runs = list(interleaved(rivals, [HELLO, CHAT], 2, bench))
-    compared = bench.compared(runs, rivals[0], [HELLO, CHAT])
+    compared = bench.compared(runs, rivals[0])
     assert [run.compared is None for run in compared] == [r.setting == "plain" for r in compared]
     assert all(run.compared.identical for run in compared if run.compared is not None)
 
 
-def test_another_text_is_found_with_its_place_and_margin(
-    bench: Bench, rivals: list[Contender], monkeypatch: pytest.MonkeyPatch
+def test_a_text_that_the_target_does_not_choose_is_a_fault(
+    bench: Bench, rivals: list[Contender]
 ) -> None:
     plain, other = rivals[0], rivals[2]
-    runs = [bench(plain, HELLO), bench(other, HELLO)]
-    key = "hello", "changed"
-    tokens = bench._tokens["hello", runs[1].output]
-    bench._tokens[key] = [*tokens[:4], tokens[4] + 1, *tokens[5:]]
-    runs[1] = replace(runs[1], output="changed")
-    found = bench.compared(runs, plain, [HELLO])[1].compared
+    runs = [bench(plain, HELLO), replace(bench(other, HELLO), output="changed")]
+    key = other.name, "hello", "changed"
+    answer = bench._answers[other.name, "hello", runs[0].output]
+    turn = copy(answer.turns[0])
+    tokens = turn.tokens
+    turn.tokens = [*tokens[:4], tokens[4] + 1, *tokens[5:]]
+    turn.rounds = [([], [token]) for token in turn.tokens]
+    bench._answers[key] = replace(answer, turns=[turn])
+    found = bench.compared(runs, plain)[1].compared
     assert found is not None
-    assert (found.identical, found.position) == (False, 4)
+    assert (found.verdict, found.position, found.wrong_at) == ("fault", 4, 4)
     vocab = bench.session.target_model.vocab
     assert (found.plain, found.speculative) == (vocab.name(tokens[4]), vocab.name(tokens[4] + 1))
-    assert found.margin is not None
-    assert found.margin > 0
 
 
 def test_a_cache_that_is_kept_spares_prompts_and_changes_no_text(
@@ -154,7 +156,7 @@ def test_runs_without_plain_decoding_beside_them_stay_uncompared(
     bench: Bench, rivals: list[Contender]
 ) -> None:
     runs = [bench(rivals[1], HELLO)]
-    assert bench.compared(runs, rivals[0], [HELLO]) == runs
+    assert bench.compared(runs, rivals[0]) == runs
 
 
 def test_a_prompt_that_does_not_fit_is_told_before_anything_is_measured(bench: Bench) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from specli.app import bench as benching
-from specli.bench.report import Report, read_report, to_json
+from specli.bench.report import VERSION, Report, read_report, to_json
 from specli.bench.runner import Bench
 from specli.errors import SpecliError
 from tests.cli.conftest import Outcome, Specli
@@ -187,7 +187,7 @@ def test_json_prints_the_report_and_nothing_else(specli: Specli, tmp_path: Path)
 
 
 def test_what_is_no_report_is_not_compared(specli: Specli, tmp_path: Path) -> None:
-    Path("a.json").write_text(json.dumps({"version": 1}))
+    Path("a.json").write_text(json.dumps({"version": VERSION}))
     outcome = specli("bench", "compare", "a.json", "missing.json")
     assert outcome.code == 2
     assert "a.json is not a valid report" in outcome.err

@@ -17,10 +17,12 @@ import pytest
 
 from specli.app import compare
 from specli.app.follow import View, follow
+from specli.engine import engine, verification
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event
 from specli.generation import Generation
+from specli.llama.decoder import Decoder
 from specli.session import Session
 from tests.cli.conftest import Specli
 
@@ -136,47 +138,61 @@ def test_check_says_so_in_words_too(specli: Specli) -> None:
     assert outcome.err.splitlines()[-1] == "check: identical to plain decoding, 40 tokens"
 
 
-def other_text_from(place: int, margin: float) -> Callable[..., tuple[Generation, bool]]:
-    """A replay that has chosen another token at `place`, by `margin`."""
+def other_text_from(place: int) -> Callable[..., tuple[Generation, bool]]:
+    """Plain decoding that has chosen another token at `place`."""
 
-    def replay(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:
+    def changed(
+        session: Session, request: GenerationRequest, view: View
+    ) -> tuple[Generation, bool]:
         plain, interrupted = follow(session, request, view)
-        tokens, margins = list(plain.tokens), list(plain.margins)
-        tokens[place], margins[place] = (tokens[place] + 1) % 300, margin
-        return replace(plain, tokens=tokens, margins=margins), interrupted
+        tokens = list(plain.tokens)
+        tokens[place] = (tokens[place] + 1) % 300
+        return replace(plain, tokens=tokens), interrupted
 
-    return replay
+    return changed
 
 
-def test_check_fails_on_more_than_a_near_tie(
+def test_check_passes_where_the_same_batches_give_the_same_text(
     specli: Specli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare, "follow", other_text_from(7, 2.5))
-    outcome = specli("run", *PAIR, "--check", "hello")
-    assert outcome.code == 4
-    assert "differs from plain decoding at token 7" in outcome.err
-    assert "margin 2.5, more than a near tie" in outcome.err
-    assert outcome.err.splitlines()[-1].startswith("hint: ")
-
-
-def test_check_reports_a_near_tie_and_passes(
-    specli: Specli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "follow", other_text_from(0, compare.NEAR_TIE / 2))
+    monkeypatch.setattr(compare, "follow", other_text_from(0))
     told = as_json(specli, *PAIR, "--check")
     assert told["check"]["identical"] is False
-    assert told["check"]["near_tie"] is True
+    assert told["check"]["verdict"] == "kernels"
     assert told["check"]["position"] == 0
     assert told["check"]["speculative"] != told["check"]["plain"]
 
 
-def test_check_fails_with_the_report_in_json(
-    specli: Specli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compare, "follow", other_text_from(3, 1.0))
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last token of every round with a proposal is another one than the target's."""
+    choose = verification.judge
+
+    def wrong(
+        check: verification.Verification, target: Decoder, vocab: verification.Pieces
+    ) -> None:
+        choose(check, target, vocab)
+        if check.proposal.tokens and check.emitted:
+            check.emitted[-1] = (check.emitted[-1] + 1) % 300
+
+    monkeypatch.setattr(engine, "judge", wrong)
+
+
+@pytest.mark.usefixtures("faulty")
+def test_check_fails_where_the_same_batches_give_another_text(specli: Specli) -> None:
+    outcome = specli("run", *PAIR, "--check", "hello")
+    assert outcome.code == 4
+    assert "a fault: the same batches computed again give another text" in outcome.err
+    assert outcome.err.splitlines()[-1].startswith("hint: ")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_check_fails_with_the_report_in_json(specli: Specli) -> None:
     outcome = specli("run", *PAIR, "--check", "--json", "hello")
     assert outcome.code == 4
-    assert json.loads(outcome.out)["check"]["position"] == 3
+    check = json.loads(outcome.out)["check"]
+    assert check["verdict"] == "fault"
+    assert check["wrong_at"] >= 0
 
 
 def started(*arguments: str) -> subprocess.Popen[bytes]:

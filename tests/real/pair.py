@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from specli.app.compare import NEAR_TIE
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Drafter
@@ -19,6 +18,9 @@ from specli.llama.chat import Message, prompt_tokens
 from specli.llama.decoder import common_prefix
 from specli.sampling.params import SamplingParams
 from specli.session import Session
+
+NEAR_TIE = 0.1
+"""Candidates closer than this may swap between one sequence and several, in logits."""
 
 TOKENS = 100
 DRAFT_MAX = 4
