@@ -46,6 +46,7 @@ class RecordedDecoder:
     native_ns = 0
     n_batch = 512
     n_vocab = VOCAB
+    exact = False
 
     def __init__(
         self,

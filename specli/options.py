@@ -168,6 +168,8 @@ _GROUPS = {
         option("--speculative-config", "Drafting in vLLM's form, as "
                '\'{"method": "ngram", "num_speculative_tokens": 4}\'.', metavar="JSON",
                setting=False),
+        option("--exact", "Texts that depend on neither drafter nor parallel width, to the bit; "
+               "slower.", "switch", common=True),
         option("--recalibrate", "Measure the costs of target and draft again.", "switch",
                setting=False),
     ),

@@ -87,6 +87,7 @@ class FakeDecoder:
         self.n_ctx = n_ctx
         self.n_batch = n_batch
         self.n_vocab = vocab
+        self.exact = False
         self.native_ns = 0
         self.can_cut = not keeps_state
         self.max_rollback = max_rollback

@@ -64,6 +64,7 @@ class LLM:
         max_num_seqs: int | None = None,
         n_gpu_layers: int | None = None,
         threads: int | None = None,
+        exact: bool = False,
         seed: int | None = None,
     ) -> None:
         """Fetch the models where they are not on this machine yet, and load them.
@@ -82,7 +83,8 @@ class LLM:
         but at most 4096), `max_num_seqs` how many run side by side (None: as many as memory holds
         and as pay here, at most 16), `n_gpu_layers` the target's layers on a GPU (None: all where
         there is one), `threads` the CPU threads (None: one per physical core). `seed` is for
-        requests whose parameters have none.
+        requests whose parameters have none. With `exact` no text depends on drafters, lengths or
+        what runs beside it, to the bit, and all of it is slower.
 
         Raises UsageError for arguments that fit nothing, ModelFileError, FetchError, LoadError,
         MemoryShortError, and PairIncompatibleError where the vocabularies differ.
@@ -98,6 +100,7 @@ class LLM:
             ctx_size=max_model_len,
             gpu_layers=n_gpu_layers,
             threads=threads,
+            exact=exact or None,
         )
         options, chosen = options_of(named, drafting)
         config = drafting if isinstance(drafting, SpeculativeConfig) else None

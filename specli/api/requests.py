@@ -148,4 +148,5 @@ def generation_request(
         stops=params.stops,
         ignore_end=params.ignore_eos,
         grammar=grammar,
+        exact=bool(params.exact),
     )

@@ -35,7 +35,7 @@ class SamplingParams:
     `RequestOutput.seed` reports. Generation ends before any of the strings in `stop`, and with
     `ignore_eos` not at the model's end token. `logit_bias` maps token ids to what is added to
     their logits. The text follows `grammar` (GBNF with a rule `root`) or `json_schema`, a schema
-    as a mapping or as JSON.
+    as a mapping or as JSON. `exact` True insists that the models are loaded with it.
 
     Raises UsageError for a value outside its range, and for a grammar together with a schema.
     """
@@ -55,6 +55,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     grammar: str | None = None
     json_schema: str | Mapping[str, object] | None = None
+    exact: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("temperature", "repetition_penalty"):

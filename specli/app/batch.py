@@ -241,6 +241,7 @@ def settings_of(
         "json_schema": constraint[1],
         **sampled,
         "seed": sampling.seed,
+        "exact": setup.exact,
     }
     return {
         name: f"blake2b:{digest(value).hex()}"

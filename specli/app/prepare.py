@@ -118,6 +118,7 @@ def prepared_setup(
         speculative=config,
         recalibrate=bool(options.recalibrate),
         slots=slots,
+        exact=bool(options.exact),
     )
 
 
@@ -216,6 +217,7 @@ def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     return {
         "model": str(setup.target),
         "model_draft": None if draft is None else str(draft.model),
+        "exact": setup.exact,
         "draft": length if config.drafters else 0,
         "draft_min": None if lengths is None else lengths.draft_min,
         "draft_p_min": None if lengths is None else lengths.p_min,

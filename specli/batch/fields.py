@@ -59,6 +59,7 @@ class Line(_Strict):
     stop: Stops | None = None
     json_schema: dict[str, Any] | bool | str | None = None
     prediction: str | None = None
+    exact: bool | None = None
 
 
 class _Schema(_Strict):

@@ -30,6 +30,7 @@ class Prompt:
     stop: tuple[str, ...] | None = None
     json_schema: str | None = None
     prediction: str | None = None
+    exact: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
         stop=_stops(line.stop),
         json_schema=schema,
         prediction=line.prediction,
+        exact=line.exact,
     )
 
 

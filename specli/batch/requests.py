@@ -60,6 +60,7 @@ def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest
         ignore_end=defaults.ignore_end,
         grammar=None if gbnf is None else Grammar(model.vocab, gbnf),
         prediction=tuple(predicted),
+        exact=bool(prompt.exact),
     )
 
 

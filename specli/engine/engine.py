@@ -81,8 +81,13 @@ class Engine:
 
     def check(self, request: GenerationRequest) -> None:
         """Raises PromptTooLongError when the prompt leaves no room for an answer, and UsageError
-        when it is empty."""
+        when it is empty or asks for what the target is not."""
         n_ctx = self._target.n_ctx
+        if request.exact and not self._target.exact:
+            raise UsageError(
+                "`exact` is asked for by a request, but the models are loaded without it",
+                hint="load them with --exact, in Python LLM(exact=True); every text is exact then",
+            )
         if not request.prompt:
             raise UsageError("the prompt is empty", hint="give at least one word")
         if len(request.prompt) >= n_ctx:

@@ -39,7 +39,7 @@ def measure(
     vocabulary.
     """
     began = clock()
-    past = min(64, decoder.n_ctx // 4)
+    past = min(64, decoder.n_ctx // 4, decoder.n_batch)
     most = min(decoder.n_batch, decoder.n_ctx - past)
     _timed(decoder, token, 0, past, clock)
     _timed(decoder, token, past, 1, clock)

@@ -14,7 +14,8 @@ class GenerationRequest:
     """A prompt in tokens and how to continue it.
 
     `max_tokens` None means until the context is full. `prediction` is text that the answer is
-    expected to repeat in part. `speculate` False decodes plainly. With `margins`, rounds say how
+    expected to repeat in part. `speculate` False decodes plainly. `exact` insists on a
+    target whose results do not depend on batches. With `margins`, rounds say how
     close each choice was.
     """
 
@@ -27,6 +28,7 @@ class GenerationRequest:
     prediction: tuple[int, ...] = ()
     speculate: bool = True
     margins: bool = False
+    exact: bool = False
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import llama_cpp
 import numpy as np
@@ -40,7 +40,8 @@ class ContextOptions:
 
     `snapshots` asks for that many steps of recurrent rollback inside one batch. `best_on_device`
     lets `Context.watch_best` work; None means where the logits are computed on a GPU (on a CPU
-    the extra graph nodes cost more than they save).
+    the extra graph nodes cost more than they save). With `separate_caches` each sequence has a
+    cache of its own in place of a share of one: no other's cells lie between its own.
     """
 
     n_ctx: int = 4096
@@ -54,6 +55,7 @@ class ContextOptions:
     flash_attention: str = "auto"
     snapshots: int = 0
     best_on_device: bool | None = None
+    separate_caches: bool = False
 
 
 # llama-cpp-python declares a float pointer; reading its address costs more than the call.
@@ -65,11 +67,16 @@ _logits_at.restype = ctypes.c_void_p
 class Context:
     """Implements `Decoder` on llama.cpp. Use it as a context manager, or call `close`."""
 
+    exact = False
+    opened: ClassVar[bool] = False
+    """Whether this process has opened a context."""
+
     def __init__(self, model: Model, options: ContextOptions) -> None:
         """Allocate the cache. Raises LoadError when llama.cpp cannot, with its reason."""
         n_ctx = options.n_ctx or model.context_length
         self._handle: Any = None
         handle = self._handle = _opened(model, options, n_ctx)
+        Context.opened = True
         self._memory = llama_cpp.llama_get_memory(handle)
         if not self._memory:
             self.close()
@@ -78,6 +85,7 @@ class Context:
         self.n_ctx: int = min(n_ctx, llama_cpp.llama_n_ctx_seq(handle))
         self.n_batch: int = llama_cpp.llama_n_batch(handle)
         self.n_vocab: int = model.vocab.size
+        self.n_seq = options.n_seq
         self.native_ns = 0
         self.rollback_means: RollbackMeans = "cut"
         self.max_rollback: int | None = None
@@ -132,14 +140,18 @@ class Context:
 
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         """Append tokens to the batch; see `Decoder.add`. Raises DecodeError if it is full."""
-        start = self._count
-        end = start + len(tokens)
+        end = self._count + len(tokens)
         if end > self.n_batch:
             raise DecodeError(f"a batch of {end} tokens is larger than the {self.n_batch} allowed")
         if position + len(tokens) > self.n_ctx:
             raise DecodeError(
                 f"position {position + len(tokens)} is outside the context of {self.n_ctx} tokens"
             )
+        return self._append(seq, tokens, position, outputs)
+
+    def _append(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        start = self._count
+        end = start + len(tokens)
         self._token[start:end] = tokens
         self._position[start:end] = self._range[position : position + len(tokens)]
         self._seq[start:end] = seq
@@ -320,7 +332,7 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     params.no_perf = True
     # A window's cache forgets positions that a rollback would need again.
     params.swa_full = True
-    params.kv_unified = True
+    params.kv_unified = not options.separate_caches
     library.forget_log()
     with library.holding_interrupts() as pressed:
         handle = llama_cpp.llama_init_from_model(model.handle, params)

@@ -26,6 +26,10 @@ class Decoder(Protocol):
         """Tokens that one batch may hold."""
 
     @property
+    def exact(self) -> bool:
+        """Whether a row comes out the same, to the bit, in every batch."""
+
+    @property
     def n_vocab(self) -> int: ...
 
     @property

@@ -35,6 +35,7 @@ def costs_record(setup: Setup, records: Path) -> Path:
         str(physical_cores()),
         repr(setup.target_placement),
         repr(draft),
+        *(["exact"] if setup.exact else []),
         *(device.description for device in library.devices() if device.is_gpu),
     ]
     return record_path(records, setup.files, circumstances)

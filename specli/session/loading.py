@@ -13,6 +13,7 @@ from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama.context import Context, ContextOptions
+from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.pairs.memory import free_memory
@@ -49,6 +50,8 @@ class Checked:
 
     setup: Setup
     n_ctx: int
+    tensor_types: frozenset[str]
+    """Of the target."""
     placements: tuple[ModelPlacement, ...]
     """Of the target and, where there is one, of the draft."""
 
@@ -77,7 +80,8 @@ def check(setup: Setup) -> Checked:
         )
         for (role, flag), one, placement in zip(roles, facts, setup.placements, strict=False)
     )
-    return Checked(setup, chosen_context(facts[0], setup.n_ctx), placements)
+    types = frozenset(tensor.type.name for tensor in headers[0].tensors.values())
+    return Checked(setup, chosen_context(facts[0], setup.n_ctx), types, placements)
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
@@ -127,9 +131,15 @@ def explained_shortage(checked: Checked, slots: int) -> Iterator[None]:
 
 
 def load_model(
-    path: Path, placement: Placement, records: Path, notice: Callable[[str], None]
+    path: Path,
+    placement: Placement,
+    records: Path,
+    notice: Callable[[str], None],
+    *,
+    repacked: bool = True,
 ) -> Model:
-    """Load a model that can generate text, tried in a child process before.
+    """Load a model that can generate text, tried in a child process before; `repacked` False keeps
+    the weights as they are in the file.
 
     Raises ModelFileError, LoadError and MemoryShortError.
     """
@@ -142,7 +152,9 @@ def load_model(
             "it is loaded without them (a build without AMX avoids this)"
         )
     options = ModelOptions(
-        gpu_layers=placement.gpu_layers, devices=list(placement.devices), repacked=found.repacked
+        gpu_layers=placement.gpu_layers,
+        devices=list(placement.devices),
+        repacked=found.repacked and repacked,
     )
     model = Model(path, options)
     model.require_text_generation()
@@ -150,7 +162,13 @@ def load_model(
 
 
 def open_context(
-    model: Model, placement: Placement, checked: Checked, slots: int, snapshots: int
+    model: Model,
+    placement: Placement,
+    checked: Checked,
+    slots: int,
+    snapshots: int,
+    *,
+    exact: bool = False,
 ) -> Context:
     """A context for `slots` sequences; `snapshots` are the steps of recurrent rollback kept.
 
@@ -164,5 +182,6 @@ def open_context(
         type_v=placement.type_v,
         flash_attention=checked.setup.flash_attention,
         snapshots=snapshots,
+        separate_caches=exact and slots > 1,
     )
-    return Context(model, options)
+    return ExactContext(model, options) if exact else Context(model, options)

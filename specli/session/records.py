@@ -58,12 +58,14 @@ class _Record(_Strict):
 _VERSION = 6
 
 
-def record_path(folder: Path, files: Sequence[Path], circumstances: Sequence[str]) -> Path:
+def record_path(
+    folder: Path, files: Sequence[Path], circumstances: Sequence[str], kind: str = "pair"
+) -> Path:
     """The record of these model files under these circumstances."""
     stats = [(path.resolve(), path.stat()) for path in files]
     key = [*circumstances, *(f"{at} {stat.st_size} {stat.st_mtime_ns}" for at, stat in stats)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
-    return folder / f"pair-{digest}.json"
+    return folder / f"{kind}-{digest}.json"
 
 
 def load(path: Path) -> tuple[CostModel, Acceptance] | None:

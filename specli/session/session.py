@@ -17,10 +17,13 @@ from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
+from specli.errors import UsageError
 from specli.llama.context import Context
+from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 from specli.session.costs import Costs, Knowledge
+from specli.session.exactness import make_exact
 from specli.session.loading import (
     Checked,
     check,
@@ -54,16 +57,26 @@ class Session:
         """
         self.setup = setup
         self._costs = Costs(records, notice, setup.recalibrate)
+        self._records, self._notice = records, notice
+        self.rows: Rows | None = None
         checked = check(setup)
         self.n_ctx = checked.n_ctx
         most = setup.slots or fitting_slots(checked)
         require_fit(checked, most)
         with explained_shortage(checked, most), ExitStack() as stack:
+            # A draft may round as it likes: the target decides.
+            repacked = not (setup.exact and rounds_by_batch(checked.tensor_types))
             self._models = [
-                stack.enter_context(load_model(path, placement, records, notice))
-                for path, placement in zip(setup.files, setup.placements, strict=True)
+                stack.enter_context(
+                    load_model(path, placement, records, notice, repacked=repacked or number > 0)
+                )
+                for number, (path, placement) in enumerate(
+                    zip(setup.files, setup.placements, strict=True)
+                )
             ]
             self.target_model.use_template(setup.chat_template, setup.template_variables)
+            self._require_exactness()
+            self._tiled = not (setup.exact and without_tiles())
             self.slots = setup.slots or self._best_slots(checked, most)
             self.target, self.draft = self._contexts(stack, checked, self.slots)
             stack.callback(self._costs.save)
@@ -83,13 +96,27 @@ class Session:
         rollback = AUTO_SNAPSHOTS if config.drafters else 0
         if isinstance(config.policy, FixedLength):
             rollback = config.policy.draft_max
+        exact = self.setup.exact
         target, *draft = (
-            stack.enter_context(open_context(model, placement, checked, slots, snapshots))
-            for model, placement, snapshots in zip(
-                self._models, self.setup.placements, (rollback, 0), strict=False
+            stack.enter_context(
+                open_context(model, placement, checked, slots, snapshots, exact=exact and decides)
+            )
+            for model, placement, snapshots, decides in zip(
+                self._models, self.setup.placements, (rollback, 0), (True, False), strict=False
             )
         )
+        if isinstance(target, ExactContext):
+            self.rows = make_exact(
+                target, self.setup, self._records, self._notice, tiled=self._tiled
+            )
         return target, draft[0] if draft else None
+
+    def _require_exactness(self) -> None:
+        if self.setup.exact and self.target_model.is_recurrent:
+            raise UsageError(
+                "`exact` cannot be kept: a recurrent model's state depends on the batches before",
+                hint="leave --exact out, or take a model without a recurrent state",
+            )
 
     def _best_slots(self, checked: Checked, most: int) -> int:
         """How many sequences pay, chosen before their caches are allocated."""

@@ -29,6 +29,8 @@ class Setup:
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int | None = 1
+    exact: bool = False
+    """Compute every row in batches whose results do not depend on the batch; see llama.exact."""
 
     @property
     def draft(self) -> DraftModel | None:

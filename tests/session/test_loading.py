@@ -66,9 +66,9 @@ def test_the_number_of_sequences_is_chosen_by_costs_before_their_caches_are_made
     opened: list[int] = []
     real = loading.open_context
 
-    def watched(*given: object) -> object:
+    def watched(*given: object, **named: object) -> object:
         opened.append(given[3])  # type: ignore[arg-type]
-        return real(*given)  # type: ignore[arg-type]
+        return real(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(session_module, "open_context", watched)
     with Session(asked, tmp_path) as session:
@@ -101,7 +101,7 @@ def test_an_allocation_that_fails_all_the_same_names_layers_that_may_fit(
     gpu = library.Device("CUDA0", "a GPU", "gpu", 8 << 30, 8 << 30)
     monkeypatch.setattr(library, "devices", lambda: [gpu])
 
-    def short(*_given: object) -> None:
+    def short(*_given: object, **_named: object) -> None:
         raise MemoryShortError("llama.cpp could not allocate 9 MiB on CUDA0")
 
     monkeypatch.setattr(session_module, "load_model", short)

@@ -1,0 +1,84 @@
+"""Which batch sizes `--exact` may use here: from the record of an earlier run, or found now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from specli.errors import FetchError, UsageError
+from specli.hub.cache import locked, writing
+from specli.llama import library
+from specli.llama.exact import ExactContext, Rows, find_rows
+from specli.session.loading import physical_cores
+from specli.session.records import record_path
+from specli.session.setup import Setup
+
+_VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    version: int
+    least: int
+    most: int
+    price: float
+
+
+def make_exact(
+    context: ExactContext,
+    setup: Setup,
+    records: Path,
+    notice: Callable[[str], None],
+    *,
+    tiled: bool,
+) -> Rows:
+    """Have an empty context decode in sizes that give the same bits; `tiled` says whether this
+    process has llama.cpp's tiled kernels.
+
+    Raises UsageError where there are none here.
+    """
+    here = [
+        library.build_id(),
+        setup.flash_attention,
+        repr(setup.target_placement),
+        f"{physical_cores()} cores, tiled {tiled}, {context.n_seq} sequences of {context.n_ctx}",
+        *(device.description for device in library.devices() if device.is_gpu),
+    ]
+    path = record_path(records, (setup.target,), here, kind="exact")
+    rows = _load(path)
+    if rows is None:
+        rows = find_rows(context) or Rows(0, 0, 0.0)
+        _save(path, rows, notice)
+    if rows.least == 0:
+        raise UsageError(
+            "`exact` cannot be kept: with these weights llama.cpp computes a row to other bits in "
+            "batches of two rows and of three on this machine",
+            hint="other weights (F32, F16, Q8_0) or the CPU (-ngl 0) may have such batches",
+        )
+    context.use(rows)
+    if rows.least > 1:
+        notice(
+            f"exact: batches of {rows.least} to {rows.most} rows, and one row costs "
+            f"{rows.price:.2f} times as much"
+        )
+    return rows
+
+
+def _load(path: Path) -> Rows | None:
+    try:
+        record = _Record.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    sound = record.version == _VERSION and 0 <= record.least <= record.most
+    return Rows(record.least, record.most, record.price) if sound else None
+
+
+def _save(path: Path, rows: Rows, notice: Callable[[str], None]) -> None:
+    record = _Record(version=_VERSION, least=rows.least, most=rows.most, price=rows.price)
+    try:
+        with locked(path), writing(path) as partial:
+            partial.write_text(record.model_dump_json())
+    except FetchError as error:
+        notice(f"the batch sizes of --exact are not kept: {error.message}")
