@@ -18,6 +18,7 @@ from specli.app.prepare import (
     Constraint,
     constraint_of,
     gbnf_of,
+    loaded_session,
     max_tokens_of,
     prepared_setup,
     require_known_tokens,
@@ -33,7 +34,6 @@ from specli.batch.template import Template
 from specli.batch.totals import Failure, Totals
 from specli.bench.report import write_text
 from specli.errors import BatchFailedError, UsageError
-from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
@@ -113,9 +113,7 @@ def answer_batch(
         settings = settings_of(setup, options, sampling, constraint, task)
         if isinstance(output, Journal):
             output.require_settings(settings)
-        session = stack.enter_context(
-            Session(_with_predictions(setup), cache_dir() / "probes", feedback.note)
-        )
+        session = stack.enter_context(loaded_session(_with_predictions(setup), feedback))
         require_known_tokens(sampling, session.target_model)
 
         path = None if task.source == STANDARD else Path(task.source)

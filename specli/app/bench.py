@@ -12,7 +12,7 @@ from time import perf_counter
 
 import specli
 from specli.app.feedback import Feedback
-from specli.app.prepare import prepared_setup, sampling_of, settings, with_profile
+from specli.app.prepare import loaded_session, prepared_setup, sampling_of, settings, with_profile
 from specli.bench.compare import Change, changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
 from specli.bench.html import page, require_charts
@@ -31,10 +31,8 @@ from specli.bench.runner import Bench, Contender, contenders, interleaved
 from specli.bench.runs_csv import write_csv
 from specli.bench.statistics import summarised
 from specli.errors import UsageError
-from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.options import AUTO, Options
-from specli.session import Session
 from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
 
 
@@ -77,7 +75,7 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
     began = perf_counter()
     # Costs are measured whichever settings are compared.
     measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
-    with Session(measuring, cache_dir() / "probes", feedback.note) as session:
+    with loaded_session(measuring, feedback) as session:
         rig = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         for prompt in prompts:
             rig.check(prompt)

@@ -11,10 +11,14 @@ from specli.hub.progress import ProgressSink, ignore
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """`note` takes one sentence; `progress` opens a view of downloads and of models made."""
+    """`note` takes one sentence; `progress` opens a view of all that comes before the first token.
+
+    `skips` says that somebody watches who may skip the measuring of costs with Ctrl-C.
+    """
 
     note: Callable[[str], None] = lambda _text: None
     progress: Callable[[], AbstractContextManager[ProgressSink]] = lambda: nullcontext(ignore)
+    skips: bool = False
 
 
 SILENT = Feedback()

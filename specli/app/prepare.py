@@ -11,6 +11,7 @@ from specli.app.pairs import automatic_draft
 from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within
+from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
 from specli.llama.grammar import gbnf_of_schema
@@ -19,7 +20,7 @@ from specli.llama.quantize import quantize
 from specli.options import AUTO, Options
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import SamplingParams
-from specli.session import Setup
+from specli.session import Session, Setup
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
     DraftModel,
@@ -120,6 +121,16 @@ def prepared_setup(
         slots=slots,
         exact=bool(options.exact),
     )
+
+
+def loaded_session(setup: Setup, feedback: Feedback = SILENT) -> Session:
+    """The models of a set-up in memory, under a view of checking, loading and measuring.
+
+    Raises what `Session` raises.
+    """
+    with feedback.progress() as report:
+        records = cache_dir() / "probes"
+        return Session(setup, records, feedback.note, report, skips=feedback.skips)
 
 
 def chosen_drafting(options: Options, model: str | Recipe | None) -> SpeculativeConfig:

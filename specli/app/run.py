@@ -13,6 +13,7 @@ from specli.app.prepare import (
     Constraint,
     constraint_of,
     gbnf_of,
+    loaded_session,
     max_tokens_of,
     prepared_setup,
     require_known_tokens,
@@ -24,7 +25,6 @@ from specli.engine.explain import Explanation, explain
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
-from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.vocab import Vocab
@@ -81,7 +81,7 @@ def run(
     constraint = constraint_of(options)
     sampling = sampling_of(options)
     setup = prepared_setup(options, profile, feedback)
-    with Session(setup, cache_dir() / "probes", feedback.note) as session:
+    with loaded_session(setup, feedback) as session:
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
         request = _request(session, options, prompt, sampling, constraint)

@@ -81,4 +81,5 @@ class Sink:
         from specli.app.feedback import Feedback
         from specli.ui.progress import reporting
 
-        return Feedback(self.note, lambda: reporting(quiet=self.quiet))
+        watched = not self.quiet and sys.stderr.isatty()
+        return Feedback(self.note, lambda: reporting(quiet=self.quiet), skips=watched)

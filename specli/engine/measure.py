@@ -15,12 +15,17 @@ DRAFT_POINTS = (1, 2, 4, 8, 16)
 
 _FIRST_SIZES = (1, 2, 4, 8, 16)
 _LEAST_SIZE = 4
+_LEAST_POINTS = 2
+"""A curve needs a slope."""
 _PATIENCE = 5.0
 """Seconds after which a slow model gets no further point."""
 _MOST_REPEATS = 3
 _TWICE_ONE = 2.6
 _TWICE = 2.3
 """Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
+
+Watch = Callable[[int, int], bool]
+"""Called before each batch with how many sizes are known of how many; False ends the measuring."""
 
 
 def measure(
@@ -29,6 +34,7 @@ def measure(
     token: int,
     seconds: float,
     clock: Callable[[], float] = perf_counter,
+    watch: Watch = lambda _done, _total: True,
 ) -> Curve:
     """Time batches of growing size on sequence 0, which must be empty and is empty again after.
 
@@ -36,7 +42,7 @@ def measure(
     of many seconds stops at 4. `seconds` bounds what follows: the points between, then all again,
     small ones first. The fastest time of a size counts: what a busy machine adds is no cost of the
     model. Points that context or batch cannot hold are left out. `token` is any token of the
-    vocabulary.
+    vocabulary. `watch` may end it early, with two sizes at least.
     """
     began = clock()
     past = min(64, decoder.n_ctx // 4, decoder.n_batch)
@@ -45,11 +51,19 @@ def measure(
     _timed(decoder, token, past, 1, clock)
     sizes = [size for size in points if size <= most]
     best: dict[int, float] = {}
+
+    def go_on() -> bool:
+        return watch(len(best), len(sizes)) or len(best) < _LEAST_POINTS
+
     for size in (size for size in sizes if size in _FIRST_SIZES):
+        if not go_on():
+            break
         if size <= _LEAST_SIZE or clock() - began < _PATIENCE:
             best[size] = _timed(decoder, token, past, size, clock)
     between = [size for size in sizes if size not in best]
     for size in (*between, *(sizes * _MOST_REPEATS)):
+        if not go_on():
+            break
         expected = _expected(best, size)
         if clock() - began + expected / 1000 > seconds:
             if size in best:

@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Action = Literal["fetch", "verify", "make"]
+Action = Literal["fetch", "verify", "make", "check", "load", "measure"]
 
 WATCH_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` bytes of the file `name` are done; `total` is None while it is unknown."""
+    """`done` bytes of the file `name` are done; `total` is None while it is unknown.
+
+    Of `measure` the units are batch sizes instead.
+    """
 
     action: Action
     name: str

@@ -127,6 +127,30 @@ def holding_interrupts() -> Iterator[Callable[[], bool]]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def taking_one_interrupt() -> Iterator[Callable[[], bool]]:
+    """Take the first Ctrl-C as the wish to skip what runs; the second one is raised.
+
+    Yields a function that returns whether Ctrl-C was pressed.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    pressed: list[int] = []
+
+    def caught(number: int, _frame: object) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(number)
+
+    before = signal.signal(signal.SIGINT, caught)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A compute device as llama.cpp names it; memory in bytes."""

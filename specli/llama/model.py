@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -35,8 +36,14 @@ class ModelOptions:
 class Model:
     """A model in memory. Use it as a context manager, or call `close`."""
 
-    def __init__(self, path: Path, options: ModelOptions | None = None) -> None:
-        """Load `path`. The caller has checked its header.
+    def __init__(
+        self,
+        path: Path,
+        options: ModelOptions | None = None,
+        on_progress: Callable[[float], None] = lambda _share: None,
+    ) -> None:
+        """Load `path`. The caller has checked its header. `on_progress` gets the share of the
+        weights that is loaded, between 0 and 1; Ctrl-C ends the load.
 
         Raises LoadError with llama.cpp's own words when it refuses the file, UsageError for a
         device that does not exist.
@@ -59,8 +66,14 @@ class Model:
         self._handle: Any = None
         library.forget_log()
         with library.holding_interrupts() as pressed:
-            go_on = llama_cpp.llama_progress_callback(lambda _progress, _data: not pressed())
-            params.progress_callback = go_on
+
+            def go_on(share: float, _data: object) -> bool:
+                on_progress(share)
+                return not pressed()
+
+            # llama.cpp keeps only the pointer: the object has to live until the load is over.
+            callback = llama_cpp.llama_progress_callback(go_on)
+            params.progress_callback = callback
             handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), params)
             if pressed() and handle:
                 llama_cpp.llama_model_free(handle)

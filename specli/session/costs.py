@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
-from specli.engine.measure import DRAFT_POINTS, POINTS, measure, undisturbed
+from specli.engine.measure import DRAFT_POINTS, POINTS, Watch, measure, undisturbed
 from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.events import MODEL
+from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama import library
 from specli.llama.context import Context
 from specli.session.loading import physical_cores
@@ -45,15 +47,20 @@ def costs_record(setup: Setup, records: Path) -> Path:
 class Costs:
     """What a session knows of its pair, once for each choice of threads.
 
-    `records` is the folder of the records, `notice` takes a sentence for the user.
+    `records` is the folder of the records, `notice` takes a sentence for the user. With `skips`
+    the first Ctrl-C ends the measuring, and what is known by then has to do for this session.
     """
 
     records: Path
     notice: Callable[[str], None]
     recalibrate: bool = False
+    report: ProgressSink = ignore
+    skips: bool = False
     _known: dict[Path, Knowledge] = field(default_factory=dict)
     _before: dict[Path, Knowledge] = field(default_factory=dict)
     """What was on record when the session began to use it."""
+    _partial: set[Path] = field(default_factory=set)
+    """Measured in part only, and therefore not kept."""
 
     def recorded(self, setup: Setup) -> Knowledge | None:
         """What is known already; None where it has to be measured."""
@@ -72,8 +79,11 @@ class Costs:
             # What a draft is worth does not depend on threads, what it costs does.
             learned = [acceptance for _cost, acceptance in self._known.values()]
             acceptance = deepcopy(learned[-1]) if learned else Acceptance()
-            known = self._measured(target, draft), acceptance
-            self._known[costs_record(setup, self.records)] = known
+            path = costs_record(setup, self.records)
+            cost, complete = self._measured(target, draft)
+            if not complete:
+                self._partial.add(path)
+            self._known[path] = known = cost, acceptance
         return known
 
     def save(self) -> None:
@@ -83,30 +93,55 @@ class Costs:
         """
         for path, known in self._known.items():
             cost, acceptance = known
-            if known != self._before.get(path) and undisturbed(cost.target):
+            learned = known != self._before.get(path) and path not in self._partial
+            if learned and undisturbed(cost.target):
                 save(path, cost, acceptance, self.notice)
 
-    def _measured(self, target: Context, draft: Context | None) -> CostModel:
+    def _measured(self, target: Context, draft: Context | None) -> tuple[CostModel, bool]:
+        """Costs measured now, and whether that was not skipped."""
         began = perf_counter()
         token = max(target.model.vocab.eos, 0)
         drafters = {}
-        if draft is not None:
-            drafters[MODEL] = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4)
-        cost = CostModel(_timed(target, POINTS, token, PROBE_SECONDS), drafters)
-        if not undisturbed(cost.target):
+        taking = library.taking_one_interrupt if self.skips else _no_interrupt
+        with taking() as skipped:
+            if draft is not None:
+                watch = self._watch(draft, skipped)
+                drafters[MODEL] = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
+            watch = self._watch(target, skipped)
+            cost = CostModel(_timed(target, POINTS, token, PROBE_SECONDS, watch), drafters)
+        if skipped():
+            sizes = f"{len(cost.target.sizes)} of {len(POINTS)} batch sizes"
+            self.notice(f"measuring was skipped after {sizes}; the next run measures again")
+        elif not undisturbed(cost.target):
             self.notice(
                 "the machine was busy while the cost of drafting was measured; "
                 "it will be measured again next time"
             )
         elif perf_counter() - began > SLOW_PROBE:
             self.notice(f"calibrated this pair in {perf_counter() - began:.0f} s (cached)")
-        return cost
+        return cost, not skipped()
+
+    def _watch(self, context: Context, skipped: Callable[[], bool]) -> Watch:
+        """Reports each size that is known; ends the measuring when it is skipped."""
+
+        def watch(done: int, total: int) -> bool:
+            self.report(Progress("measure", context.model.path.name, done, total))
+            return not skipped()
+
+        return watch
 
 
-def _timed(context: Context, points: tuple[int, ...], token: int, seconds: float) -> Curve:
+@contextmanager
+def _no_interrupt() -> Iterator[Callable[[], bool]]:
+    yield lambda: False
+
+
+def _timed(
+    context: Context, points: tuple[int, ...], token: int, seconds: float, watch: Watch
+) -> Curve:
     """A curve; measured a second time where other work disturbed the first."""
-    curve = measure(context, points, token, seconds)
-    if undisturbed(curve):
+    curve = measure(context, points, token, seconds, perf_counter, watch)
+    if undisturbed(curve) or not watch(len(curve.sizes), len(points)):
         return curve
-    again = measure(context, points, token, seconds)
+    again = measure(context, points, token, seconds, perf_counter, watch)
     return again if undisturbed(again) else curve.fastest(again)

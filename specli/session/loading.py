@@ -12,10 +12,11 @@ import psutil
 from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
+from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.context import Context, ContextOptions
 from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
-from specli.llama.probe import probe
+from specli.llama.probe import probe, tried
 from specli.pairs.memory import free_memory
 from specli.pairs.placement import (
     CacheShape,
@@ -135,6 +136,7 @@ def load_model(
     placement: Placement,
     records: Path,
     notice: Callable[[str], None],
+    report: ProgressSink = ignore,
     *,
     repacked: bool = True,
 ) -> Model:
@@ -143,6 +145,9 @@ def load_model(
 
     Raises ModelFileError, LoadError and MemoryShortError.
     """
+    size = path.stat().st_size
+    if tried(path, records) is None:
+        report(Progress("check", path.name, 0, None))
     found = probe(path, records)
     if found.note is not None:
         notice(found.note)
@@ -156,7 +161,10 @@ def load_model(
         devices=list(placement.devices),
         repacked=found.repacked and repacked,
     )
-    model = Model(path, options)
+    report(Progress("load", path.name, 0, size))
+    model = Model(
+        path, options, lambda share: report(Progress("load", path.name, int(share * size), size))
+    )
     model.require_text_generation()
     return model
 

@@ -18,6 +18,7 @@ from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.errors import UsageError
+from specli.hub.progress import ProgressSink, ignore
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
 from specli.llama.grammar import Grammar
@@ -48,15 +49,22 @@ class Session:
     """Loaded models and their contexts. Use it as a context manager, or call `close`."""
 
     def __init__(
-        self, setup: Setup, records: Path, notice: Callable[[str], None] = lambda _text: None
+        self,
+        setup: Setup,
+        records: Path,
+        notice: Callable[[str], None] = lambda _text: None,
+        report: ProgressSink = ignore,
+        *,
+        skips: bool = False,
     ) -> None:
         """Check the files, then load them. `records` is a folder for what is learned of them;
         `notice` takes, in one sentence each, what a user should know and did not ask for.
+        With `skips` the first Ctrl-C while costs are measured ends only that.
 
         Raises ModelFileError, PairIncompatibleError, MemoryShortError and LoadError.
         """
         self.setup = setup
-        self._costs = Costs(records, notice, setup.recalibrate)
+        self._costs = Costs(records, notice, setup.recalibrate, report, skips)
         self._records, self._notice = records, notice
         self.rows: Rows | None = None
         checked = check(setup)
@@ -68,7 +76,9 @@ class Session:
             repacked = not (setup.exact and rounds_by_batch(checked.tensor_types))
             self._models = [
                 stack.enter_context(
-                    load_model(path, placement, records, notice, repacked=repacked or number > 0)
+                    load_model(
+                        path, placement, records, notice, report, repacked=repacked or number > 0
+                    )
                 )
                 for number, (path, placement) in enumerate(
                     zip(setup.files, setup.placements, strict=True)

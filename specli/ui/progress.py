@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import DownloadColumn, ProgressColumn, TaskID, TransferSpeedColumn
+from rich.filesize import decimal
 from rich.progress import Progress as Bars
+from rich.progress import ProgressColumn, Task, TaskID
+from rich.table import Column
+from rich.text import Text
 
 from specli.hub.progress import Action, Progress, ProgressSink, ignore
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
@@ -16,12 +19,26 @@ from specli.ui.bars import bar_column, has_bars, print_line, text_column
 WIDE = 72
 """Columns from which the speed fits next to the bar."""
 
-WORDS: dict[Action, str] = {"fetch": "downloading", "verify": "verifying", "make": "making"}
+WORDS: dict[Action, str] = {
+    "fetch": "downloading",
+    "verify": "verifying",
+    "make": "making",
+    "check": "checking",
+    "load": "loading",
+    "measure": "measuring",
+}
+LASTING = ("fetch", "verify", "make")
+"""Steps that leave a file: their bars stay. Those of the others vanish when they are over."""
+
+SLOW_SECONDS = 2.0
+"""Time after which a step that leaves nothing gets a line where no bar is possible."""
 
 
 @contextmanager
-def reporting(*, quiet: bool = False, console: Console | None = None) -> Iterator[ProgressSink]:
-    """A sink that shows the progress it receives: bars on a terminal, else a line per file.
+def reporting(
+    *, quiet: bool = False, console: Console | None = None, slow_seconds: float = SLOW_SECONDS
+) -> Iterator[ProgressSink]:
+    """A sink that shows the progress it receives: bars on a terminal, else a line per step.
 
     Nothing appears before the first report. `console` defaults to stderr.
     """
@@ -29,55 +46,84 @@ def reporting(*, quiet: bool = False, console: Console | None = None) -> Iterato
         yield ignore
         return
     console = console or Console(stderr=True)
-    if not has_bars(console):
-        yield _lines(console)
-        return
-    bars = _Bars(console)
+    view = _Bars(console) if has_bars(console) else _Lines(console, slow_seconds)
     try:
-        yield bars
+        yield view
     finally:
-        bars.stop()
+        view.stop()
 
 
-def _lines(console: Console) -> ProgressSink:
-    """A line of plain text when a step begins."""
-    printed: set[str] = set()
+class _Lines:
+    """A line of plain text when a step begins that leaves a file, or when another one is slow."""
 
-    def line(progress: Progress) -> None:
-        text = f"{WORDS[progress.action]} {progress.name}"
-        if text not in printed:
-            printed.add(text)
-            print_line(console, text)
+    def __init__(self, console: Console, slow_seconds: float) -> None:
+        self._console = console
+        self._slow_seconds = slow_seconds
+        self._begun: set[str] = set()
+        self._timer: threading.Timer | None = None
 
-    return line
+    def __call__(self, progress: Progress) -> None:
+        line = f"{WORDS[progress.action]} {progress.name}"
+        if line in self._begun:
+            return
+        self._begun.add(line)
+        self.stop()
+        if progress.action in LASTING:
+            print_line(self._console, line)
+        else:
+            self._timer = threading.Timer(
+                self._slow_seconds, print_line, (self._console, f"{line} …")
+            )
+            self._timer.daemon = True
+            self._timer.start()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Bars:
-    """A bar per file, and one for all downloads if there are several."""
+    """A bar per file, one for all downloads where there are several, one for the step that runs."""
 
     def __init__(self, console: Console) -> None:
+        wide = console.width >= WIDE
         columns: list[ProgressColumn] = [text_column("{task.description}", 3), bar_column(2)]
-        columns.append(DownloadColumn())
-        if console.width >= WIDE:
-            columns.append(TransferSpeedColumn())
+        columns.append(_Amount(wide=wide))
+        if wide:
+            columns.append(_Speed(table_column=Column(no_wrap=True)))
         self._bars = Bars(*columns, console=console, expand=True)
         self._tasks: dict[tuple[str, str], TaskID] = {}
         self._fetches: dict[str, Progress] = {}
         self._total: TaskID | None = None
+        self._passing: tuple[str, str] | None = None
+        self._started = False
         self._lock = threading.Lock()
 
     def __call__(self, progress: Progress) -> None:
         key = (progress.action, progress.name)
         with self._lock:
-            if not self._tasks:
+            if not self._started:
+                self._started = True
                 self._bars.start()
+            if key != self._passing:
+                self._end_passing()
             if key not in self._tasks:
                 # The file name is most informative if space is short.
                 label = f"{WORDS[progress.action]} {progress.name.rpartition('/')[2]}"
-                self._tasks[key] = self._bars.add_task(label, total=None)
-            self._bars.update(self._tasks[key], completed=progress.done, total=progress.total)
+                self._tasks[key] = self._bars.add_task(
+                    label, total=progress.total, completed=progress.done, action=progress.action
+                )
+                if progress.action not in LASTING:
+                    self._passing = key
+            else:
+                self._bars.update(self._tasks[key], completed=progress.done, total=progress.total)
             if progress.action == "fetch":
                 self._show_total(progress)
+
+    def _end_passing(self) -> None:
+        if self._passing is not None:
+            self._bars.remove_task(self._tasks.pop(self._passing))
+            self._passing = None
 
     def _show_total(self, progress: Progress) -> None:
         is_new = progress.name not in self._fetches
@@ -88,11 +134,55 @@ class _Bars:
             # The total comes below its parts.
             self._bars.remove_task(self._total)
         if is_new or self._total is None:
-            self._total = self._bars.add_task("total", total=None)
+            self._total = self._bars.add_task("total", total=None, action="fetch")
         fetches = self._fetches.values()
         totals = [item.total for item in fetches if item.total is not None]
         total = sum(totals) if len(totals) == len(fetches) else None
         self._bars.update(self._total, completed=sum(item.done for item in fetches), total=total)
 
     def stop(self) -> None:
-        self._bars.stop()
+        with self._lock:
+            self._end_passing()
+            # What has left nothing behind leaves no empty line either.
+            self._bars.live.transient = not self._tasks
+            self._bars.stop()
+
+
+class _Amount(ProgressColumn):
+    """How far a step is, in its own unit."""
+
+    def __init__(self, *, wide: bool) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self._wide = wide
+
+    def render(self, task: Task) -> Text:
+        done, total = int(task.completed), task.total
+        match task.fields["action"]:
+            case "check":
+                return Text("")
+            case "load":
+                return Text(f"{task.percentage:.0f}%" if total else "")
+            case "measure":
+                skip = ", Ctrl-C skips" if self._wide else ""
+                return Text(f"{done}/{int(total or 0)}{skip}")
+        if total is None:
+            return Text(decimal(done), "progress.download")
+        amount, unit = decimal(int(total)).split()
+        return Text(f"{_in_unit(done, unit)}/{amount} {unit}", "progress.download")
+
+
+_UNITS = {"bytes": 0, "byte": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}
+
+
+def _in_unit(size: int, unit: str) -> str:
+    power = _UNITS[unit]
+    return f"{size / 1000**power:.1f}" if power else str(size)
+
+
+class _Speed(ProgressColumn):
+    """Bytes per second of a step that leaves a file, while it runs and where it is known."""
+
+    def render(self, task: Task) -> Text:
+        if task.speed is None or task.finished or task.fields["action"] not in LASTING:
+            return Text("")
+        return Text(f"{decimal(int(task.speed))}/s", "progress.data.speed")

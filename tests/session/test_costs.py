@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
+from specli.hub.progress import Progress
 from specli.session import Session, Setup
 from specli.session import costs as costs_module
 from specli.session.costs import costs_record
@@ -64,6 +66,37 @@ def test_costs_measured_on_a_busy_machine_cost_a_notice_and_are_not_kept(
         pass
     assert any("busy" in sentence for sentence in notices)
     assert not list(tmp_path.glob("pair-*"))
+
+
+@pytest.mark.usefixtures("idle")
+def test_ctrl_c_skips_the_measuring_where_somebody_may_skip_it(
+    adaptive: Setup, tmp_path: Path
+) -> None:
+    steps: list[Progress] = []
+    notices: list[str] = []
+
+    def report(progress: Progress) -> None:
+        if progress == Progress("measure", "target.gguf", 3, 13) and progress not in steps:
+            signal.raise_signal(signal.SIGINT)
+        steps.append(progress)
+
+    with Session(adaptive, tmp_path, notices.append, report, skips=True) as session:
+        assert session.costs.target.sizes == [1, 2, 4]
+    (notice,) = notices
+    assert notice == (
+        "measuring was skipped after 3 of 13 batch sizes; the next run measures again"
+    )
+    assert not list(tmp_path.glob("pair-*"))
+
+
+def test_loading_says_how_far_it_is(setup: Setup, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    with Session(setup, tmp_path, report=steps.append):
+        pass
+    checked = [step.name for step in steps if step.action == "check"]
+    assert checked == ["target.gguf", "draft.gguf"]
+    loaded = [step for step in steps if step.action == "load" and step.name == "target.gguf"]
+    assert [loaded[0].done, loaded[-1].done] == [0, loaded[-1].total]
 
 
 def test_processes_that_save_at_once_all_succeed_and_leave_one_whole_record(tmp_path: Path) -> None:

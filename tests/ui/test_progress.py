@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from time import monotonic, sleep
 
 import pytest
 from rich.console import Console
@@ -61,3 +62,31 @@ def terminal(screen: Screen) -> Console:
         legacy_windows=False,
         _environ={"TERM": "xterm"},
     )
+
+
+def test_the_steps_that_leave_nothing_have_one_bar_in_turn_and_vanish() -> None:
+    screen = Screen(80, 10)
+    with reporting(console=terminal(screen)) as report:
+        report(Progress("check", "target.gguf", 0, None))
+        report(Progress("load", "target.gguf", 25_000_000, 100_000_000))
+        (line,) = screen.window
+        assert line.startswith("loading target.gguf")
+        assert line.endswith("25%")
+        report(Progress("measure", "target.gguf", 3, 13))
+        (line,) = screen.window
+        assert line.startswith("measuring target.gguf")
+        assert line.endswith("3/13, Ctrl-C skips")
+    assert screen.window == []
+
+
+def test_a_slow_step_gets_a_line_where_no_bar_is_possible_and_a_quick_one_none() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=40)
+    with reporting(console=console, slow_seconds=0.01) as report:
+        report(Progress("load", NAME, 0, 100))
+        until = monotonic() + 10
+        while not out.getvalue() and monotonic() < until:
+            sleep(0.01)
+    with reporting(console=console, slow_seconds=3600) as report:
+        report(Progress("measure", NAME, 0, 13))
+    assert out.getvalue() == f"loading {NAME} …\n"

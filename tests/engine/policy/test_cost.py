@@ -88,6 +88,16 @@ def test_what_time_is_left_goes_to_the_points_between() -> None:
     assert curve.ms == pytest.approx([10.0 + size for size in POINTS])
 
 
+@pytest.mark.parametrize(("skipped_at", "sizes"), [(0, [1, 2]), (3, [1, 2, 4])])
+def test_measuring_that_is_skipped_keeps_what_it_has_and_at_least_two_points(
+    skipped_at: int, sizes: list[int]
+) -> None:
+    decoder = FakeDecoder(hashed(1), n_ctx=400, n_batch=64)
+    curve = measure(decoder, POINTS, 3, 1000.0, FakeClock(), lambda done, _total: done < skipped_at)
+    assert curve.sizes == sizes
+    assert decoder.seen[0] == []
+
+
 def test_a_hiccup_while_measuring_is_no_cost_of_the_model() -> None:
     curve = measured(lambda size, call: 10.0 + size + 500 * (call == 3), 2.0)
     assert curve(2) == pytest.approx(12)
