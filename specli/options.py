@@ -238,6 +238,8 @@ _GROUPS = {
                "switch", setting=False),
         option("-v --verbose", "Show llama.cpp's log on stderr.", "switch",
                aliases="--log-verbose", setting=False),
+        option("--legend", "Explain the colours and figures of an answer.", "switch",
+               setting=False),
         option("--explain", "Show costs, acceptance and decisions of `--draft auto`.", "switch",
                common=True, setting=False),
         option("--check", "Run again without speculation and compare the texts.", "switch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event, Stats
 from specli.generation import Generation
@@ -23,9 +24,11 @@ class Silent:
         pass
 
 
-def follow(session: Session, request: GenerationRequest, view: View) -> tuple[Generation, bool]:
+def follow(
+    session: Session, request: GenerationRequest, view: View, engine: Engine | None = None
+) -> tuple[Generation, bool]:
     """Run one request to its end, or to Ctrl-C; (generation, interrupted)."""
-    engine = session.engine()
+    engine = engine or session.engine()
     generation = Generation()
     seq = engine.submit(request)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+from specli.app.baseline import measure_plain
 from specli.app.compare import Comparison, compare_with_plain
 from specli.app.feedback import SILENT, Feedback
 from specli.app.follow import Silent, View, follow
@@ -43,6 +44,8 @@ class Answer:
     explanation: Explanation | None = None
     check: Comparison | None = None
     interrupted: bool = False
+    drew_seed: bool = False
+    """Whether the seed of `sampling` matters and was not given."""
 
     def report(self, *, explain: bool = False) -> dict[str, object]:
         """The answer as one JSON object: llama-server's names where it has one."""
@@ -53,7 +56,7 @@ class Answer:
         }
         if explained is not None:
             report["estimate"] = {
-                "plain_ms": round(explained.plain_ms, 1),
+                "plain_ms": None if explained.plain_ms is None else round(explained.plain_ms, 1),
                 "plain_rounds": explained.plain_rounds,
                 "speedup": None if explained.speedup is None else round(explained.speedup, 3),
                 "advice": explained.advice,
@@ -88,7 +91,10 @@ def run(
         if options.verbose_prompt:
             feedback.note(_listed(session.target_model.vocab, request.prompt))
         with open_view() as view:
-            generation, interrupted = follow(session, request, view)
+            engine = session.engine()
+            generation, interrupted = follow(session, request, view, engine)
+            if not (interrupted or options.quiet):
+                measure_plain(session, engine, request, generation)
         explanation = None
         if isinstance(session.policy, AdaptivePolicy):
             explanation = explain(session.policy, generation.stats)
@@ -99,7 +105,8 @@ def run(
                 lambda: _request(session, options, prompt, sampling, constraint),
                 generation,
             )
-    return Answer(generation, setup, sampling, explanation, check, interrupted)
+    drew_seed = not sampling.greedy and options.seed in (None, -1)
+    return Answer(generation, setup, sampling, explanation, check, interrupted, drew_seed)
 
 
 def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:

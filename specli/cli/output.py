@@ -69,8 +69,11 @@ class Sink:
 
     def remark(self, about: RenderableType) -> None:
         """What is said about the result: figures, what was written where."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            self.asked(about)
+
+    def asked(self, about: RenderableType) -> None:
+        """What a flag asked for beside the result, which --quiet does not silence."""
         if isinstance(about, str):
             print_stderr(about)
         else:

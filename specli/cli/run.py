@@ -34,7 +34,9 @@ def example(target: str, *flags: str) -> str:
     return shlex.join(["specli", "run", "-m", target, *flags, "Why is the sky blue?"])
 
 
-@takes(*OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", "explain", "check")
+@takes(
+    *OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", "explain", "check", "legend"
+)
 def run(
     *,
     prompt: Annotated[
@@ -53,26 +55,37 @@ def run(
       specli run -m target.gguf --prediction old.py -f change.txt
       git diff | specli run -m target.gguf "Write a commit message"
     """
+    sink = Sink.of(options)
+    if options.legend and prompt is None and not any(parts.values()) and sys.stdin.isatty():
+        from specli.ui.legend import legend
+
+        sink.show(legend())
+        return
     text = read_prompt(_parts(prompt, **parts))
     if parts.get("escape"):
         options = _with_escapes(options)
 
     from specli.app.run import run as answer
     from specli.cli.views import run_view
-    from specli.ui.explain import estimate, explanation
+    from specli.ui.explain import explanation
 
-    sink = Sink.of(options)
-    done = answer(options, text, sink.feedback(), lambda: run_view(sink))
+    done = answer(
+        options,
+        text,
+        sink.feedback(),
+        lambda: run_view(sink, explained=bool(options.legend)),
+    )
     sink.data(done.report(explain=bool(options.explain)), indent=None)
     explained = done.explanation
     if explained is not None and not sink.json:
         if options.explain:
-            sink.remark(explanation(explained))
-        for line in (estimate(explained), explained.advice):
-            if line:
-                sink.remark(line)
+            sink.asked(explanation(explained))
+        if explained.advice:
+            sink.remark(explained.advice)
+    if done.drew_seed and not sink.json:
+        sink.remark(f"drawn seed: {done.sampling.seed} (--seed {done.sampling.seed} repeats it)")
     if done.check is not None and not sink.json:
-        sink.remark(done.check.sentence)
+        sink.asked(done.check.sentence)
     if done.generation.error is not None:
         raise done.generation.error
     if done.check is not None and not done.check.passed:

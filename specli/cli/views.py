@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from specli.app.follow import Silent, View
+from specli.app.legend import legend_due
 from specli.cli.collector import freeze_loaded
 from specli.cli.output import Sink, console
 from specli.events import Event, Prefilled, Stats
+from specli.ui.bars import has_bars
+from specli.ui.legend import legend
 from specli.ui.live import LiveView
 from specli.ui.summary import summary_line, summary_table
 from specli.ui.text import harmless
+from specli.ui.waiting import WaitingLine
 
 
 class PlainText:
@@ -38,19 +44,57 @@ class PlainText:
             sys.stdout.flush()
 
 
+class _Watched:
+    """A view of the text, and a line on stderr meanwhile."""
+
+    def __init__(self, text: View | None, line: WaitingLine, *, throughout: bool) -> None:
+        self._text, self._line, self._throughout = text, line, throughout
+
+    def event(self, event: Event, stats: Stats) -> None:
+        if not self._throughout and not isinstance(event, Prefilled):
+            self._line.end()
+        self._line.event(event, stats)
+        if self._text is not None:
+            self._text.event(event, stats)
+
+
 @contextmanager
-def run_view(sink: Sink) -> Iterator[View]:
-    """The view that fits where the output goes; the figures follow the text."""
+def run_view(sink: Sink, *, explained: bool = False) -> Iterator[View]:
+    """The view that fits where the output goes; the figures follow the text.
+
+    The legend follows them where it is asked for (`explained`), and the first few times.
+    """
     freeze_loaded()
-    if sink.json:
-        yield Silent()
-    elif sink.quiet or not sys.stdout.isatty():
-        plain = PlainText()
-        yield plain
-        plain.end()
-        sink.remark(summary_line(plain.stats))
+    terminal = console()
+    if sink.json or sink.quiet or not has_bars(terminal):
+        with _plain_view(sink) as view:
+            yield view
     else:
-        terminal = console()
         with LiveView(terminal) as live:
             yield live
         terminal.print(summary_table(live.stats))
+        if explained or legend_due():
+            terminal.print("", legend(), sep="\n")
+            if not explained:
+                terminal.print("  specli run --legend shows this again", style="dim")
+
+
+@contextmanager
+def _plain_view(sink: Sink) -> Iterator[View]:
+    text = None if sink.json else PlainText()
+    with ExitStack() as stack:
+        view: View | None = text
+        if not sink.quiet and (sink.json or not sys.stdout.isatty()):
+            stderr = console(stderr=True)
+            if has_bars(stderr):
+                line = stack.enter_context(WaitingLine(stderr))
+                # What reads a pipe may write to the same terminal.
+                view = _Watched(text, line, throughout=sink.json or _is_file())
+        yield view or Silent()
+    if text is not None:
+        text.end()
+        sink.remark(summary_line(text.stats))
+
+
+def _is_file() -> bool:
+    return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)

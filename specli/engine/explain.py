@@ -28,11 +28,13 @@ class Explanation:
     """Rounds by the drafter whose proposal was verified, or `plain`."""
     asked: dict[Source, int]
     """Rounds in which a drafter with a model drafted, verified or not."""
-    plain_ms: float
-    """Estimated time of plain decoding for the same tokens: their number times T(1)."""
+    plain_ms: float | None
+    """Time of plain decoding for the same tokens, by the rounds of this run without a proposal;
+    None where those are too few."""
     plain_rounds: int
-    """Rounds of this run that measured T(1); with none it rests on the calibration."""
+    """How many such rounds there were."""
     speedup: float | None
+    """By the same rounds; None too where nothing was drafted."""
     break_even: dict[Source, float]
     """Share of a drafter's tokens that must be accepted for it to pay at all."""
     advice: str | None
@@ -51,7 +53,7 @@ class Explanation:
             },
             "decisions": self.decisions,
             "asked": self.asked,
-            "plain_ms": round(self.plain_ms, 1),
+            "plain_ms": None if self.plain_ms is None else round(self.plain_ms, 1),
             "plain_rounds": self.plain_rounds,
             "speedup": None if self.speedup is None else round(self.speedup, 3),
             "break_even": {name: round(rate, 3) for name, rate in self.break_even.items()},
@@ -66,8 +68,10 @@ def _rounded(curve: dict[int, float]) -> dict[str, float]:
 def explain(policy: AdaptivePolicy, stats: Stats) -> Explanation:
     """What the policy knows after a generation with these `stats`."""
     target = policy.cost.target
-    plain_ms = stats.predicted_n * target(1)
-    speedup = plain_ms / stats.predicted_ms if stats.predicted_ms else None
+    plain = stats.plain_per_second
+    estimated = None
+    if stats.predicted_ms:
+        estimated = stats.predicted_n * target(1) / stats.predicted_ms
     even = {name: break_even(policy, name) for name in policy.cost.drafters}
     return Explanation(
         target_ms=_points(target),
@@ -76,11 +80,11 @@ def explain(policy: AdaptivePolicy, stats: Stats) -> Explanation:
         acceptance={source: _rates(policy, source) for source in policy.acceptance.tracks},
         decisions=dict(policy.decisions),
         asked=dict(policy.asked),
-        plain_ms=plain_ms,
-        plain_rounds=target.seen[1],
-        speedup=speedup,
+        plain_ms=1000 * stats.predicted_n / plain if plain else None,
+        plain_rounds=len(stats.plain_times),
+        speedup=stats.speedup,
         break_even=even,
-        advice=_advice(policy, stats, speedup, even),
+        advice=_advice(policy, stats, stats.speedup or estimated, even),
     )
 
 

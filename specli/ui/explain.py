@@ -44,16 +44,6 @@ _WORTH_SHOWING = 0.1
 """Milliseconds: cutting a cache takes less, restoring a state takes more."""
 
 
-def estimate(explained: Explanation) -> str | None:
-    """The speed-up and what it rests on, in one line; None without any figure for it."""
-    if explained.speedup is None:
-        return None
-    rounds = explained.plain_rounds
-    basis = f"from {counted(rounds, 'round')}" if rounds else "measured before"
-    baseline = f"baseline {explained.target_ms[1]:.1f} ms/token, {basis}"
-    return f"speed-up ≈ {explained.speedup:.2f}× ({baseline})"
-
-
 def _curve(title: str, points: dict[int, float]) -> RenderableType:
     text = Text(title + "\n", "bold")
     text.append(

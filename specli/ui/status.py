@@ -20,18 +20,24 @@ MOST_BAR = 40
 def status_rows(stats: Stats, prefilled: Prefilled | None, width: int) -> list[Text]:
     """Two rows of at most `width` cells, for the prompt and then for the rounds."""
     if prefilled is None:
-        rows = [Text("reading the prompt", "dim"), Text()]
+        rows = [Text(reading(None), "dim"), Text()]
     elif prefilled.done < prefilled.total:
         cells = min(width, MOST_BAR)
         done = int(prefilled.done / prefilled.total * cells)
-        head = f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
         bar = Text.assemble((DONE * done, "bold"), (LEFT * (cells - done), "dim"))
-        rows = [Text(head, "dim"), bar]
+        rows = [Text(reading(prefilled), "dim"), bar]
     else:
         rows = [_figures(stats, width), _rounds(stats, width)]
     for row in rows:
         row.truncate(width)
     return rows
+
+
+def reading(prefilled: Prefilled | None) -> str:
+    """How much of the prompt has been decoded."""
+    if prefilled is None:
+        return "reading the prompt"
+    return f"reading the prompt{GAP}{prefilled.done} of {counted(prefilled.total, 'token')}"
 
 
 def _figures(stats: Stats, width: int) -> Text:

@@ -144,7 +144,7 @@ def test_what_cannot_be_measured_is_told_before_anything_is_loaded(
     def loading(*_given: object) -> None:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(benching, "Session", loading)
+    monkeypatch.setattr(benching, "loaded_session", loading)
     outcome = specli("bench", *PAIR, *arguments)
     assert outcome.code == 2
     assert said in outcome.err

@@ -271,7 +271,6 @@ def test_a_pair_that_pays_gets_no_advice() -> None:
     stats.add(Prefilled(0, 3, 3, 0, 1.0, at=0.0))
     stats.add(Round(0, [5] * 40, ["target"] * 40, [], [], 0, 0.0, 20.0, 0.0, 20.0, at=0.4))
     found = explain(policy, stats)
-    assert found.speedup == pytest.approx(2.0)
     assert found.advice is None
     assert 0.1 < found.break_even["draft"] < 0.7
 
