@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,9 @@ from specli.cli.parameters import takes
 from specli.cli.prompt import Parts, escaped, read_prompt
 from specli.errors import CheckFailedError, UsageError
 from specli.options import GENERATION, PROMPT, Options, option
+
+if TYPE_CHECKING:
+    from specli.app.run import Answer
 
 OWN = (
     option("-p --prompt", "The prompt, as an argument gives it.", name="text", metavar="TEXT",
@@ -67,25 +71,34 @@ def run(
 
     from specli.app.run import run as answer
     from specli.cli.views import run_view
-    from specli.ui.explain import explanation
 
     done = answer(
-        options,
-        text,
-        sink.feedback(),
-        lambda: run_view(sink, explained=bool(options.legend)),
+        options, text, sink.feedback(), lambda: run_view(sink, explained=bool(options.legend))
     )
     sink.data(done.report(explain=bool(options.explain)), indent=None)
+    if not sink.json:
+        _remarks(sink, options, done)
+    _end(done)
+
+
+def _remarks(sink: Sink, options: Options, done: Answer) -> None:
+    """What is said below the text and its figures."""
+    from specli.ui.explain import explanation
+
     explained = done.explanation
-    if explained is not None and not sink.json:
+    if explained is not None:
         if options.explain:
             sink.asked(explanation(explained))
         if explained.advice:
             sink.remark(explained.advice)
-    if done.drew_seed and not sink.json:
+    if done.drew_seed:
         sink.remark(f"drawn seed: {done.sampling.seed} (--seed {done.sampling.seed} repeats it)")
-    if done.check is not None and not sink.json:
+    if done.check is not None:
         sink.asked(done.check.sentence)
+
+
+def _end(done: Answer) -> None:
+    """Raise what the answer ended with, if that is not its end."""
     if done.generation.error is not None:
         raise done.generation.error
     if done.check is not None and not done.check.passed:
