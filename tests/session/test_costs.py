@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,15 @@ def test_costs_measured_on_a_busy_machine_cost_a_notice_and_are_not_kept(
     assert not list(tmp_path.glob("pair-*"))
 
 
-@pytest.mark.usefixtures("idle")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Processes of pytest-xdist ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("idle", "interruptible")
 def test_ctrl_c_skips_the_measuring_where_somebody_may_skip_it(
     adaptive: Setup, tmp_path: Path
 ) -> None:
