@@ -108,6 +108,9 @@ class NoText:
     def piece(self, token: int) -> bytes:
         return b""
 
+    def name(self, token: int) -> str:
+        return ""
+
     def is_end(self, token: int) -> bool:
         return False
 

@@ -30,6 +30,20 @@ class Piece:
     source: Source
 
 
+@dataclass(slots=True, frozen=True)
+class TokenLogprob:
+    """How probable the target found a token, before penalties, filters and temperature.
+
+    `rank` 0 is the most probable token. `top` are the best tokens, each with the logarithm of its
+    probability.
+    """
+
+    token: int
+    logprob: float
+    rank: int
+    top: list[tuple[int, float]]
+
+
 @dataclass(slots=True)
 class Prefilled:
     """A chunk of prompt tokens has been decoded for one sequence."""
@@ -55,7 +69,9 @@ class Round:
     sequences in it; choosing tokens is part of verifying. `native_ms` is the part of them that was
     spent inside llama.cpp.
     `margins`, where asked for, holds for each emitted token the distance between the two best
-    candidates in the units that the choice was made in (logits when greedy).
+    candidates in the units that the choice was made in (logits when greedy). `logprobs`, where
+    asked for, runs parallel to `tokens`. `confidences` are the drafters' own in their proposals,
+    parallel to `proposal_sources`.
     """
 
     seq: int
@@ -72,6 +88,8 @@ class Round:
     """Seconds on the `time.perf_counter` clock when the round was over."""
     margins: list[float] | None = None
     proposal: list[int] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+    logprobs: list[TokenLogprob] | None = None
 
 
 @dataclass(slots=True)
@@ -238,13 +256,22 @@ class Stats:
         }
 
     def timings(self) -> dict[str, float | int | None]:
-        """The figures under llama-server's names, times in milliseconds."""
+        """The figures under llama-server's names, times in milliseconds.
+
+        As there, `prompt_n` leaves out the `cache_n` tokens that were not decoded again.
+        """
+        decoded = self.prompt_n - self.prompt_cached
         return {
-            "prompt_n": self.prompt_n,
+            "cache_n": self.prompt_cached,
+            "prompt_n": decoded,
             "prompt_ms": round(self.prompt_ms, 3),
+            "prompt_per_token_ms": round(self.prompt_ms / decoded, 3) if decoded else None,
             "prompt_per_second": _rounded(self.prompt_per_second, 2),
             "predicted_n": self.predicted_n,
             "predicted_ms": round(self.predicted_ms, 3),
+            "predicted_per_token_ms": (
+                round(self.predicted_ms / self.predicted_n, 3) if self.predicted_n else None
+            ),
             "predicted_per_second": _rounded(self.predicted_per_second, 2),
             "draft_n": self.drafted,
             "draft_n_accepted": self.accepted,

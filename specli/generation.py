@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from specli.errors import SpecliError
-from specli.events import Event, Finished, Piece, Prefilled, Round, Stats
+from specli.events import Event, Finished, Piece, Prefilled, Round, Stats, TokenLogprob
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Generation:
     """What was proposed and what was emitted."""
     margins: list[float] = field(default_factory=list)
     """Distances between the two best candidates of every token, where they were asked for."""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    """How probable every token was, where it was asked for."""
     finish: str = "cancelled"
     error: SpecliError | None = None
     """What ended the text, where `finish` is `error`."""
@@ -37,6 +39,7 @@ class Generation:
             self.tokens += event.tokens
             self.rounds.append((event.proposal, event.tokens))
             self.margins += event.margins or []
+            self.logprobs += event.logprobs or []
         elif isinstance(event, Prefilled):
             self.prefilled += [event.cached, event.done] if not self.prefilled else [event.done]
         elif isinstance(event, Finished):

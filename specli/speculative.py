@@ -57,10 +57,12 @@ class DraftModel:
 
 @dataclass(frozen=True, slots=True)
 class Suffix:
-    """What most often followed the longest context, in this text and in earlier answers."""
+    """What most often followed the longest context, in this text and, where `shared`, in earlier
+    answers."""
 
     kind: ClassVar[str] = "suffix"
     name: ClassVar[str] = "suffix"
+    shared: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,5 +183,8 @@ class FakeVocab:
     def piece(self, token: int) -> bytes:
         return self._pieces.get(token, bytes([96 + token]) if token != self._end else b"")
 
+    def name(self, token: int) -> str:
+        return self.piece(token).decode("utf-8", "replace") or f"<{token}>"
+
     def is_end(self, token: int) -> bool:
         return token == self._end

@@ -48,14 +48,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     | ASKED
     | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"},
     "api": NATIVE | PAIR | ASKED | {"app", "engine", "session", "speculative"},
+    "server": NATIVE | PAIR | ASKED | {"api", "app", "batch", "engine", "session", "speculative"},
     "cli": NATIVE
     | PAIR
     | ASKED
-    | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"},
+    | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"}
+    | {"api", "server"},
 }
 """What each folder and file of the package may import."""
 
-SLOW = ["llama_cpp", "huggingface_hub", "numpy", "pydantic"]
+SLOW = ["llama_cpp", "huggingface_hub", "numpy", "pydantic", "fastapi"]
 
 
 def room_of(path: Path) -> str:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from specli.api.sampling import SamplingParams
-from specli.engine.sequence import GenerationRequest
+from specli.engine.sequence import UNLIMITED, GenerationRequest, Limits
 from specli.errors import UsageError
 from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.grammar import Grammar, gbnf_of_schema
 from specli.llama.model import Model
+from specli.sampling.chooser import GrammarState
+from specli.sampling.triggered import Triggered
 
 Prompt = str | Sequence[int]
 """Text that is tokenised without a chat template, or token ids."""
@@ -36,6 +38,13 @@ class Request:
     prompt: str | list[int] | Chat
     params: SamplingParams
     seed: int
+    prediction: tuple[int, ...] = ()
+    speculate: bool = True
+    limits: Limits = UNLIMITED
+    top_logprobs: int | None = None
+    spelled: frozenset[int] = frozenset()
+    trigger: str | None = None
+    """Text from which on the grammar holds, in the place of the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +145,20 @@ def grammar_of(model: Model, params: SamplingParams) -> Grammar | None:
     return None if gbnf is None else Grammar(model.vocab, gbnf)
 
 
+def grammar_state(model: Model, request: Request, grammar: Grammar | None) -> GrammarState | None:
+    """The grammar as the sampler sees it."""
+    if grammar is None or request.trigger is None:
+        return grammar
+    vocab, spelled = model.vocab, request.spelled
+    return Triggered(
+        grammar,
+        request.trigger,
+        lambda token: vocab.name(token).encode() if token in spelled else vocab.piece(token),
+    )
+
+
 def generation_request(
-    request: Request, tokens: list[int], grammar: Grammar | None = None
+    request: Request, tokens: list[int], grammar: GrammarState | None = None
 ) -> GenerationRequest:
     """What the engine is asked for."""
     params = request.params
@@ -149,4 +170,9 @@ def generation_request(
         ignore_end=params.ignore_eos,
         grammar=grammar,
         exact=bool(params.exact),
+        prediction=request.prediction,
+        speculate=request.speculate,
+        limits=request.limits,
+        top_logprobs=request.top_logprobs,
+        spelled=request.spelled,
     )

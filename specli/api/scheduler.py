@@ -6,12 +6,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from time import perf_counter
+from typing import Protocol
 
 from specli.api.requests import (
     Request,
     Tokenised,
     generation_request,
     grammar_of,
+    grammar_state,
     tokenised,
 )
 from specli.errors import PromptTooLongError
@@ -19,19 +21,32 @@ from specli.events import Event, Finished
 from specli.llama.grammar import Grammar
 from specli.session import Session
 
+Item = tuple[int, Event] | BaseException
+"""An event of one of a call's requests, or the error that ends the whole call."""
+
+
+class Outbox(Protocol):
+    """Where the events of a call go; its `put` never waits."""
+
+    def put(self, item: Item, /) -> None: ...
+
 
 @dataclass(slots=True, eq=False)
 class Call:
     """Requests of one caller.
 
-    `events` receives (index of the request, event), or the error that ends the whole call.
-    `prompts` is filled before the first event.
+    `events` receives what happens, or else `outbox` where one is given. `prompts` is filled before
+    the first of it.
     """
 
     requests: list[Request]
     prompts: list[Tokenised] = field(default_factory=list)
-    events: SimpleQueue[tuple[int, Event] | BaseException] = field(default_factory=SimpleQueue)
+    events: SimpleQueue[Item] = field(default_factory=SimpleQueue)
+    outbox: Outbox | None = None
     since: float = field(default_factory=perf_counter)
+
+    def put(self, item: Item) -> None:
+        (self.outbox or self.events).put(item)
 
 
 @dataclass(slots=True)
@@ -45,10 +60,17 @@ class Scheduler:
     """Gives the requests to the engine in the order of their calls, as slots become free."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
         self._engine = session.engine()
         self._waiting: deque[tuple[Call, int]] = deque()
         self._live: dict[int, _Live] = {}
+
+    @property
+    def placed(self) -> dict[int, tuple[Call, int]]:
+        """The call, and which of its requests, in each busy slot; any thread may ask."""
+        live = dict(self._live)
+        slots = self._engine.placed
+        return {slots[seq]: (one.call, one.index) for seq, one in live.items() if seq in slots}
 
     @property
     def idle(self) -> bool:
@@ -58,11 +80,11 @@ class Scheduler:
         """Queue the requests of a call; where one of them is wrong, none is begun."""
         try:
             for request in call.requests:
-                prompt = tokenised(self._session.target_model, request)
+                prompt = tokenised(self.session.target_model, request)
                 self._check(request, prompt)
                 call.prompts.append(prompt)
         except Exception as error:
-            call.events.put(error)
+            call.put(error)
             return
         self._waiting.extend((call, index) for index in range(len(call.requests)))
 
@@ -86,18 +108,20 @@ class Scheduler:
         except Exception as error:
             self.end_all(error)
             # What the cache holds is not known any more: a new engine reuses nothing of it.
-            self._engine = self._session.engine()
+            self._engine = self.session.engine()
             return
         for event in events:
             self._deliver(event)
 
     def _begin(self) -> None:
-        while self._waiting and len(self._live) < self._session.slots:
+        while self._waiting and len(self._live) < self.session.slots:
             call, index = self._waiting.popleft()
             request, tokens = call.requests[index], call.prompts[index].tokens
             try:
-                grammar = grammar_of(self._session.target_model, request.params)
-                seq = self._engine.submit(generation_request(request, tokens, grammar))
+                model = self.session.target_model
+                grammar = grammar_of(model, request.params)
+                state = grammar_state(model, request, grammar)
+                seq = self._engine.submit(generation_request(request, tokens, state))
             except Exception as error:
                 self._fail(call, error)
                 continue
@@ -113,7 +137,7 @@ class Scheduler:
             if event.error is not None:
                 self._fail(live.call, event.error)
                 return
-        live.call.events.put((live.index, event))
+        live.call.put((live.index, event))
 
     def cancel(self, call: Call) -> None:
         """End the requests of a call that still run or wait."""
@@ -124,7 +148,7 @@ class Scheduler:
 
     def _fail(self, call: Call, error: BaseException) -> None:
         self.cancel(call)
-        call.events.put(error)
+        call.put(error)
 
     def end_all(self, error: BaseException) -> None:
         """End every call with `error`."""

@@ -39,6 +39,7 @@ class EngineThread:
         self._closing = threading.RLock()
         self._closed = False
         self._problem: BaseException | None = None
+        self._scheduler: Scheduler | None = None
         loaded: SimpleQueue[BaseException | None] = SimpleQueue()
         self._thread = threading.Thread(
             target=self._run, args=(load, loaded), name="specli-engine", daemon=True
@@ -53,11 +54,18 @@ class EngineThread:
             self._thread.join()
             raise problem
 
+    @property
+    def scheduler(self) -> Scheduler:
+        """Who gives requests to the engine; other threads only read its facts."""
+        if self._scheduler is None:
+            raise closed()
+        return self._scheduler
+
     def submit(self, call: Call) -> None:
         """Queue a call. Raises ClosedError after `close`, and in a forked process."""
         with self._closing:
             if self._closed or not self._thread.is_alive():
-                raise ClosedError("this LLM is closed", hint="make a new one, in this process")
+                raise closed()
             self._inbox.put(call)
 
     def cancel(self, call: Call) -> None:
@@ -85,10 +93,11 @@ class EngineThread:
         except BaseException as error:
             loaded.put(error)
             return
-        loaded.put(None)
         try:
             with session:
-                self._serve(Scheduler(session))
+                self._scheduler = Scheduler(session)
+                loaded.put(None)
+                self._serve(self._scheduler)
         except BaseException as error:
             self._problem = error
         finally:
@@ -120,7 +129,11 @@ class EngineThread:
         while not self._inbox.empty():
             item = self._inbox.get()
             if isinstance(item, Call):
-                item.events.put(_closed_meanwhile())
+                item.put(_closed_meanwhile())
+
+
+def closed() -> ClosedError:
+    return ClosedError("this LLM is closed", hint="make a new one, in this process")
 
 
 def _closed_meanwhile() -> ClosedError:

@@ -15,6 +15,7 @@ from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
 from specli.cli.pull import pull
 from specli.cli.run import run
+from specli.cli.serve import serve
 from specli.cli.tune import tune
 
 EPILOG = (
@@ -25,6 +26,7 @@ EPILOG = (
 COMMANDS = {
     "run": run,
     "batch": batch,
+    "serve": serve,
     "tune": tune,
     "inspect": inspect,
     "doctor": doctor,

@@ -60,7 +60,7 @@ def _prediction(config: Prediction, given: Materials) -> Drafter:
 
 BUILDERS: Mapping[str, Callable[[Any, Materials], Drafter]] = {
     DraftModel.kind: _draft_model,
-    Suffix.kind: lambda _config, _given: SuffixDrafter(),
+    Suffix.kind: lambda config, _given: SuffixDrafter() if config.shared else SuffixDrafter(0),
     NgramSimple.kind: lambda config, _given: NgramDrafter(config.size_n, config.size_m),
     NgramCache.kind: _ngram_cache,
     Prediction.kind: _prediction,

@@ -85,6 +85,7 @@ class _Shared:
 
     def __init__(self, most_tokens: int) -> None:
         self._half = most_tokens // 2
+        self.holds_any = self._half > 0
         self._old: tuple[list[int], _Index] = [], _Index()
         self._new: tuple[list[int], _Index] = [], _Index()
 
@@ -114,6 +115,7 @@ class SuffixDrafter(WithoutModel):
     name: Source = "suffix"
 
     def __init__(self, shared_tokens: int = SHARED_TOKENS) -> None:
+        """With 0 `shared_tokens` no sequence drafts from the answer of another."""
         self._shared = _Shared(shared_tokens)
         self._indexes: dict[int, _Index] = {}
         self._answers: dict[int, tuple[list[int], int]] = {}
@@ -145,7 +147,7 @@ class SuffixDrafter(WithoutModel):
         """Remember the answer for other sequences."""
         self._indexes.pop(seq, None)
         tokens, start = self._answers.pop(seq, ([], 0))
-        if len(tokens) > start:
+        if self._shared.holds_any and len(tokens) > start:
             self._shared.add(tokens[start:])
 
     def _matches(self, request: Request) -> list[Match]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from specli.drafters.protocol import Drafter, Request
 from specli.drafters.rule import Rule
@@ -36,6 +37,7 @@ def draft(
         turn.costly = [
             Costly(name, one.cost, one.pending(live.slot, live.tokens))
             for name, one in costly.items()
+            if live.request.limits.allows(name)
         ]
     chosen: dict[Source, list[tuple[Live, Turn, Rule]]] = {}
     choices = policy.choose([turn for _live, turn in asking])
@@ -52,9 +54,18 @@ def draft(
 
 
 def _ask(drafter: Drafter, asked: Sequence[tuple[Live, Turn, Rule]]) -> None:
-    requests = [Request(live.slot, live.tokens, rule, live.chooser) for live, _turn, rule in asked]
+    asked = [one for one in asked if one[0].request.limits.allows(drafter.name)]
+    requests = [
+        Request(live.slot, live.tokens, _bounded(rule, live), live.chooser)
+        for live, _turn, rule in asked
+    ]
     for (_live, turn, _rule), proposal in zip(asked, drafter.propose(requests), strict=True):
         if proposal.error is not None:
             turn.error = proposal.error
         elif proposal:
             turn.proposals.append(proposal)
+
+
+def _bounded(rule: Rule, live: Live) -> Rule:
+    p_min = live.request.limits.p_min
+    return replace(rule, p_min=p_min) if p_min > rule.p_min else rule

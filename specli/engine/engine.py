@@ -103,6 +103,11 @@ class Engine:
         return self._slots.cached
 
     @property
+    def placed(self) -> dict[int, int]:
+        """The slot of each sequence that has one."""
+        return {seq: live.slot for seq, live in dict(self._live).items()}
+
+    @property
     def idle(self) -> bool:
         return not self._live and not self._waiting
 
@@ -200,11 +205,14 @@ class Engine:
             share = min(share, self._target.max_rollback)
         return [
             # The target adds a token of its own to whatever is accepted.
-            Verification(
-                live, Turn(live.slot, min(live.room(self._target.n_ctx) - 1, share), len(ready))
-            )
+            Verification(live, Turn(live.slot, self._limit(live, share), len(ready)))
             for live in ready
         ]
+
+    def _limit(self, live: Live, share: int) -> int:
+        most = live.request.limits.most
+        limit = min(live.room(self._target.n_ctx) - 1, share)
+        return limit if most is None else min(limit, most)
 
     def _propose(self, checks: Sequence[Verification]) -> Mapping[Source, float]:
         asking = [
@@ -216,7 +224,8 @@ class Engine:
         took = draft(self._drafters, self._policy, pairs, self._clock)
         proposals = self._policy.verify([check.turn for check in asking])
         for check, proposal in zip(asking, proposals, strict=True):
-            check.proposal = proposal
+            if len(proposal) >= check.sequence.request.limits.least:
+                check.proposal = proposal
         return took
 
     def _verify(self, checks: Sequence[Verification]) -> list[Live]:
@@ -329,6 +338,8 @@ class Engine:
                     native_ms=times.native,
                     at=self._clock(),
                     margins=check.margins if live.request.margins else None,
+                    confidences=check.proposal.confidences,
+                    logprobs=check.logprobs,
                 )
             )
         if check.finish is not None:

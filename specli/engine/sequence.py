@@ -10,13 +10,34 @@ from specli.sampling.params import SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request allows its drafters, within what the policy decides.
+
+    Only the drafters in `names` propose (None: all), at most `most` tokens a round (None: no
+    bound), none less probable than `p_min`; proposals shorter than `least` are dropped.
+    """
+
+    names: frozenset[str] | None = None
+    most: int | None = None
+    least: int = 0
+    p_min: float = 0.0
+
+    def allows(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """A prompt in tokens and how to continue it.
 
     `max_tokens` None means until the context is full. `prediction` is text that the answer is
-    expected to repeat in part. `speculate` False decodes plainly. `exact` insists on a
-    target whose results do not depend on batches. With `margins`, rounds say how
-    close each choice was.
+    expected to repeat in part. `speculate` False decodes plainly; `limits` bound what is drafted.
+    `exact` insists on a target whose results do not depend on batches. With `margins`, rounds say
+    how close each choice was, and with `top_logprobs` (0 or more) how probable it was, and so many
+    of the best. Control tokens in `spelled` are part of the text.
     """
 
     prompt: list[int]
@@ -27,8 +48,11 @@ class GenerationRequest:
     grammar: GrammarState | None = None
     prediction: tuple[int, ...] = ()
     speculate: bool = True
+    limits: Limits = UNLIMITED
     margins: bool = False
     exact: bool = False
+    top_logprobs: int | None = None
+    spelled: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)

@@ -9,14 +9,17 @@ from specli.drafters.protocol import Proposal
 from specli.engine.policy.protocol import Turn
 from specli.engine.sequence import Sequence
 from specli.errors import DecodeError, SpecliError
-from specli.events import TARGET, FinishReason, Piece
+from specli.events import TARGET, FinishReason, Piece, TokenLogprob
 from specli.llama.decoder import Decoder
+from specli.sampling.logprobs import logprob
 
 
 class Pieces(Protocol):
     """What the engine needs of a vocabulary; `llama.vocab.Vocab` is one."""
 
     def piece(self, token: int) -> bytes: ...
+
+    def name(self, token: int) -> str: ...
 
     def is_end(self, token: int) -> bool: ...
 
@@ -32,6 +35,7 @@ class Verification:
     emitted: list[int] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
+    logprobs: list[TokenLogprob] | None = None
     judged: int = 0
     accepted: int = 0
     finish: FinishReason | None = None
@@ -58,10 +62,14 @@ def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
     if room < 1:
         check.finish = "length"
     start = len(sequence.tokens)
+    best = sequence.request.top_logprobs
+    if best is not None:
+        check.logprobs = []
     while check.finish is None:
         index = len(check.emitted)
         try:
-            token = sequence.chooser.choose(target.logits(check.row + index), start + index)
+            logits = target.logits(check.row + index)
+            token = sequence.chooser.choose(logits, start + index)
         except DecodeError as error:
             check.finish, check.error = "error", error
             return
@@ -73,6 +81,8 @@ def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
         check.judged += proposed
         check.accepted += matched
         check.margins.append(sequence.chooser.margin)
+        if best is not None and check.logprobs is not None:
+            check.logprobs.append(logprob(logits, token, best))
         _emit(check, token, proposal.sources[index] if matched else TARGET, vocab)
         if check.finish is None and len(check.emitted) >= room:
             check.finish = "length"
@@ -87,6 +97,8 @@ def _emit(check: Verification, token: int, source: str, vocab: Pieces) -> None:
         check.finish = "stop"
         return
     sequence.chooser.accept(token)
-    check.pieces += sequence.text.feed(vocab.piece(token), source)
+    spelled = token in sequence.request.spelled
+    data = vocab.name(token).encode() if spelled else vocab.piece(token)
+    check.pieces += sequence.text.feed(data, source)
     if sequence.text.stopped:
         check.finish = "stop"

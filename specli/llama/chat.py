@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import jinja2
 import llama_cpp
@@ -14,14 +16,20 @@ from specli.errors import UsageError
 from specli.llama.model import Model
 from specli.llama.vocab import Vocab
 
+Tools = Sequence[Mapping[str, Any]]
+"""Functions in the form of OpenAI's `tools`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`more` are further fields that templates read, such as `tool_calls` and `tool_call_id`."""
+
     role: str
     content: str
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def prompt_text(model: Model, messages: list[Message]) -> str:
+def prompt_text(model: Model, messages: list[Message], tools: Tools = ()) -> str:
     """A conversation as the model's template writes it, ready for the assistant's answer.
 
     A model without a template gets the contents as they are, one paragraph each. Raises
@@ -30,7 +38,7 @@ def prompt_text(model: Model, messages: list[Message]) -> str:
     template = model.chat_template
     if template is None:
         return "\n\n".join(message.content for message in messages)
-    return _render(model.vocab, template, messages)
+    return _render(model.vocab, template, messages, tools)
 
 
 def prompt_tokens(model: Model, messages: list[Message]) -> list[int]:
@@ -46,14 +54,15 @@ def tokens_of(model: Model, text: str) -> list[int]:
     return model.vocab.tokenize(text, add_special=not has_bos)
 
 
-def _render(vocab: Vocab, template: str, messages: list[Message]) -> str:
+def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) -> str:
     """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
     a template adds by itself, such as a default system prompt."""
     edges = [vocab.name(token) if token >= 0 else "" for token in (vocab.bos, vocab.eos)]
     try:
         formatter = _formatter(template, *edges)
         rendered = formatter(
-            messages=[{"role": m.role, "content": m.content} for m in messages]  # type: ignore[misc]
+            messages=[{"role": m.role, "content": m.content, **m.more} for m in messages],  # type: ignore[misc]
+            tools=[dict(tool) for tool in tools] or None,  # type: ignore[misc]
         )
     except (jinja2.TemplateError, ValueError, TypeError, RecursionError) as error:
         text = _built_in(template, messages)

@@ -1,0 +1,107 @@
+"""What a request's `tools` and `tool_choice` mean for prompt, grammar and reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from specli.llama.grammar import gbnf_of_schema
+from specli.llama.model import Model
+from specli.llama.vocab import Vocab
+from specli.server.errors import wrong
+from specli.server.fields import Chat, NamedTool, Tool
+from specli.server.settings import MOST_CONSTRAINT
+from specli.server.tools.constraint import call_grammar, call_schema
+from specli.server.tools.formats import ToolFormat, format_of
+from specli.server.tools.prompt import plain_tools
+from specli.server.tools.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """How one request calls functions; by default, not at all.
+
+    `described` are the tools that the model is told of. With `gbnf` the text follows that
+    grammar: from its start, or from `trigger` on, the mark that opens a call.
+    """
+
+    form: ToolFormat | None = None
+    described: Sequence[Mapping[str, Any]] = ()
+    names: Collection[str] = ()
+    most: int | None = None
+    gbnf: str | None = None
+    trigger: str | None = None
+    spelled: frozenset[int] = frozenset()
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Where only one call is wanted, its end ends the answer."""
+        closing = self.form.closing if self.form is not None else ""
+        return (closing,) if closing and self.most == 1 and self.gbnf is None else ()
+
+    def reader(self) -> Reader:
+        """A reader for one answer."""
+        return Reader(self.form, self.names, self.most)
+
+
+def tool_use(model: Model, body: Chat) -> ToolUse:
+    """Raises RequestError for tools that are too large, or chosen and not there."""
+    choice = body.tool_choice
+    tools = body.tools or []
+    if not tools:
+        if choice not in (None, "none", "auto"):
+            raise wrong("tool_choice", "there are no tools")
+        return ToolUse()
+    if len({tool.function.name for tool in tools}) < len(tools):
+        raise wrong("tools", "two functions have the same name")
+    described = plain_tools(tools)
+    _require_small(described)
+    if choice == "none":
+        return ToolUse()
+    chosen = _chosen(tools, choice)
+    form = format_of(model.chat_template)
+    several = body.parallel_tool_calls is not False
+    forced = choice not in (None, "auto")
+    strict = [tool for tool in chosen if tool.function.strict]
+    gbnf = trigger = None
+    if forced or (strict and form.opening and len(strict) == len(tools)):
+        rules = gbnf_of_schema(json.dumps(call_schema(plain_tools(chosen), form)))
+        gbnf = call_grammar(
+            rules, form, several=several and not isinstance(choice, NamedTool), opened=not forced
+        )
+        trigger = None if forced else form.opening
+    return ToolUse(
+        form=form,
+        described=described,
+        names=frozenset(tool.function.name for tool in chosen),
+        most=None if several else 1,
+        gbnf=gbnf,
+        trigger=trigger,
+        spelled=_tokens(model.vocab, form.spelled),
+    )
+
+
+def _require_small(tools: Sequence[Mapping[str, Any]]) -> None:
+    try:
+        size = len(json.dumps(tools, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise wrong("tools", "half of a surrogate pair is no Unicode text") from None
+    if size > MOST_CONSTRAINT:
+        raise wrong("tools", f"at most {MOST_CONSTRAINT} bytes in all")
+
+
+def _chosen(tools: Sequence[Tool], choice: object) -> list[Tool]:
+    if not isinstance(choice, NamedTool):
+        return list(tools)
+    found = [tool for tool in tools if tool.function.name == choice.function.name]
+    if not found:
+        raise wrong("tool_choice", f"there is no function {choice.function.name!r}")
+    return found
+
+
+def _tokens(vocab: Vocab, names: Sequence[str]) -> frozenset[int]:
+    """The control tokens with these names, where the vocabulary has them."""
+    found = [vocab.tokenize(name, add_special=False) for name in names]
+    return frozenset(one[0] for one in found if len(one) == 1 and not vocab.piece(one[0]))
