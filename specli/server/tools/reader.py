@@ -113,7 +113,8 @@ class Reader:
         else:
             marks = [form.opening, form.closing] if self.calls else [form.opening]
             keep = max(_overlap(held, mark) for mark in marks)
-            keep = keep or len(held) - len(held.rstrip())
+            # Space before a call is no part of the text.
+            keep = len(held) - len(held[: len(held) - keep].rstrip())
         self._say(held[: len(held) - keep])
         self._held = held[len(held) - keep :]
         return False
