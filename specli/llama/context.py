@@ -87,6 +87,7 @@ class Context:
         self.n_vocab: int = model.vocab.size
         self.n_seq = options.n_seq
         self.native_ns = 0
+        self.threads = options.threads
         self.rollback_means: RollbackMeans = "cut"
         self.max_rollback: int | None = None
         if model.is_recurrent:
@@ -137,6 +138,7 @@ class Context:
     def use_threads(self, threads: int) -> None:
         """Compute with so many CPU threads from the next batch on."""
         llama_cpp.llama_set_n_threads(self.handle, threads, threads)
+        self.threads = threads
 
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         """Append tokens to the batch; see `Decoder.add`. Raises DecodeError if it is full."""
