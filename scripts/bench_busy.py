@@ -272,6 +272,7 @@ def main() -> None:
         from specli.profiles import load_profile
 
         profile = load_profile("smollm2")
+        assert profile.draft_model is not None
         given.model = resolve(profile.target_model, quantize)
         given.draft = resolve(profile.draft_model, quantize)
     known = VARIANTS | (POOLS if given.without_openmp else {})

@@ -65,10 +65,15 @@ class RecordedDecoder:
         self._decoded: list[int] = []
         self._row = np.zeros(VOCAB, dtype=np.float32)
         self._set = 0
+        self._length = 0
+
+    def length(self, seq: int) -> int:
+        return self._length
 
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         first = len(self._positions) + len(tokens) - outputs
-        self._positions += range(position, position + len(tokens))
+        self._length = position + len(tokens)
+        self._positions += range(position, self._length)
         return first
 
     def decode(self) -> None:
@@ -92,7 +97,8 @@ class RecordedDecoder:
 
     def checkpoint(self, seq: int) -> None: ...
 
-    def rollback(self, seq: int, length: int) -> None: ...
+    def rollback(self, seq: int, length: int) -> None:
+        self._length = min(self._length, length)
 
     def copy(self, source: int, seq: int, length: int) -> None: ...
 

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.hub.fixtures import hub, index, own_cache, own_home
 
-__all__ = ["hub", "index", "own_cache", "own_home"]
+__all__ = ["alone", "hub", "index", "own_cache", "own_home"]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other tests that run at the same time decide no number of threads."""
+    monkeypatch.setattr("specli.session.cores.processor_times", lambda _cores: None)
+
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers share the cores: OpenMP threads that spin while they wait would stop the

@@ -106,6 +106,9 @@ class FakeDecoder:
         self._layers: tuple[int, ...] = ()
         self._batch: list[tuple[int, int, int, bool]] = []
 
+    def length(self, seq: int) -> int:
+        return len(self.seen.get(seq, ()))
+
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         assert 0 <= outputs <= len(tokens)
         start = len(self._pending)

@@ -52,10 +52,12 @@ class Engine:
         prefill_chunk: int = 512,
         cached: Mapping[int, list[int]] | None = None,
         clock: Callable[[], float] = perf_counter,
+        before_step: Callable[[], None] = lambda: None,
     ) -> None:
         """At most `slots` sequences run at once, others wait; a step decodes at most
         `prefill_chunk` prompt tokens, so that an interrupt never waits long. `cached` is what an
         earlier engine on the same target says it left in the cache; without it nothing is reused.
+        `before_step` is called before each step; it may decode, and leaves the caches as they were.
         """
         self._target = target
         self._vocab = vocab
@@ -63,6 +65,7 @@ class Engine:
         self._policy = policy
         self._prefill_chunk = prefill_chunk
         self._clock = clock
+        self._before_step = before_step
         self._slots = Slots(target, slots, cached)
         self._live: dict[int, Live] = {}
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
@@ -141,6 +144,7 @@ class Engine:
            proposal is kept, plus the one token that the target adds;
         4. commit: the target's cache is cut back to what was accepted, drafters and policy learn.
         """
+        self._before_step()
         native = self._native_ns()
         began = self._clock()
         self._admit()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from statistics import median
 from time import perf_counter
 
-from specli.engine.policy.cost import Curve
+from specli.engine.policy.cost import TRUSTED_SPREAD, Curve
 from specli.llama.decoder import Decoder
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -39,53 +40,64 @@ def measure(
     """Time batches of growing size on sequence 0, which must be empty and is empty again after.
 
     Powers of two up to 16 come first, because a curve without them decides wrongly: only a model
-    of many seconds stops at 4. `seconds` bounds what follows: the points between, then all again,
-    small ones first. The fastest time of a size counts: what a busy machine adds is no cost of the
-    model. Points that context or batch cannot hold are left out. `token` is any token of the
-    vocabulary. `watch` may end it early, with two sizes at least.
+    of many seconds stops at 4. They come twice: the fastest time of a size counts, as what a busy
+    machine adds is no cost of the model, and how far the second fastest is from it says whether
+    there was any. `seconds` bounds what follows: the points between, then all again. Points that
+    context or batch cannot hold are left out. `token` is any token of the vocabulary. `watch` may
+    end it early, with two sizes at least.
     """
     began = clock()
     past = min(64, decoder.n_ctx // 4, decoder.n_batch)
     most = min(decoder.n_batch, decoder.n_ctx - past)
-    _timed(decoder, token, 0, past, clock)
-    _timed(decoder, token, past, 1, clock)
+    timed(decoder, token, 0, past, clock)
+    timed(decoder, token, past, 1, clock)
     sizes = [size for size in points if size <= most]
-    best: dict[int, float] = {}
+    times: dict[int, list[float]] = {}
 
     def go_on() -> bool:
-        return watch(len(best), len(sizes)) or len(best) < _LEAST_POINTS
+        return watch(len(times), len(sizes)) or len(times) < _LEAST_POINTS
 
-    for size in (size for size in sizes if size in _FIRST_SIZES):
+    for size in [size for size in sizes if size in _FIRST_SIZES] * 2:
         if not go_on():
             break
-        if size <= _LEAST_SIZE or clock() - began < _PATIENCE:
-            best[size] = _timed(decoder, token, past, size, clock)
-    between = [size for size in sizes if size not in best]
+        least = size <= _LEAST_SIZE and size not in times
+        if least or clock() - began < _PATIENCE:
+            times.setdefault(size, []).append(timed(decoder, token, past, size, clock))
+    between = [size for size in sizes if size not in times]
     for size in (*between, *(sizes * _MOST_REPEATS)):
         if not go_on():
             break
-        expected = _expected(best, size)
-        if clock() - began + expected / 1000 > seconds:
-            if size in best:
+        if clock() - began + _expected(times, size) / 1000 > seconds:
+            if size in times:
                 break
             continue
-        took = _timed(decoder, token, past, size, clock)
-        best[size] = min(took, best.get(size, took))
+        times.setdefault(size, []).append(timed(decoder, token, past, size, clock))
     decoder.rollback(0, 0)
-    measured = sorted(best)
-    return Curve(measured, [best[size] for size in measured])
+    measured = sorted(times)
+    return Curve(measured, [min(times[size]) for size in measured], spread=_spread(times.values()))
 
 
-def _expected(best: dict[int, float], size: int) -> float:
+def _spread(times: Iterable[list[float]]) -> float:
+    """The median over sizes of the second fastest time over the fastest; 1 where none has two."""
+    pairs = [sorted(found)[:2] for found in times if len(found) > 1]
+    return median(second / first for first, second in pairs) if pairs else 1.0
+
+
+def _expected(times: Mapping[int, list[float]], size: int) -> float:
     """Milliseconds that a size is expected to take, from those that were timed."""
-    return best.get(size) or min(ms * max(1.0, size / known) for known, ms in best.items())
+    if size in times:
+        return min(times[size])
+    return min(min(found) * max(1.0, size / known) for known, found in times.items())
 
 
 def undisturbed(curve: Curve) -> bool:
     """Whether a measured curve can be a model's, and not that of a machine busy with other work.
 
-    Twice the tokens never take much more than twice the time.
+    Its own times do not scatter then, and twice the tokens never take much more than twice the
+    time.
     """
+    if curve.spread > TRUSTED_SPREAD:
+        return False
     times = dict(zip(curve.sizes, curve.ms, strict=True))
     doubled = [(size, ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
     return all(
@@ -93,7 +105,7 @@ def undisturbed(curve: Curve) -> bool:
     )
 
 
-def _timed(
+def timed(
     decoder: Decoder, token: int, position: int, size: int, clock: Callable[[], float]
 ) -> float:
     """Milliseconds to decode `size` tokens at `position`; those before it stay."""

@@ -44,6 +44,9 @@ class Decoder(Protocol):
     def native_ns(self) -> int:
         """Nanoseconds spent inside the native library so far."""
 
+    def length(self, seq: int) -> int:
+        """Tokens of `seq` in the cache."""
+
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
         """Append `tokens` of `seq`, the first at `position`; the last `outputs` get logits.
 

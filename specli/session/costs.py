@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import sqrt
 from pathlib import Path
 from time import perf_counter
 
@@ -16,10 +17,9 @@ from specli.events import MODEL
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama import library
 from specli.llama.context import Context
-from specli.session.loading import physical_cores
+from specli.session.loading import physical_cores, threads_of
 from specli.session.records import load, record_path, save
 from specli.session.setup import Setup
-from specli.speculative import Placement
 
 PROBE_SECONDS = 1.0
 SLOW_PROBE = 3.0
@@ -30,14 +30,12 @@ Knowledge = tuple[CostModel, Acceptance]
 
 def costs_record(setup: Setup, records: Path) -> Path:
     """Where the measured costs of a set-up are kept, whether or not they have been measured."""
-    draft = Placement() if setup.draft is None else setup.draft.placement
     circumstances = [
         library.build_id(),
         setup.flash_attention,
         str(physical_cores()),
-        repr(setup.target_placement),
-        repr(draft),
         *(["exact"] if setup.exact else []),
+        *(repr(replace(one, threads=threads_of(one))) for one in setup.placements),
         *(device.description for device in library.devices() if device.is_gpu),
     ]
     return record_path(records, setup.files, circumstances)
@@ -56,7 +54,11 @@ class Costs:
     recalibrate: bool = False
     report: ProgressSink = ignore
     skips: bool = False
-    _known: dict[Path, Knowledge] = field(default_factory=dict)
+    acceptance: Acceptance | None = None
+    """How often drafters are right, whatever the threads."""
+    _known: dict[Path, CostModel] = field(default_factory=dict)
+    _settled: dict[Path, CostModel] = field(default_factory=dict)
+    """What was learned while nothing disturbed it, and may be kept."""
     _before: dict[Path, Knowledge] = field(default_factory=dict)
     """What was on record when the session began to use it."""
     _partial: set[Path] = field(default_factory=set)
@@ -68,34 +70,65 @@ class Costs:
         if path not in self._known and not self.recalibrate:
             known = load(path)
             if known is not None:
-                self._known[path] = known
                 self._before[path] = deepcopy(known)
-        return self._known.get(path)
+                self._know(setup, known[0])
+                self._settled[path] = deepcopy(known[0])
+                self.acceptance = self.acceptance or known[1]
+        if path not in self._known:
+            return None
+        return self._known[path], self._learning()
 
     def of(self, setup: Setup, target: Context, draft: Context | None) -> Knowledge:
         """Costs and acceptance of the pair; costs are measured now where they are not known."""
         known = self.recorded(setup)
         if known is None:
-            # What a draft is worth does not depend on threads, what it costs does.
-            learned = [acceptance for _cost, acceptance in self._known.values()]
-            acceptance = deepcopy(learned[-1]) if learned else Acceptance()
-            path = costs_record(setup, self.records)
             cost, complete = self._measured(target, draft)
             if not complete:
-                self._partial.add(path)
-            self._known[path] = known = cost, acceptance
+                self._partial.add(costs_record(setup, self.records))
+            known = self._know(setup, cost), self._learning()
         return known
 
+    def switched(self, setup: Setup, now: CostModel) -> CostModel:
+        """The costs of other threads while sequences run: those that are known, or a guess from
+        the present ones, which is measured again at once."""
+        known = self.recorded(setup)
+        if known is not None:
+            return known[0]
+        # Between bound by memory, where threads change nothing, and bound by arithmetic.
+        share = sum(now.threads) / sum(map(threads_of, setup.placements))
+        return self._know(setup, now.slower(sqrt(share)))
+
+    def settle(self, setup: Setup) -> None:
+        """Nothing has disturbed what was learned of the costs lately."""
+        path = costs_record(setup, self.records)
+        if path in self._known and self._known[path].sure and path not in self._partial:
+            self._settled[path] = deepcopy(self._known[path])
+
+    def unsettle(self, setup: Setup) -> None:
+        """Other work has disturbed what was learned since the last `settle`: forget it."""
+        path = costs_record(setup, self.records)
+        if path in self._settled:
+            self._known[path] = deepcopy(self._settled[path])
+
     def save(self) -> None:
-        """Keep what is known for the next time, unless other work disturbed it.
+        """Keep what was learned undisturbed for the next time.
 
         What has taught nothing new is not written again.
         """
-        for path, known in self._known.items():
-            cost, acceptance = known
-            learned = known != self._before.get(path) and path not in self._partial
-            if learned and undisturbed(cost.target):
-                save(path, cost, acceptance, self.notice)
+        for path, cost in self._settled.items():
+            known = cost, self._learning()
+            if known != self._before.get(path):
+                save(path, *known, self.notice)
+
+    def _learning(self) -> Acceptance:
+        if self.acceptance is None:
+            self.acceptance = Acceptance()
+        return self.acceptance
+
+    def _know(self, setup: Setup, cost: CostModel) -> CostModel:
+        cost.threads = tuple(map(threads_of, setup.placements))
+        self._known[costs_record(setup, self.records)] = cost
+        return cost
 
     def _measured(self, target: Context, draft: Context | None) -> tuple[CostModel, bool]:
         """Costs measured now, and whether that was not skipped."""
@@ -112,10 +145,11 @@ class Costs:
         if skipped():
             sizes = f"{len(cost.target.sizes)} of {len(POINTS)} batch sizes"
             self.notice(f"measuring was skipped after {sizes}; the next run measures again")
-        elif not undisturbed(cost.target):
+        elif not all(map(undisturbed, cost.curves)):
+            cost.sure = False
             self.notice(
-                "the machine was busy while the cost of drafting was measured; "
-                "it will be measured again next time"
+                "the machine was busy while the costs of this pair were measured; "
+                "they are measured again while generating"
             )
         elif perf_counter() - began > SLOW_PROBE:
             self.notice(f"calibrated this pair in {perf_counter() - began:.0f} s (cached)")

@@ -45,6 +45,11 @@ def physical_cores() -> int:
     return max(1, min(physical, allowed))
 
 
+def threads_of(placement: Placement) -> int:
+    """The threads that a model is loaded with."""
+    return placement.threads or physical_cores()
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """What the files of a set-up say before anything is loaded."""
@@ -185,7 +190,7 @@ def open_context(
     options = ContextOptions(
         n_ctx=checked.n_ctx,
         n_seq=slots,
-        threads=placement.threads or physical_cores(),
+        threads=threads_of(placement),
         type_k=placement.type_k,
         type_v=placement.type_v,
         flash_attention=checked.setup.flash_attention,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,11 +19,14 @@ from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.errors import UsageError
+from specli.engine.recalibration import Recalibration
+from specli.events import MODEL
 from specli.hub.progress import ProgressSink, ignore
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
 from specli.llama.grammar import Grammar
 from specli.llama.model import Model
+from specli.session.cores import FIRST_WINDOW, Room
 from specli.session.costs import Costs, Knowledge
 from specli.session.exactness import make_exact
 from specli.session.loading import (
@@ -34,6 +38,7 @@ from specli.session.loading import (
     open_context,
     physical_cores,
     require_fit,
+    threads_of,
 )
 from specli.session.setup import Setup
 from specli.speculative import FixedLength, NgramCache, SpeculativeConfig, Suffix
@@ -67,6 +72,7 @@ class Session:
         self._costs = Costs(records, notice, setup.recalibrate, report, skips)
         self._records, self._notice = records, notice
         self.rows: Rows | None = None
+        self._room = Room(notice)
         checked = check(setup)
         self.n_ctx = checked.n_ctx
         most = setup.slots or fitting_slots(checked)
@@ -87,9 +93,15 @@ class Session:
             self.target_model.use_template(setup.chat_template, setup.template_variables)
             self._require_exactness()
             self._tiled = not (setup.exact and without_tiles())
+            self._room.watch(FIRST_WINDOW)
             self.slots = setup.slots or self._best_slots(checked, most)
-            self.target, self.draft = self._contexts(stack, checked, self.slots)
-            stack.callback(self._costs.save)
+            self.target, self.draft = self._open(stack, checked, self.slots)
+            stack.callback(self._save)
+            self._recalibration = Recalibration(
+                self.target,
+                {} if self.draft is None else {MODEL: self.draft},
+                max(self.target_model.vocab.eos, 0),
+            )
             self._materials = Materials(self.target_model.vocab, self.draft, stack.callback)
             self._own = {
                 one.kind: build(one, self._materials)
@@ -99,7 +111,7 @@ class Session:
             self.policy = self._policy(setup.speculative, self._known)
             self._stack = stack.pop_all()
 
-    def _contexts(
+    def _open(
         self, stack: ExitStack, checked: Checked, slots: int
     ) -> tuple[Context, Context | None]:
         config = self.setup.speculative
@@ -115,6 +127,8 @@ class Session:
                 self._models, self.setup.placements, (rollback, 0), (True, False), strict=False
             )
         )
+        for context, placement in zip((target, *draft), self._running.placements, strict=True):
+            context.use_threads(threads_of(placement))
         if isinstance(target, ExactContext):
             self.rows = make_exact(
                 target, self.setup, self._records, self._notice, tiled=self._tiled
@@ -132,16 +146,19 @@ class Session:
         """How many sequences pay, chosen before their caches are allocated."""
         if most == 1:
             return 1
-        known = self._costs.recorded(self.setup)
+        known = self._costs.recorded(self._running)
         if known is None:
             with ExitStack() as trial:
-                target, draft = self._contexts(trial, checked, 1)
-                known = self._costs.of(self.setup, target, draft)
+                known = self._costs.of(self._running, *self._open(trial, checked, 1))
         return best_parallel(known[0].target, most)
 
     @property
     def target_model(self) -> Model:
         return self._models[0]
+
+    @property
+    def _contexts(self) -> list[Context]:
+        return [self.target] if self.draft is None else [self.target, self.draft]
 
     @property
     def draft_model(self) -> Model | None:
@@ -173,14 +190,47 @@ class Session:
         return self._engine(config, {}, policy, cached_prefixes)
 
     def use_threads(self, target: int | None, draft: int | None) -> None:
-        """Go on with other thread counts on the same contexts; None is one per physical core.
+        """Go on with other thread counts on the same contexts; None is one per physical core that
+        other programs leave free.
 
         Engines for comparisons have the costs of these threads. `policy` keeps its own.
         """
-        self.target.use_threads(target or physical_cores())
-        if self.draft is not None:
-            self.draft.use_threads(draft or physical_cores())
         self.setup = self.setup.with_threads(target, draft)
+        self._compute_with(self._running)
+
+    @property
+    def _running(self) -> Setup:
+        """The set-up with the threads that run now."""
+        target, *draft = (
+            one.threads or (physical_cores() if model.output_on_gpu else self._room.threads)
+            for model, one in zip(self._models, self.setup.placements, strict=True)
+        )
+        return self.setup.with_threads(target, draft[0] if draft else None)
+
+    def _compute_with(self, running: Setup) -> None:
+        for context, placement in zip(self._contexts, running.placements, strict=True):
+            context.use_threads(threads_of(placement))
+
+    def _between(self, policy: Policy) -> None:
+        """Before each round: as many threads as there are free cores, and costs that are true."""
+        before = self._running
+        if self._room.watch():
+            self._costs.settle(before)
+        running = self._running
+        threads = tuple(map(threads_of, running.placements))
+        if threads != tuple(context.threads for context in self._contexts):
+            self._costs.unsettle(before)
+            self._compute_with(running)
+        if isinstance(policy, AdaptivePolicy):
+            if policy.cost.threads != threads:
+                cost = self._costs.switched(running, policy.cost)
+                policy.cost = cost if policy is self.policy else deepcopy(cost)
+            self._recalibration.before_round(policy.cost)
+
+    def _save(self) -> None:
+        if not self._room.crowded:
+            self._costs.settle(self._running)
+        self._costs.save()
 
     @property
     def costs(self) -> CostModel:
@@ -188,7 +238,14 @@ class Session:
         return self._known()[0]
 
     def _known(self) -> Knowledge:
-        return self._costs.of(self.setup, self.target, self.draft)
+        running = self._running
+        known = self._costs.recorded(running)
+        if known is None:
+            known = self._costs.of(running, self.target, self.draft)
+            self._room.watch(FIRST_WINDOW)
+            if self._room.crowded or self._running != running:
+                known[0].sure = False
+        return known
 
     def _policy(self, config: SpeculativeConfig, known: Callable[[], Knowledge]) -> Policy:
         if isinstance(config.policy, FixedLength):
@@ -204,7 +261,15 @@ class Session:
     ) -> Engine:
         drafters = [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
         vocab = self.target_model.vocab
-        return Engine(self.target, vocab, drafters, policy, slots=self.slots, cached=cached)
+        return Engine(
+            self.target,
+            vocab,
+            drafters,
+            policy,
+            slots=self.slots,
+            cached=cached,
+            before_step=partial(self._between, policy),
+        )
 
     def grammar(self, gbnf: str) -> Grammar:
         """A grammar at its start, closed with the session. Raises UsageError for a bad one."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from specli.events import Source
 
@@ -30,6 +32,16 @@ FIRST, FIRST_OUTLIER = 5, 10.0
 curve was measured, or much idler."""
 
 
+CHECKED = 3
+"""First batches that a measured curve is checked by: the median of three is no hiccup."""
+
+AGREES = 1.25
+"""Most that the times of one machine differ from measurement to measurement, as a factor."""
+
+TRUSTED_SPREAD = 1.1
+"""Most that the second fastest time of a size is above the fastest where nothing disturbs."""
+
+
 @dataclass(slots=True)
 class Curve:
     """Milliseconds to decode k tokens at once: `ms[i]` for `sizes[i]`, rising."""
@@ -42,20 +54,31 @@ class Curve:
     """What several tokens take in addition: other programs that need arithmetic slow them down,
     and not a single token."""
     seen: Counter[int] = field(default_factory=Counter)
-    """How often each size has been observed since the curve was made."""
+    """How often each size has been observed since the curve was measured."""
+    spread: float = 1.0
+    """The second fastest time over the fastest, the median of the sizes that were measured more
+    than once: what disturbs the one seldom disturbs the other as much."""
+    measured: list[float] = field(init=False)
+    """The points before anything was observed."""
+    first: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
+    """The times of the first batches over what was measured, of a single token and of several."""
 
     def __post_init__(self) -> None:
         self._level()
+        self.measured = list(self.ms)
 
     def __call__(self, tokens: int) -> float:
         """Milliseconds for `tokens` now; past the last point the last slope goes on."""
+        return self._now(tokens, self._between(self.ms, tokens))
+
+    def _between(self, points: Sequence[float], tokens: int) -> float:
         index = bisect_left(self.sizes, tokens)
         if index < len(self.sizes) and self.sizes[index] == tokens:
-            return self._now(tokens, self.ms[index])
+            return points[index]
         index = min(max(index, 1), len(self.sizes) - 1)
         left, right = self.sizes[index - 1], self.sizes[index]
-        slope = (self.ms[index] - self.ms[index - 1]) / (right - left)
-        return self._now(tokens, self.ms[index - 1] + slope * (tokens - left))
+        slope = (points[index] - points[index - 1]) / (right - left)
+        return points[index - 1] + slope * (tokens - left)
 
     def _now(self, tokens: int, ms: float) -> float:
         if tokens == 1:
@@ -67,6 +90,40 @@ class Curve:
         """The points as they are now, without what other programs add to batches."""
         idle = replace(self, batch=min(self.batch, 1.0))
         return [idle(size) for size in self.sizes]
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether the first batches took other times than was measured."""
+        return any(
+            len(ratios) == CHECKED and not agree(median(ratios)) for ratios in self.first.values()
+        )
+
+    def remeasured(self, times: Mapping[int, float]) -> bool:
+        """Take over newly measured times of some sizes, the others in proportion; whether they
+        agree with what was measured before, and nothing had to change."""
+        known = sorted(times)
+        ratios = [times[size] / self._between(self.measured, size) for size in known]
+        self.first = {True: [], False: []}
+        if all(map(agree, ratios)):
+            return True
+        for index, size in enumerate(self.sizes):
+            right = min(bisect_left(known, size), len(known) - 1)
+            left = right if known[right] <= size else max(right - 1, 0)
+            share = (size - known[left]) / ((known[right] - known[left]) or 1)
+            share = min(max(share, 0.0), 1.0)
+            self.ms[index] = self.measured[index] * (
+                ratios[left] + share * (ratios[right] - ratios[left])
+            )
+        self.factor = self.batch = 1.0
+        self.seen.clear()
+        self._level()
+        self.measured = list(self.ms)
+        return False
+
+    def slower(self, factor: float) -> Curve:
+        """A curve that nothing has confirmed: this one, as it is now, with every time changed by
+        `factor`."""
+        return Curve(list(self.sizes), [factor * self(size) for size in self.sizes])
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""
@@ -84,6 +141,9 @@ class Curve:
         A single token moves `factor` alone, several move `batch` and their own point: if both
         moved both, one cold token would leave all batches dearer.
         """
+        early = self.first[tokens == 1]
+        if len(early) < CHECKED:
+            early.append(ms / self._between(self.measured, tokens))
         total, ratio = self.seen.total(), ms / self(tokens)
         bound = FIRST_OUTLIER if tokens == 1 and total < FIRST else OUTLIER
         ratio = min(max(ratio, 1 / bound), bound)
@@ -110,6 +170,11 @@ class Curve:
             self.ms[index - 1] = min(self.ms[index - 1], self.ms[index])
 
 
+def agree(ratio: float) -> bool:
+    """Whether two times with this ratio may be measurements of the same thing."""
+    return 1 / AGREES <= ratio <= AGREES
+
+
 @dataclass(slots=True)
 class CostModel:
     """All costs in milliseconds: T(k) of the target, and of each costly drafter's own model by the
@@ -119,6 +184,19 @@ class CostModel:
     drafters: dict[Source, Curve] = field(default_factory=dict)
     rollback: float = 0.0
     """What undoing rejected tokens takes in a step."""
+    sure: bool = True
+    """Whether the curves were measured undisturbed; else they are measured again soon."""
+    threads: tuple[int, ...] = ()
+    """The threads of target and drafters that the costs are those of."""
+
+    @property
+    def curves(self) -> list[Curve]:
+        return [self.target, *self.drafters.values()]
+
+    def slower(self, factor: float) -> CostModel:
+        """A guess: every time changed by `factor`."""
+        drafters = {name: curve.slower(factor) for name, curve in self.drafters.items()}
+        return CostModel(self.target.slower(factor), drafters, self.rollback, sure=False)
 
     def observe_rollback(self, ms: float) -> None:
         """Learn from a step in which tokens were rejected."""

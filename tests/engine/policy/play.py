@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from specli.drafters.protocol import STEPS, Accepted, Drafter, DraftingCost, Pro
 from specli.engine.engine import Engine
 from specli.engine.policy.cost import CostModel, Curve
 from specli.engine.policy.protocol import Policy
+from specli.engine.recalibration import Recalibration
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
 from specli.llama.decoder import Logits
@@ -101,8 +103,10 @@ def play(
     target_ms: Sequence[float] = PAYING,
     clock: FakeClock | None = None,
     prompt: Sequence[int] = tuple(PROMPT),
+    looks_after: CostModel | None = None,
 ) -> Played:
-    """One sequence from its prompt to the end of `answer`."""
+    """One sequence from its prompt to the end of `answer`. Costs that are looked after may be
+    measured again between rounds; a draft's own batches take `DRAFT` then."""
     clock = clock or FakeClock()
 
     def script(tokens: Sequence[int]) -> Logits:
@@ -113,7 +117,18 @@ def play(
     target = FakeDecoder(
         script, n_ctx=4096, n_batch=512, vocab=VOCAB, clock=clock, ms=curve(target_ms)
     )
-    engine = Engine(target, FakeVocab(end=-1), drafters, policy, clock=clock)
+    drafts = FakeDecoder(
+        script, n_ctx=4096, vocab=VOCAB, clock=clock, ms=Curve(list(DRAFT_SIZES), list(DRAFT))
+    )
+    again = Recalibration(target, {"draft": drafts}, 1, clock)
+    engine = Engine(
+        target,
+        FakeVocab(end=-1),
+        drafters,
+        policy,
+        clock=clock,
+        before_step=partial(again.before_round, looks_after) if looks_after else lambda: None,
+    )
     engine.submit(GenerationRequest(list(prompt), max_tokens=len(answer), ignore_end=True))
     done, prompt_over = Played(), 0.0
     for event in engine.run():

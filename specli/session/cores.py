@@ -1,0 +1,126 @@
+"""How many threads the machine has room for beside other programs.
+
+Threads of llama.cpp wait for each other some hundred times a token. Two of them that have to share
+one core make each other wait for whole time slices of the scheduler, so one thread more than there
+are free cores can make a token take forty times as long.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import psutil
+
+from specli.session.loading import physical_cores
+
+WINDOW = 0.5
+"""Seconds that a figure covers at least; what other programs do in shorter bursts passes."""
+
+FIRST_WINDOW = 0.1
+"""The same for the first figure, which costs are measured by; processor time is counted in
+hundredths of a second."""
+
+TAKEN = 0.4
+"""Cores that other programs may use of one that a thread runs on. At a half, two threads come to
+less than one that is left alone; with docs/threads.md's loads both choices are equal there."""
+
+FREE = 0.8
+"""Cores that must be free for one more thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTimes:
+    """Seconds: of the clock, and of work on the allowed cores by all programs and by this one."""
+
+    at: float
+    all: float
+    own: float
+
+
+def allowed_cores() -> list[int]:
+    """The logical cores that this process may run on."""
+    try:
+        return psutil.Process().cpu_affinity() or []
+    except (AttributeError, psutil.Error):
+        return list(range(psutil.cpu_count() or 1))
+
+
+def processor_times(cores: list[int]) -> ProcessorTimes | None:
+    """The times so far; None where the system does not tell."""
+    try:
+        times = psutil.cpu_times(percpu=True)
+        nice = [getattr(one, "nice", 0.0) for one in times]
+        busy = sum(times[core].user + nice[core] + times[core].system for core in cores)
+    except (OSError, IndexError, NotImplementedError):
+        return None
+    own = os.times()
+    # Children count as others until they have ended, and then as what they were: our own.
+    return ProcessorTimes(
+        perf_counter(), busy, own.user + own.system + own.children_user + own.children_system
+    )
+
+
+@dataclass(slots=True)
+class Room:
+    """The threads that there is room for: one per physical core, and fewer while other programs
+    use cores. `notice` takes a sentence when that changes for the first time."""
+
+    notice: Callable[[str], None]
+    most: int = field(default_factory=physical_cores)
+    cores: int = field(default_factory=lambda: len(allowed_cores()))
+    read: Callable[[], ProcessorTimes | None] = lambda: processor_times(allowed_cores())
+    threads: int = field(init=False)
+    crowded: bool = field(default=False, init=False)
+    """Whether other programs used cores of these threads when that was looked at last."""
+    _before: ProcessorTimes | None = field(init=False)
+    _told: set[bool] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self.threads = self.most
+        self._before = self.read()
+
+    def watch(self, window: float = WINDOW) -> bool:
+        """Look at what other programs have used since the last look, if that is long enough ago.
+
+        `threads` follows. True where nothing disturbed them for one more window.
+        """
+        before = self._before
+        if before is None or perf_counter() - before.at < window:
+            return False
+        now = self._before = self.read()
+        if now is None:
+            return False
+        others = (now.all - before.all) - (now.own - before.own)
+        taken = max(others, 0.0) / (now.at - before.at)
+        threads = fitting(self.threads, self.most, self.cores - taken)
+        self.crowded = self.cores - taken < self.threads - TAKEN
+        if threads != self.threads:
+            self._tell(threads, taken)
+            self.threads = threads
+            return False
+        return not self.crowded
+
+    def _tell(self, threads: int, taken: float) -> None:
+        fewer = threads < self.threads
+        if fewer in self._told:
+            return
+        self._told.add(fewer)
+        count = "1 thread" if threads == 1 else f"{threads} threads"
+        self.notice(
+            f"other programs use {taken:.1f} of {self.cores} cores: "
+            f"computing with {count} instead of {self.threads}"
+            if fewer
+            else f"cores are free again: computing with {count}"
+        )
+
+
+def fitting(threads: int, most: int, free: float) -> int:
+    """How many threads to go on with after `threads`, of at most `most`, on `free` cores."""
+    if free < threads - TAKEN:
+        return max(1, int(free + TAKEN))
+    if free >= threads + FREE:
+        return min(most, int(free + 1 - FREE))
+    return threads

@@ -1,0 +1,105 @@
+"""Wrong costs are right again within a hundred tokens, whichever way they were wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.policy.cost import CostModel, Curve
+from specli.engine.recalibration import PATIENCE, Recalibration
+from tests.engine.policy.play import DRAFT, DRAFT_SIZES, PAYING, Saying, costs, curve, play
+from tests.fakes import FakeClock, FakeDecoder, hashed
+
+ANSWER = [1 + n % 60 for n in range(100)]
+SIZES = (1, 2, 3, 4, 6, 8, 16)
+
+
+def says(right: Callable[[int], bool]) -> list[tuple[int, float]]:
+    return [(token if right(n) else 61, 0.9) for n, token in enumerate(ANSWER)]
+
+
+def times(points: Sequence[float], factor: float, first: int = 0) -> list[float]:
+    return [ms * factor if n >= first else ms for n, ms in enumerate(points)]
+
+
+POISONED = {
+    "target": lambda by: costs(times(PAYING, by)),
+    "draft": lambda by: costs(draft=times(DRAFT, by)),
+    "both": lambda by: costs(times(PAYING, by), draft=times(DRAFT, by)),
+    "batches of the target": lambda by: costs(times(PAYING, by, first=1)),
+    "single tokens of the target": lambda by: costs([PAYING[0] * by, *PAYING[1:]]),
+}
+
+
+def drafter(clock: FakeClock) -> Saying:
+    """Right in four of five tokens."""
+    return Saying(says(lambda n: n % 5 != 4), clock, Curve(list(DRAFT_SIZES), list(DRAFT)))
+
+
+@pytest.mark.parametrize("by", [4.0, 0.25])
+@pytest.mark.parametrize("poisoned", POISONED)
+def test_a_record_that_is_wrong_by_four_is_right_again_within_a_hundred_tokens(
+    poisoned: str, by: float
+) -> None:
+    cost, clock = POISONED[poisoned](by), FakeClock()
+    play(AdaptivePolicy(cost), ANSWER, [drafter(clock)], clock=clock, looks_after=cost)
+    true = curve()
+    found = [cost.target(size) / true(size) for size in SIZES]
+    found.append(cost.drafters["draft"](1) / DRAFT[0])
+    assert all(0.8 < ratio < 1.25 for ratio in found)
+
+
+def test_a_record_that_is_right_costs_no_time_at_all() -> None:
+    took = []
+    for looked_after in (True, False):
+        cost, clock = costs(), FakeClock()
+        policy = AdaptivePolicy(cost)
+        play(
+            policy,
+            ANSWER,
+            [drafter(clock)],
+            clock=clock,
+            looks_after=cost if looked_after else None,
+        )
+        took.append(clock.now)
+    assert took[0] == took[1]
+
+
+def recalibration(clock: FakeClock, decoder: FakeDecoder) -> Recalibration:
+    return Recalibration(decoder, {}, 1, clock)
+
+
+def test_one_slow_batch_is_no_reason_to_measure_again() -> None:
+    clock = FakeClock()
+    decoder, cost = FakeDecoder(hashed(1), clock=clock), costs()
+    again = recalibration(clock, decoder)
+    for took in (200.0, 20.0, 20.0, 20.0):
+        again.before_round(cost)
+        cost.target.observe(1, took)
+    assert decoder.calls == 0
+
+
+def test_measuring_leaves_what_the_cache_holds() -> None:
+    clock = FakeClock()
+    decoder, cost = FakeDecoder(hashed(1), clock=clock), costs()
+    decoder.add(0, [1, 2, 3], 0, 0)
+    decoder.decode()
+    cost.sure = False
+    recalibration(clock, decoder).before_round(cost)
+    assert decoder.calls > 1
+    assert decoder.seen[0] == [1, 2, 3]
+
+
+def test_costs_that_were_measured_on_a_busy_machine_are_sure_once_they_are_found_again() -> None:
+    clock = FakeClock()
+    decoder = FakeDecoder(hashed(1), clock=clock, ms=curve())
+    cost = CostModel(Curve(list(curve().sizes), times(PAYING, 1.5), spread=1.4))
+    again = recalibration(clock, decoder)
+    again.before_round(cost)
+    assert not cost.sure
+    assert cost.target(4) == pytest.approx(curve()(4))
+    for _round in range(PATIENCE + 1):
+        again.before_round(cost)
+    assert cost.sure
