@@ -74,7 +74,8 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
     created = datetime.now(UTC).isoformat(timespec="seconds")
     began = perf_counter()
     # Costs are measured whichever settings are compared.
-    measuring = replace(setup, speculative=replace(setup.speculative, policy=Adaptive()))
+    adaptive = replace(setup.speculative, policy=Adaptive())
+    measuring = replace(setup, speculative=adaptive, steady=True)
     with loaded_session(measuring, feedback) as session:
         rig = Bench(session, task.predict, sampling, options.system, task.cache_prompt)
         for prompt in prompts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specli.app.baseline import measure_plain
 from specli.app.compare import Comparison, compare_with_plain
@@ -83,7 +83,7 @@ def run(
     options, profile = with_profile(options)
     constraint = constraint_of(options)
     sampling = sampling_of(options)
-    setup = prepared_setup(options, profile, feedback)
+    setup = replace(prepared_setup(options, profile, feedback), steady=bool(options.check))
     with loaded_session(setup, feedback) as session:
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")

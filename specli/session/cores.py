@@ -72,20 +72,25 @@ class Room:
     most: int = field(default_factory=physical_cores)
     cores: int = field(default_factory=lambda: len(allowed_cores()))
     read: Callable[[], ProcessorTimes | None] = lambda: processor_times(allowed_cores())
+    steady: bool = False
+    """Keep `threads` as they are, and only say that other programs use their cores."""
     threads: int = field(init=False)
     crowded: bool = field(default=False, init=False)
     """Whether other programs used cores of these threads when that was looked at last."""
     _before: ProcessorTimes | None = field(init=False)
+    _decoding: float = field(default=0.0, init=False)
     _told: set[bool] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self.threads = self.most
         self._before = self.read()
 
-    def watch(self, window: float = WINDOW) -> bool:
+    def watch(self, decoding: float | None = None, window: float = WINDOW) -> bool:
         """Look at what other programs have used since the last look, if that is long enough ago.
 
-        `threads` follows. True where nothing disturbed them for one more window.
+        `decoding` is how many seconds this process has computed so far: a window in which it mostly
+        waited says nothing of now. None where that does not matter. `threads` follows. True where
+        nothing disturbed them for one more window.
         """
         before = self._before
         if before is None or perf_counter() - before.at < window:
@@ -93,28 +98,38 @@ class Room:
         now = self._before = self.read()
         if now is None:
             return False
+        seconds = now.at - before.at
+        if decoding is not None:
+            worked, self._decoding = decoding - self._decoding, decoding
+            if worked < seconds / 2:
+                return False
         others = (now.all - before.all) - (now.own - before.own)
-        taken = max(others, 0.0) / (now.at - before.at)
+        taken = max(others, 0.0) / seconds
         threads = fitting(self.threads, self.most, self.cores - taken)
         self.crowded = self.cores - taken < self.threads - TAKEN
         if threads != self.threads:
             self._tell(threads, taken)
-            self.threads = threads
-            return False
+            if not self.steady:
+                self.threads = threads
+                return False
         return not self.crowded
 
     def _tell(self, threads: int, taken: float) -> None:
         fewer = threads < self.threads
-        if fewer in self._told:
+        if fewer in self._told or (self.steady and not fewer):
             return
         self._told.add(fewer)
-        count = "1 thread" if threads == 1 else f"{threads} threads"
-        self.notice(
-            f"other programs use {taken:.1f} of {self.cores} cores: "
-            f"computing with {count} instead of {self.threads}"
-            if fewer
-            else f"cores are free again: computing with {count}"
-        )
+        use = f"other programs use {taken:.1f} of {self.cores} cores"
+        if self.steady:
+            self.notice(f"{use}: speeds measured now are unreliable")
+        elif fewer:
+            self.notice(f"{use}: computing with {_threads(threads)} instead of {self.threads}")
+        else:
+            self.notice(f"cores are free again: computing with {_threads(threads)}")
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def fitting(threads: int, most: int, free: float) -> int:

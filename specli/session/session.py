@@ -18,8 +18,8 @@ from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
-from specli.errors import UsageError
 from specli.engine.recalibration import Recalibration
+from specli.errors import UsageError
 from specli.events import MODEL
 from specli.hub.progress import ProgressSink, ignore
 from specli.llama.context import Context
@@ -93,7 +93,8 @@ class Session:
             self.target_model.use_template(setup.chat_template, setup.template_variables)
             self._require_exactness()
             self._tiled = not (setup.exact and without_tiles())
-            self._room.watch(FIRST_WINDOW)
+            self._room.watch(window=FIRST_WINDOW)
+            self._room.steady = setup.steady or setup.exact
             self.slots = setup.slots or self._best_slots(checked, most)
             self.target, self.draft = self._open(stack, checked, self.slots)
             stack.callback(self._save)
@@ -214,7 +215,7 @@ class Session:
     def _between(self, policy: Policy) -> None:
         """Before each round: as many threads as there are free cores, and costs that are true."""
         before = self._running
-        if self._room.watch():
+        if self._room.watch(decoding_seconds(self._contexts)):
             self._costs.settle(before)
         running = self._running
         threads = tuple(map(threads_of, running.placements))
@@ -242,7 +243,7 @@ class Session:
         known = self._costs.recorded(running)
         if known is None:
             known = self._costs.of(running, self.target, self.draft)
-            self._room.watch(FIRST_WINDOW)
+            self._room.watch(window=FIRST_WINDOW)
             if self._room.crowded or self._running != running:
                 known[0].sure = False
         return known
@@ -294,3 +295,8 @@ class Session:
 
     def __exit__(self, *_raised: object) -> None:
         self.close()
+
+
+def decoding_seconds(contexts: Sequence[Context]) -> float:
+    """The time spent inside llama.cpp so far."""
+    return sum(context.native_ns for context in contexts) / 1e9

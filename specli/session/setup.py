@@ -29,6 +29,9 @@ class Setup:
     recalibrate: bool = False
     """Measure the costs again, also where they are known."""
     slots: int | None = 1
+    steady: bool = False
+    """Keep the number of threads whatever other programs do, because texts or speeds are compared:
+    past 512 tokens llama.cpp rounds a single row by it."""
     exact: bool = False
     """Compute every row in batches whose results do not depend on the batch; see llama.exact."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,27 @@ def test_a_window_is_calm_where_threads_neither_change_nor_lack_cores(
     assert [watched.watch() for _window in range(6)] == [True, False, True, False, False, True]
 
 
+def test_what_others_did_while_nothing_was_generated_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watched = room([2.0, 2.0, 0.0], [], monkeypatch)
+    assert not watched.watch(decoding=0.0)
+    assert not watched.watch(decoding=0.1)
+    assert watched.watch(decoding=1.0)
+    assert watched.threads == 2
+
+
+def test_where_speeds_are_compared_threads_stay_and_the_user_is_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notes: list[str] = []
+    watched = room([0.0, 1.0, 1.0], notes, monkeypatch)
+    watched.steady = True
+    assert [watched.watch() for _window in range(3)] == [True, False, False]
+    assert watched.threads == 2
+    assert notes == ["other programs use 1.0 of 2 cores: speeds measured now are unreliable"]
+
+
 def test_where_the_system_does_not_tell_nothing_changes() -> None:
     watched = Room(print, most=2, cores=2, read=lambda: None)
     assert not watched.watch()
@@ -106,6 +128,9 @@ def test_a_session_goes_on_with_fewer_threads_and_writes_the_same_text(
     adaptive: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []
+    # On the clock of these windows llama.cpp takes all the time there is.
+    count = itertools.count(1)
+    monkeypatch.setattr("specli.session.session.decoding_seconds", lambda _contexts: next(count))
     with Session(adaptive, records) as session:
         session._room = room([0.0], [], monkeypatch)
         expected = generated(session.engine())
