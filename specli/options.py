@@ -128,8 +128,8 @@ _GROUPS = {
                default="smollm2", common=True, setting=False),
         option("-m --model", "Target model: a GGUF file or a reference.", metavar="REF",
                common=True, setting=False),
-        option("-md --model-draft", "Draft model with the target's vocabulary; `auto` takes the "
-               "best on this machine.", metavar="REF|auto", common=True, setting=False,
+        option("-md --model-draft", "Draft model, best with the target's vocabulary; `auto` "
+               "takes the best on this machine.", metavar="REF|auto", common=True, setting=False,
                aliases="--spec-draft-model --draft-model --speculative-model"),
         option("-hf --hf-repo", "Target from Hugging Face, as -m hf:OWNER/REPO:QUANT.",
                metavar="OWNER/REPO[:QUANT]", aliases="-hfr", setting=False),
@@ -151,6 +151,8 @@ _GROUPS = {
                most=MOST_DRAFTED, default="0", aliases="--draft-n-min --spec-draft-n-min"),
         option("--draft-p-min", "Stop drafting at a token less probable than this.", "number",
                aliases="--spec-draft-p-min", metavar="P", least=0, most=1, default="0"),
+        option("--strict-vocab", "Refuse a draft model with another vocabulary instead of "
+               "translating.", "switch"),
         option("--no-draft", "Do not use a draft model.", "switch", common=True, setting=False),
         option("--spec-type", "Drafters: draft, suffix, ngram-simple, ngram-cache, none.",
                metavar="KIND,...", default=AUTO, common=True),

@@ -53,6 +53,8 @@ class DraftModel:
     name: ClassVar[str] = "draft"
     model: Path | str
     placement: Placement = Placement()
+    strict_vocab: bool = False
+    """Refuse a model with another vocabulary, which drafts through a translation otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +210,9 @@ def placement(values: Mapping[str, object], role: str = "") -> Placement:
 def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
     """The configuration of flat settings, named as the flags' long names with underscores.
 
-    Read are `spec_type`, `model_draft` with the settings of its placement, `draft_max` (a number
-    or "auto"), `draft_min`, `draft_p_min`, `ngram`, `ngram_size`, `ngram_draft`, `lookup_cache`
+    Read are `spec_type`, `model_draft` with the settings of its placement, `strict_vocab`,
+    `draft_max` (a number or "auto"), `draft_min`, `draft_p_min`, `ngram`, `ngram_size`,
+    `ngram_draft`, `lookup_cache`
     and `prediction` (the text itself); others are left alone, and None means not given. With
     `draft_max` "auto", costs decide all lengths, whatever `draft_min` and `draft_p_min` say.
 
@@ -235,7 +238,9 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
     found: list[DrafterConfig] = []
     if DraftModel.kind in kinds:
         file = model if isinstance(model, Path) else str(model)
-        found.append(DraftModel(file, placement(given, "_draft")))
+        found.append(
+            DraftModel(file, placement(given, "_draft"), given.get("strict_vocab") is True)
+        )
     if NgramSimple.kind in kinds:
         found.append(_ngram(given))
     if "prediction" in given:
@@ -270,13 +275,21 @@ VLLM_METHODS: Mapping[str, str] = {
     "ngram": NgramSimple.kind,
     "suffix": Suffix.kind,
 }
-_VLLM_KEYS = ("method", "model", "num_speculative_tokens", "prompt_lookup_max", "prompt_lookup_min")
+_VLLM_KEYS = (
+    "method",
+    "model",
+    "num_speculative_tokens",
+    "prompt_lookup_max",
+    "prompt_lookup_min",
+    "strict_vocab",
+)
 
 
 def vllm_settings(mapping: Mapping[str, object]) -> dict[str, object]:
     """vLLM's `speculative_config` as the settings that `speculative_config` reads.
 
-    `num_speculative_tokens` is the draft length; without it, costs decide. A model without a
+    `strict_vocab` is specli's own. `num_speculative_tokens` is the draft length; without it, costs
+    decide. A model without a
     method drafts as `model_draft` does. Raises UsageError for what specli does not have.
     """
     given = {name: value for name, value in mapping.items() if value is not None}
@@ -297,6 +310,7 @@ def vllm_settings(mapping: Mapping[str, object]) -> dict[str, object]:
         raise UsageError(f"the method {method!r} of speculative_config has no model")
     length = given.get("num_speculative_tokens")
     values: dict[str, object] = {"model_draft": given.get("model"), "draft_max": length}
+    values["strict_vocab"] = given.get("strict_vocab")
     if method != AUTO:
         values["spec_type"] = VLLM_METHODS[str(method)]
     if method == "ngram":

@@ -87,7 +87,7 @@ class LLM:
         what runs beside it, to the bit, and all of it is slower.
 
         Raises UsageError for arguments that fit nothing, ModelFileError, FetchError, LoadError,
-        MemoryShortError, and PairIncompatibleError where the vocabularies differ.
+        MemoryShortError, and PairIncompatibleError where the vocabularies differ and must not.
         """
         _require("max_model_len", max_model_len, 0)
         _require("max_num_seqs", max_num_seqs, 1)

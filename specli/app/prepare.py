@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from specli.app.feedback import SILENT, Feedback
@@ -23,7 +23,6 @@ from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
-    DraftModel,
     FixedLength,
     Prediction,
     SpeculativeConfig,
@@ -107,7 +106,7 @@ def prepared_setup(
             feedback.note(f"using draft model {file.stem}")
         else:
             file = _local(drafting_model, feedback)
-        config = config.with_model(DraftModel(file, config.draft_model.placement))
+        config = config.with_model(replace(config.draft_model, model=file))
     file = options.chat_template_file
     return Setup(
         target=target_file,

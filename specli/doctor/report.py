@@ -24,7 +24,6 @@ from specli.gguf.facts import read_facts
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.pairs.sizing import CacheTypes, MemoryNeed, chosen_context, memory_need
-from specli.pairs.vocabulary import require_compatible
 from specli.session import Setup
 from specli.session.costs import costs_record
 from specli.session.records import load
@@ -74,8 +73,7 @@ class DoctorReport:
 def examine(version: str, setup: Setup | None) -> DoctorReport:
     """Read and measure the machine, and compare the pair of `setup` with it.
 
-    Takes about two seconds. Raises ModelFileError and PairIncompatibleError for a pair that
-    would not load.
+    Takes about two seconds. Raises ModelFileError for a model that would not load.
     """
     # First, because measuring adds to the load.
     machine = read_machine()
@@ -111,8 +109,6 @@ def examine(version: str, setup: Setup | None) -> DoctorReport:
 def examine_pair(setup: Setup, rates: Rates, records: Path, *, busy: bool) -> PairLimits:
     """Limits, measured costs and memory of a pair. Raises as `examine` does."""
     headers = [check_file(path) for path in setup.files]
-    if len(headers) > 1:
-        require_compatible(headers[0], headers[1], *setup.files)
     context = chosen_context(read_facts(headers[0]), setup.n_ctx)
     needs = tuple(
         memory_need(read_facts(header), context, CacheTypes(placement.type_k, placement.type_v))

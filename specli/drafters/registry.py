@@ -13,6 +13,8 @@ from specli.drafters.ngram import NgramDrafter
 from specli.drafters.prediction import PredictionDrafter
 from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
+from specli.drafters.translated import TranslatedDrafter
+from specli.drafters.translation import Translation
 from specli.llama.decoder import Decoder
 from specli.llama.vocab import Vocab
 from specli.speculative import (
@@ -27,7 +29,8 @@ from specli.speculative import (
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What drafters are built from: the target's vocabulary and the draft model's context.
+    """What drafters are built from: the target's vocabulary and the draft model's context, with a
+    translation where its vocabulary is another one.
 
     `at_end` takes what has to be done when the drafters are no longer used.
     """
@@ -35,12 +38,14 @@ class Materials:
     vocab: Vocab
     draft: Decoder | None
     at_end: Callable[[Callable[[], None]], object]
+    translation: Translation | None = None
 
 
 def _draft_model(_config: DraftModel, given: Materials) -> Drafter:
     if given.draft is None:
         raise ValueError("no draft model is loaded")
-    return ModelDrafter(given.draft)
+    drafter = ModelDrafter(given.draft)
+    return TranslatedDrafter(drafter, given.translation) if given.translation else drafter
 
 
 def _ngram_cache(config: NgramCache, given: Materials) -> Drafter:

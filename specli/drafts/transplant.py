@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 import specli
 from specli.drafts.prompts import PROMPTS
 from specli.drafts.provenance import source_metadata
-from specli.drafts.transplant_match import (
+from specli.errors import ModelFileError, PairIncompatibleError, UsageError
+from specli.gguf.check import check_file
+from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
+from specli.gguf.writer import write_grafted
+from specli.hub.cache import cache_dir, file_sha256, locked, writing
+from specli.hub.progress import ProgressSink, watching
+from specli.llama.lexicon import (
     NO_TOKEN,
     Overlap,
     match,
@@ -22,12 +28,6 @@ from specli.drafts.transplant_match import (
     parts,
     read_lexicon,
 )
-from specli.errors import ModelFileError, PairIncompatibleError, UsageError
-from specli.gguf.check import check_file
-from specli.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
-from specli.gguf.writer import write_grafted
-from specli.hub.cache import cache_dir, file_sha256, locked, writing
-from specli.hub.progress import ProgressSink, watching
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.weights import Stored, floats, stored

@@ -76,12 +76,21 @@ def require_compatible(
     draft_path: str | PathLike[str],
 ) -> None:
     """Raise PairIncompatibleError naming the first broken rule; ModelFileError as above."""
-    for result in compare_vocabularies(target, draft):
-        if result.verdict == "fail":
-            raise PairIncompatibleError(
-                f"{draft_path} cannot draft for {target_path} ({result.rule}): {result.detail}",
-                hint=result.hint,
-            )
+    broken = broken_rule(target, draft)
+    if broken is not None:
+        raise PairIncompatibleError(
+            f"{draft_path} cannot draft for {target_path} ({broken.rule}): {broken.detail}",
+            hint=broken.hint,
+        )
+
+
+def broken_rule(target: Header, draft: Header) -> RuleResult | None:
+    """The first rule that a pair breaks: without one, both have the same vocabulary.
+
+    Raises ModelFileError as above.
+    """
+    results = compare_vocabularies(target, draft)
+    return next((result for result in results if result.verdict == "fail"), None)
 
 
 _SAME_FAMILY = (

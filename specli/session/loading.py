@@ -12,6 +12,7 @@ import psutil
 from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
+from specli.gguf.header import Header
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.context import Context, ContextOptions
 from specli.llama.exact import ExactContext
@@ -26,7 +27,7 @@ from specli.pairs.placement import (
     require_placement,
 )
 from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory
-from specli.pairs.vocabulary import require_compatible
+from specli.pairs.vocabulary import RuleResult, broken_rule, require_compatible
 from specli.session.setup import Setup
 from specli.speculative import Placement
 
@@ -56,23 +57,32 @@ class Checked:
 
     setup: Setup
     n_ctx: int
-    tensor_types: frozenset[str]
-    """Of the target."""
+    headers: tuple[Header, ...]
     placements: tuple[ModelPlacement, ...]
     """Of the target and, where there is one, of the draft."""
+    other_vocabulary: RuleResult | None
+    """What differs, where the draft's vocabulary is not the target's."""
+
+    @property
+    def tensor_types(self) -> frozenset[str]:
+        """Of the target."""
+        return frozenset(tensor.type.name for tensor in self.headers[0].tensors.values())
 
     def shape(self, slots: int) -> CacheShape:
         return CacheShape(self.n_ctx, slots, self.setup.flash_attention == "off")
 
 
 def check(setup: Setup) -> Checked:
-    """Check the files and that they are a pair.
+    """Check the files, and whether the two have one vocabulary.
 
-    Raises ModelFileError and PairIncompatibleError.
+    Raises ModelFileError, and PairIncompatibleError where they must and have not.
     """
-    headers = [check_file(path) for path in setup.files]
+    headers = tuple(check_file(path) for path in setup.files)
+    broken = None
     if setup.draft is not None:
-        require_compatible(headers[0], headers[1], *setup.files)
+        if setup.draft.strict_vocab:
+            require_compatible(headers[0], headers[1], *setup.files)
+        broken = broken_rule(headers[0], headers[1])
     facts = [read_facts(header) for header in headers]
     roles = (("target", "-ngl"), ("draft", "-ngld"))
     placements = tuple(
@@ -86,8 +96,7 @@ def check(setup: Setup) -> Checked:
         )
         for (role, flag), one, placement in zip(roles, facts, setup.placements, strict=False)
     )
-    types = frozenset(tensor.type.name for tensor in headers[0].tensors.values())
-    return Checked(setup, chosen_context(facts[0], setup.n_ctx), types, placements)
+    return Checked(setup, chosen_context(facts[0], setup.n_ctx), headers, placements, broken)
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:

@@ -12,6 +12,7 @@ from typing import Self
 
 from specli.drafters.protocol import Drafter
 from specli.drafters.registry import Materials, build
+from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel
@@ -103,7 +104,12 @@ class Session:
                 {} if self.draft is None else {MODEL: self.draft},
                 max(self.target_model.vocab.eos, 0),
             )
-            self._materials = Materials(self.target_model.vocab, self.draft, stack.callback)
+            self._materials = Materials(
+                self.target_model.vocab,
+                self.draft,
+                stack.callback,
+                self._translation(checked, notice),
+            )
             self._own = {
                 one.kind: build(one, self._materials)
                 for one in setup.speculative.drafters
@@ -142,6 +148,19 @@ class Session:
                 "`exact` cannot be kept: a recurrent model's state depends on the batches before",
                 hint="leave --exact out, or take a model without a recurrent state",
             )
+
+    def _translation(self, checked: Checked, notice: Callable[[str], None]) -> Translation | None:
+        """How the tokens of target and draft correspond; None where they are the same."""
+        if checked.other_vocabulary is None or self.draft_model is None:
+            return None
+        target, draft = self._models
+        translation = Translation(target.vocab, draft.vocab, checked.headers[0], checked.headers[1])
+        notice(
+            f"{draft.path.name} has another vocabulary than the target "
+            f"({checked.other_vocabulary.detail}): what it drafts is translated; "
+            f"{translation.shared} of the target's {target.vocab.size} tokens are in both"
+        )
+        return translation
 
     def _best_slots(self, checked: Checked, most: int) -> int:
         """How many sequences pay, chosen before their caches are allocated."""

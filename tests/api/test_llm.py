@@ -253,7 +253,11 @@ def test_a_stream_that_is_left_early_frees_its_slot(load: Load, cancelled: list[
     [
         ({"model": "missing.gguf"}, ModelFileError, "missing.gguf"),
         ({"speculative_model": "missing.gguf"}, ModelFileError, "missing.gguf"),
-        ({"speculative_model": "foreign.gguf"}, PairIncompatibleError, "40"),
+        (
+            {"speculative_config": {"model": "foreign.gguf", "strict_vocab": True}},
+            PairIncompatibleError,
+            "40",
+        ),
         ({"speculative_config": {"model": "draft.gguf", "tokens": 4}}, UsageError, "'tokens'"),
         ({"speculative_config": {"method": "eagle9"}}, UsageError, "suffix"),
         ({"speculative_config": {"num_speculative_tokens": 4}}, UsageError, "draft model"),

@@ -134,11 +134,6 @@ def test_a_named_model_that_is_not_here_or_broken_is_an_error(
     assert done.out == ""
 
 
-def test_a_pair_that_cannot_work_is_refused(specli: Specli) -> None:
-    done = specli("doctor", "-m", "target.gguf", "-md", "foreign.gguf")
-    assert done.code == 3
-
-
 def shown(report: DoctorReport, width: int) -> str:
     console = Console(file=io.StringIO(), width=width, highlight=False, color_system=None)
     with console.capture() as capture:

@@ -27,7 +27,7 @@ ERRORS = {
     "broken draft": (f"{TARGET} -md cut.gguf", 1, ["cut.gguf", "bytes"]),
     "unsupported architecture": ("-m future.gguf", 1, ["future.gguf", "llama99"]),
     "draft of another vocabulary": (
-        f"{TARGET} -md foreign.gguf",
+        f"{TARGET} -md foreign.gguf --strict-vocab",
         3,
         ["foreign.gguf", "target.gguf", "token texts", "token 40", "'#'", "'foreign'"],
     ),
@@ -116,7 +116,7 @@ def test_debug_shows_where_an_error_came_from(specli: Specli) -> None:
     [
         (["run", "-m", "text.gguf", "hello"], 1),
         (["run", "-m", "target.gguf", "--draft", "draft.gguf", "hello"], 2),
-        (["run", "-m", "target.gguf", "-md", "foreign.gguf", "hello"], 3),
+        (["run", "-m", "target.gguf", "-md", "foreign.gguf", "--strict-vocab", "hello"], 3),
         (["run", "-m", "text.gguf", "hello", "--debug"], 1),
     ],
 )

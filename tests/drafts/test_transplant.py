@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from specli.drafts.transplant import EMBEDDING, transplant
-from specli.drafts.transplant_match import NO_TOKEN, Lexicon, match, read_lexicon
 from specli.errors import PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import read_header
 from specli.hub.progress import ignore
 from specli.llama.context import Context, ContextOptions
+from specli.llama.lexicon import NO_TOKEN, Lexicon, match, read_lexicon
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
 from specli.llama.weights import floats

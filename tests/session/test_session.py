@@ -154,7 +154,8 @@ def test_nothing_is_loaded_for_a_pair_that_cannot_work(
     setup: Setup, models: Path, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pair(name: str) -> Setup:
-        return replace(setup, speculative=SpeculativeConfig((DraftModel(models / name),)))
+        drafter = DraftModel(models / name, strict_vocab=True)
+        return replace(setup, speculative=SpeculativeConfig((drafter,)))
 
     with counted(monkeypatch) as log:
         with pytest.raises(PairIncompatibleError):
@@ -164,6 +165,27 @@ def test_nothing_is_loaded_for_a_pair_that_cannot_work(
         with pytest.raises(MemoryShortError):
             Session(replace(setup, n_ctx=2_000_000_000), records)
     assert log == []
+
+
+def test_a_draft_with_another_vocabulary_is_translated_and_that_is_said(
+    setup: Setup, models: Path, records: Path
+) -> None:
+    foreign = SpeculativeConfig((DraftModel(models / "foreign.gguf"),), FixedLength(draft_max=3))
+    notes: list[str] = []
+    with Session(replace(setup, speculative=foreign), records, notes.append) as session:
+        vocab = session.target_model.vocab
+        request = GenerationRequest(vocab.tokenize("the cat", add_special=True), 24)
+
+        def answer(engine: Engine) -> tuple[list[int], int]:
+            engine.submit(request)
+            rounds = [event for event in engine.run() if isinstance(event, Round)]
+            tokens = [token for one in rounds for token in one.tokens]
+            return tokens, sum(one.accepted for one in rounds)
+
+        text, accepted = answer(session.engine())
+        assert accepted > 0
+        assert text == answer(session.engine_for(SpeculativeConfig()))[0]
+    assert any("foreign.gguf has another vocabulary" in note for note in notes)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 256), (0, 256), (64, 64)])

@@ -45,7 +45,7 @@ def read_lexicon(header: Header, vocab: Vocab) -> Lexicon:
     return Lexicon(
         model=tokenizer.model,
         spelled=tokenizer.texts,
-        pieces=[vocab.piece(token) for token in range(len(tokenizer))],
+        pieces=vocab.pieces(),
         lone_bytes=frozenset(token for token, kind in enumerate(types) if kind == BYTE_TOKEN),
         roles={
             role: token
@@ -143,33 +143,50 @@ def parts(
 
     Special tokens have none, nor those that would be one token: another has that one already.
     """
-    known: dict[bytes, int] = {}
-    for token, piece in enumerate(donor.pieces):
-        # Lone bytes are for text without a token of its own.
-        if piece and (piece not in known or known[piece] in donor.lone_bytes):
-            known[piece] = token
-    longest = max(map(len, known), default=0)
+    known, longest = by_piece(donor)
     made = {}
     for token, other in enumerate(found):
         piece = target.pieces[token]
         if other == NO_TOKEN and piece:
-            split = _tokenized(piece, donor, vocab) or _longest_first(piece, known, longest)
+            split = spelled(piece, vocab) or longest_first(piece, known, longest)
             if len(split) > 1:
                 made[token] = split
     return made
 
 
-def _tokenized(piece: bytes, donor: Lexicon, vocab: Vocab) -> list[int]:
-    """What the donor's tokenizer makes of a piece; nothing where it adds or loses something."""
+def by_piece(words: Lexicon) -> tuple[dict[bytes, int], int]:
+    """The token that encodes each piece of text, and the bytes of the longest piece."""
+    known: dict[bytes, int] = {}
+    for token, piece in enumerate(words.pieces):
+        # Lone bytes are for text without a token of its own.
+        if piece and (piece not in known or known[piece] in words.lone_bytes):
+            known[piece] = token
+    return known, max(map(len, known), default=0)
+
+
+def spelled(text: bytes, vocab: Vocab) -> list[int]:
+    """What the tokenizer makes of a part of a text; nothing where that encodes other bytes.
+
+    After a line break, a tokenizer that puts a space before every text does not add one.
+    """
     try:
-        text = piece.decode()
+        string = text.decode()
     except UnicodeDecodeError:
         return []
-    tokens = vocab.tokenize(text, add_special=False, parse_special=False)
-    return tokens if b"".join(donor.pieces[token] for token in tokens) == piece else []
+    tokens = vocab.tokenize(string, add_special=False, parse_special=False)
+    if _bytes(tokens, vocab) == text:
+        return tokens
+    line = vocab.tokenize("\n", add_special=False, parse_special=False)
+    tokens = vocab.tokenize("\n" + string, add_special=False, parse_special=False)
+    rest = tokens[len(line) :]
+    return rest if tokens[: len(line)] == line and _bytes(rest, vocab) == text else []
 
 
-def _longest_first(piece: bytes, known: dict[bytes, int], longest: int) -> list[int]:
+def _bytes(tokens: Sequence[int], vocab: Vocab) -> bytes:
+    return b"".join(map(vocab.piece, tokens))
+
+
+def longest_first(piece: bytes, known: dict[bytes, int], longest: int) -> list[int]:
     """The piece cut from the left into the longest known pieces; nothing where a byte lacks."""
     tokens = []
     start = 0
