@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from specli.bench.prompts import BenchPrompt
 from specli.bench.runner import Bench, Contender, contenders, interleaved
+from specli.engine.recalibration import Recalibration
 from specli.errors import PromptTooLongError
 from specli.session import Session, Setup
 from specli.speculative import DraftModel, FixedLength, SpeculativeConfig, Suffix
@@ -137,6 +138,8 @@ def test_a_cache_that_is_kept_spares_prompts_and_changes_no_text(
         rollback(seq, length)
 
     monkeypatch.setattr(session.target, "rollback", watched)
+    # Measuring costs again would roll back too.
+    monkeypatch.setattr(Recalibration, "before_round", lambda _self, _cost: None)
     outputs = {}
     for cache_prompt in (False, True):
         bench = Bench(session, predict=20, cache_prompt=cache_prompt)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub.constants  # noqa: F401
 import pytest
 
 from specli.cli.failures import run_app
@@ -56,6 +57,10 @@ def sealed(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("SPECLI_CACHE", str(models / "cache"))
     monkeypatch.setenv("SPECLI_DEBUG", "")
+    # --offline sets these for its process, which is that of all tests here; the hub's library
+    # reads its own when it is imported.
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "")
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("NO_COLOR", "1")
     # Child processes must find this very package from the folder of the models.
