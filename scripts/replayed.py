@@ -120,6 +120,9 @@ class NoText:
     def is_end(self, token: int) -> bool:
         return False
 
+    def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]:
+        return {}
+
 
 @dataclass(slots=True)
 class Replay:

@@ -191,3 +191,10 @@ class FakeVocab:
 
     def is_end(self, token: int) -> bool:
         return token == self._end
+
+    def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]:
+        """Tokens that hold one of the texts; no text is cut in two."""
+        pieces = ((token, self.piece(token)) for token in range(16))
+        return {
+            token: [[]] for token, piece in pieces if any(one.encode() in piece for one in texts)
+        }

@@ -19,7 +19,7 @@ from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, Options
 from specli.profiles import Profile, load_profile
-from specli.sampling.params import SamplingParams
+from specli.sampling.params import RANGED, SamplingParams, sampler_names
 from specli.session import Session, Setup
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
@@ -32,8 +32,8 @@ from specli.speculative import (
 
 DEFAULT_PROFILE = "smollm2"
 
-FLAGS = {"temperature": "temp", "penalty_last_n": "repeat_last_n"}
-"""Sampling parameters whose options have other names."""
+FLAGS = {**RANGED, "dry_breakers": "dry_sequence_breaker"}
+"""Sampling parameters and their options, where those may have other names."""
 
 MOST_TEXT = 64 << 20
 """Bytes of a prompt, a prediction, a grammar or a schema; a million tokens are about 4 MiB."""
@@ -150,6 +150,10 @@ def sampling_of(options: Options) -> SamplingParams:
         for parameter in SAMPLING_FIELDS
         if (value := getattr(options, FLAGS.get(parameter, parameter))) is not None
     }
+    if "samplers" in given:
+        given["samplers"] = sampler_names(given["samplers"])
+    if given.get("dry_breakers") == ("none",):
+        given["dry_breakers"] = ()
     if options.seed is None or options.seed < 0:
         given["seed"] = secrets.randbits(32)
     return SamplingParams(**given)

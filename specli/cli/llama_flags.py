@@ -150,15 +150,12 @@ REFUSED: Mapping[str, str] = {
         --reasoning-budget --reasoning-budget-message --reasoning-effort""",
     "adapters are loaded and applied together: use --lora": "--lora-init-without-apply",
     "it comes with the next version": """
-        -tb -b -ub --samplers --sampler-seq --top-nsigma --xtc-probability --xtc-threshold --typical
-        --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n
-        --dry-sequence-breaker --dynatemp-range --dynatemp-exp --mirostat --mirostat-lr
-        --mirostat-ent --rope-scaling --rope-scale --rope-freq-base --rope-freq-scale
+        -tb -b -ub --rope-scaling --rope-scale --rope-freq-base --rope-freq-scale
         --yarn-orig-ctx --yarn-ext-factor --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast -lm
         --numa -ot -cmoe -ncmoe -ncffn -sm -ts -mg --override-kv --lora --lora-scaled
         --spec-draft-threads-batch --spec-draft-override-tensor --spec-draft-cpu-moe
         --spec-draft-n-cpu-moe""",
-    "adaptive-p carries a state from token to token: use --top-p or --min-p": """
+    "specli has no adaptive-p: use --xtc-probability or --mirostat 2": """
         --adaptive-target --adaptive-decay""",
 }
 """Flags that are refused, by the sentence that says so."""

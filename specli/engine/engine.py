@@ -191,15 +191,24 @@ class Engine:
                 tokens=list(request.prompt),
                 cached=reused,
                 reused=reused,
-                chooser=Chooser(
-                    request.sampling, request.prompt, request.grammar, margins=request.margins
-                ),
+                chooser=self._chooser(request),
                 text=TextStream(request.stops),
                 prompt_n=len(request.prompt),
             )
             if request.speculate:
                 for drafter in self._drafters:
                     drafter.begin(slot, request.prompt, request.prediction)
+
+    def _chooser(self, request: GenerationRequest) -> Chooser:
+        sampling = request.sampling
+        breaks = sampling.dry_breakers if sampling.punishes_repetition else ()
+        return Chooser(
+            sampling,
+            request.prompt,
+            request.grammar,
+            margins=request.margins,
+            breakers=self._vocab.breakers(breaks) if breaks else {},
+        )
 
     def _turns(self) -> list[Verification]:
         """The sequences that have their prompt decoded, and how far each may be drafted for."""

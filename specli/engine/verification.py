@@ -23,6 +23,8 @@ class Pieces(Protocol):
 
     def is_end(self, token: int) -> bool: ...
 
+    def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]: ...
+
 
 @dataclass(slots=True)
 class Verification:

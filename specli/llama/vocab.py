@@ -8,6 +8,8 @@ from typing import Any
 
 import llama_cpp
 
+_LONGEST_TAIL = 20  # MAX_SEQ_LEN of llama_sampler_init_dry
+
 
 class Vocab:
     """A model's vocabulary. It borrows the model's handle and must not outlive it."""
@@ -23,6 +25,7 @@ class Vocab:
         self.kind: int = llama_cpp.llama_vocab_type(handle)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
+        self._breakers: dict[tuple[str, ...], dict[int, list[list[int]]]] = {}
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (EOS, end of turn and their like)."""
@@ -62,6 +65,26 @@ class Vocab:
             found.append(buffer.raw[:count] if count >= 0 else self.piece(token))
         return found
 
+    def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]:
+        """Where each of `texts` may begin: tokens that hold or begin it, and the tokens of the
+        rest; as `get_overlapping_token_sequences` of llama.cpp's src/llama-sampler.cpp."""
+        if texts in self._breakers:
+            return self._breakers[texts]
+        found = self._breakers[texts] = {}
+        for token in range(self.size):
+            word = self._render(token, special=True)
+            for text in texts:
+                for rest in _rests(word, text.encode()):
+                    tail = self._tail(rest)
+                    if tail not in found.setdefault(token, []):
+                        found[token].append(tail)
+        return found
+
+    def _tail(self, rest: bytes) -> list[int]:
+        text = rest.decode("utf-8", "surrogateescape")
+        tokens = self.tokenize(text, add_special=False, parse_special=False) if rest else []
+        return tokens[:_LONGEST_TAIL]
+
     def detokenize(self, tokens: Sequence[int]) -> str:
         return b"".join(map(self.piece, tokens)).decode("utf-8", "replace")
 
@@ -82,3 +105,14 @@ class Vocab:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+
+def _rests(word: bytes, text: bytes) -> list[bytes]:
+    """What of `text` must follow `word`: nothing where it is inside, else what its end leaves."""
+    if text in word:
+        return [b""]
+    return [
+        text[size:]
+        for size in range(1, min(len(word), len(text) - 1) + 1)
+        if word.endswith(text[:size])
+    ]

@@ -1,7 +1,7 @@
 """Chooses the next token of one sequence: the same choice whoever proposed it.
 
-The order of the filters is llama.cpp's: bias, penalties, top-k, top-p, min-p, temperature. The
-draw is the Gumbel maximum with noise fixed by (seed, position, token id).
+The order of the filters is llama.cpp's: bias, then the chain of specli.sampling.chain. The draw
+is the Gumbel maximum with noise fixed by (seed, position, token id).
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from specli.errors import DecodeError
 from specli.llama.decoder import Logits
-from specli.sampling.noise import gumbel
+from specli.sampling.chain import filtered, surprising
+from specli.sampling.dry import Breakers, Dry
+from specli.sampling.noise import chance, gumbel
 from specli.sampling.params import SamplingParams
-
-# e**-40 of the best candidate's probability: less than the noise can ever lift to the top.
-_NEGLIGIBLE = 40.0
 
 # Exponentials of a million such logits add up without leaving 32-bit floats, so that one pass
 # over the vocabulary, the one that subtracts the highest logit, can be left out.
@@ -47,8 +46,12 @@ class Chooser:
         grammar: GrammarState | None = None,
         *,
         margins: bool = False,
+        breakers: Breakers | None = None,
     ) -> None:
-        """With `margins`, `choose` also leaves the distance of the two best in `margin`."""
+        """With `margins`, `choose` also leaves the distance of the two best in `margin`.
+
+        `breakers` end what DRY takes for a repetition.
+        """
         self._params = params
         self._grammar = grammar
         self._margins = margins
@@ -57,7 +60,12 @@ class Chooser:
         self._bias = np.fromiter(params.logit_bias.values(), dtype=np.float32)
         self._recent: deque[int] = deque(maxlen=params.penalty_last_n)
         self._counts: Counter[int] = Counter()
-        self.plain = params.greedy and not params.penalises and not params.logit_bias
+        self._dry = Dry(params, prompt, breakers or {}) if params.punishes_repetition else None
+        adjusts = params.penalises or params.logit_bias or self._dry is not None
+        self.plain = params.takes_best and not adjusts
+        # Mirostat's, in bits; it starts at twice what it aims at.
+        self._mu = 2 * params.mirostat_entropy
+        self._surprise = params.mirostat_entropy
         self._scratch = np.empty(0, dtype=np.float32)
         if params.penalises:
             for token in prompt[-params.penalty_last_n :]:
@@ -84,8 +92,12 @@ class Chooser:
 
     def accept(self, token: int) -> None:
         """The sequence goes on with `token`, which `choose` has returned."""
-        if self._params.penalises:
+        params = self._params
+        if params.penalises:
             self._remember(token)
+        if self._dry is not None:
+            self._dry.accept(token)
+        self._mu -= params.mirostat_rate * (self._surprise - params.mirostat_entropy)
         if self._grammar is not None:
             self._grammar.accept(token)
 
@@ -119,22 +131,32 @@ class Chooser:
         self._counts[token] += 1
 
     def _adjust(self, logits: Logits) -> Logits:
+        """With biases and penalties. The logits themselves stay as they are."""
         params = self._params
-        if not len(self._bias_ids) and not (params.penalises and self._counts):
+        repeated = self._dry.penalties() if self._dry is not None else {}
+        if not len(self._bias_ids) and not (params.penalises and self._counts) and not repeated:
             return logits
         adjusted = logits.copy()
         if len(self._bias_ids):
             adjusted[self._bias_ids] += self._bias
-        if params.penalises and self._counts:
-            ids = np.fromiter(self._counts.keys(), dtype=np.int64)
-            counts = np.fromiter(self._counts.values(), dtype=np.float32)
-            values = adjusted[ids]
-            values = np.where(
-                values <= 0, values * params.repeat_penalty, values / params.repeat_penalty
-            )
-            values -= counts * params.frequency_penalty + params.presence_penalty
-            adjusted[ids] = values
+        for name in params.applied:
+            if name == "penalties" and params.penalises and self._counts:
+                self._penalise(adjusted)
+            elif name == "dry" and repeated:
+                ids = np.fromiter(repeated.keys(), dtype=np.int64)
+                adjusted[ids] -= np.fromiter(repeated.values(), dtype=np.float32)
         return adjusted
+
+    def _penalise(self, logits: Logits) -> None:
+        params = self._params
+        ids = np.fromiter(self._counts.keys(), dtype=np.int64)
+        counts = np.fromiter(self._counts.values(), dtype=np.float32)
+        values = logits[ids]
+        values = np.where(
+            values <= 0, values * params.repeat_penalty, values / params.repeat_penalty
+        )
+        values -= counts * params.frequency_penalty + params.presence_penalty
+        logits[ids] = values
 
     def _pick(self, logits: Logits, position: int) -> int:
         params = self._params
@@ -142,54 +164,32 @@ class Chooser:
         top = float(logits[best])
         if math.isnan(top):
             raise _not_a_number(position)
-        if params.greedy:
+        if params.takes_best:
             if self._margins:
                 self.margin = _distance_of_two_best(logits)
             return best
-        ids = candidates(logits, top, params)
+        excludes = params.xtc_probability > 0
+        left = filtered(logits, top, params, chance(params.seed, position) if excludes else 1.0)
+        if params.mirostat:
+            surprising(left, params, self._mu, len(logits))
+        index = self._drawn(left.ids, left.values, position)
+        if params.mirostat:
+            self._surprise = -math.log2(left.chances()[index])
+        return int(left.ids[index])
+
+    def _drawn(
+        self, ids: NDArray[np.int64], values: NDArray[np.floating[Any]], position: int
+    ) -> int:
+        """The index of the token that is taken."""
         if len(ids) == 1:
             self.margin = math.inf
-            return int(ids[0])
-        scores = logits[ids].astype(np.float64) / params.temperature
-        scores += gumbel(params.seed, position, ids)
+            return 0
+        scores = values.astype(np.float64)
+        if not self._params.greedy:
+            scores += gumbel(self._params.seed, position, ids)
         if self._margins:
             self.margin = _distance_of_two_best(scores)
-        return int(ids[scores.argmax()])
-
-
-def candidates(logits: Logits, top: float, params: SamplingParams) -> NDArray[np.int64]:
-    """Ids that survive top-k, top-p and min-p, best first; `top` is the highest logit."""
-    ids = _top_k(logits, top, params.top_k, max(params.temperature, 1.0))
-    values = logits[ids]
-    # Ties are ordered by id, so that the order never depends on how the ids were found.
-    order = np.lexsort((ids, -values))
-    ids, values = ids[order], values[order]
-    if params.top_k:
-        ids, values = ids[: params.top_k], values[: params.top_k]
-    if params.top_p < 1:
-        weights = np.exp((values - top).astype(np.float64))
-        reached = np.cumsum(weights) / weights.sum() >= params.top_p
-        kept = int(reached.argmax()) + 1 if reached.any() else len(ids)
-        ids, values = ids[:kept], values[:kept]
-    if params.min_p > 0:
-        kept = int(np.count_nonzero(values >= top + math.log(params.min_p)))
-        ids = ids[: max(kept, 1)]
-    return ids
-
-
-def _top_k(logits: Logits, top: float, k: int, temperature: float) -> NDArray[np.int64]:
-    """At least the k best ids (all that matter when k is 0), without sorting the vocabulary."""
-    if k == 0:
-        return np.flatnonzero(logits >= top - _NEGLIGIBLE * temperature)
-    for reach in (6.0, 12.0):
-        ids = np.flatnonzero(logits >= top - reach)
-        if len(ids) >= k:
-            return ids
-    finite = np.flatnonzero(logits > -np.inf)
-    if len(finite) <= k:
-        return finite
-    threshold = np.partition(logits[finite], len(finite) - k)[len(finite) - k]
-    return np.flatnonzero(logits >= threshold)
+        return int(scores.argmax())
 
 
 def _distance_of_two_best(scores: NDArray[np.float32] | NDArray[np.float64]) -> float:

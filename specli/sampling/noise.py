@@ -27,8 +27,8 @@ def _mix_int(value: int) -> int:
     return value ^ (value >> 31)
 
 
-def gumbel(seed: int, position: int, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Standard Gumbel noise for each of `tokens`, shape as `tokens`.
+def uniform(seed: int, position: int, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A number between 0 and 1 for each of `tokens`, shape as `tokens`.
 
     The hash is SplitMix64's output function (Steele, Lea, Flood 2014) over seed, position, id.
     """
@@ -39,6 +39,16 @@ def gumbel(seed: int, position: int, tokens: NDArray[np.int64]) -> NDArray[np.fl
         mixed = (mixed ^ (mixed >> _SHIFT_1)) * _MIX_1
         mixed = (mixed ^ (mixed >> _SHIFT_2)) * _MIX_2
         mixed ^= mixed >> _SHIFT_3
-    uniform = ((mixed >> _FRACTION_SHIFT).astype(np.float64) + 0.5) * _UNIT
-    noise: NDArray[np.float64] = -np.log(-np.log(uniform))
+    numbers: NDArray[np.float64] = ((mixed >> _FRACTION_SHIFT).astype(np.float64) + 0.5) * _UNIT
+    return numbers
+
+
+def chance(seed: int, position: int) -> float:
+    """A number between 0 and 1 for a position, apart from those of all tokens."""
+    return float(uniform(seed, position, np.array([-1]))[0])
+
+
+def gumbel(seed: int, position: int, tokens: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Standard Gumbel noise for each of `tokens`, shape as `tokens`."""
+    noise: NDArray[np.float64] = -np.log(-np.log(uniform(seed, position, tokens)))
     return noise

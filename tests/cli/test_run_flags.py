@@ -143,12 +143,13 @@ def test_flags_of_drafters_that_are_gone_are_ignored_with_one_note(
 
 
 def test_the_defaults_that_the_help_states_are_those_of_sampling() -> None:
+    others = ("seed", "predict", "samplers")
     stated = {
         name: float(option.default)
         for name, option in OPTIONS.items()
-        if option.group == "Sampling" and option.default and name not in ("seed", "predict")
+        if option.group == "Sampling" and option.default and name not in others
     }
-    assert len(stated) == 8
+    assert len(stated) == 21
     assert sampling_of(Options(seed=0)) == SamplingParams()
     assert sampling_of(Options(seed=0, **stated)) == SamplingParams()
 

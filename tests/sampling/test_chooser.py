@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from specli.errors import DecodeError, UsageError
-from specli.sampling.chooser import Chooser, candidates
+from specli.sampling.chain import filtered
+from specli.sampling.chooser import Chooser
 from specli.sampling.noise import gumbel
 from specli.sampling.params import SamplingParams
 
@@ -26,7 +27,7 @@ def row(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
 
 def kept(logits: np.ndarray, **filters: float) -> list[int]:
     params = SamplingParams(temperature=1.0, **{**OPEN, **filters})  # type: ignore[arg-type]
-    return [int(token) for token in candidates(logits, float(logits.max()), params)]
+    return [int(token) for token in filtered(logits, float(logits.max()), params, 1.0).ids]
 
 
 def reference(logits: np.ndarray, params: SamplingParams) -> list[int]:
@@ -75,7 +76,7 @@ def test_the_fast_filters_keep_what_the_plain_ones_keep(
     logits: np.ndarray, top_k: int, top_p: float, min_p: float
 ) -> None:
     params = SamplingParams(temperature=1.0, top_k=top_k, top_p=top_p, min_p=min_p)
-    fast = candidates(logits, float(logits.max()), params).tolist()
+    fast = filtered(logits, float(logits.max()), params, 1.0).ids.tolist()
     plain = reference(logits, params)
     # Candidates too improbable ever to win may be missing; sums differ in their last digits.
     top = float(logits.max())
@@ -191,6 +192,10 @@ def test_a_model_that_computes_no_number_is_an_error() -> None:
         ("min_p", 2.0),
         ("repeat_penalty", 0.0),
         ("presence_penalty", math.inf),
+        ("typical_p", 0.0),
+        ("xtc_probability", 1.5),
+        ("dry_multiplier", -1.0),
+        ("mirostat", 3),
     ],
 )
 def test_a_parameter_outside_its_range_is_refused_by_its_name(name: str, value: float) -> None:
