@@ -70,10 +70,12 @@ class Prompt:
 
 @dataclass(slots=True)
 class Measured:
-    """Tokens per second of one contender on one prompt, a run each, and its last text."""
+    """Tokens per second of one contender on one prompt, a run each, its last text, and the tokens
+    drafted and accepted for it."""
 
     speeds: list[float] = field(default_factory=list)
     text: str = ""
+    counts: tuple[int, int] = (0, 0)
 
     @property
     def median(self) -> float:
@@ -128,7 +130,9 @@ class Bench:
         said = json.loads(done.stdout)
         timings = said["timings"]
         self.outside.append(said["speculation"]["outside_ms"] / timings["predicted_ms"])
-        return native.Spoken(said["text"], timings["predicted_n"], timings["predicted_per_second"])
+        counts = timings["draft_n"], timings["draft_n_accepted"]
+        speed = timings["predicted_per_second"]
+        return native.Spoken(said["text"], timings["predicted_n"], speed, counts)
 
     def with_draft(self, prompt: Prompt, *arguments: str) -> native.Spoken:
         return self.specli(prompt, "-md", str(self.draft), *arguments)
@@ -163,7 +167,7 @@ def take_turns(runs: int, contenders: dict[str, Run]) -> dict[str, Measured]:
         for name in names[turn:] + names[:turn]:
             spoken = contenders[name]()
             measured[name].speeds.append(spoken.per_second)
-            measured[name].text = spoken.text
+            measured[name].text, measured[name].counts = spoken.text, spoken.counts
     return measured
 
 

@@ -28,11 +28,15 @@ TOOLS = (
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What a program generated, and how fast: tokens per second, the prompt not included."""
+    """What a program generated, and how fast: tokens per second, the prompt not included.
+
+    `counts` are the tokens drafted and accepted, where the program says so.
+    """
 
     text: str
     predicted: int
     per_second: float
+    counts: tuple[int, int] = (0, 0)
 
 
 def build() -> Path:
@@ -115,7 +119,9 @@ def _decoded(
         sys.exit(f"{' '.join(command)} said no speed:\n{said.err[-2000:]}")
     # The last round may go past the limit; nobody asked for those tokens, and we stop before them.
     predicted = min(int(found[1]), tokens)
-    return Spoken(said.out, predicted, predicted / int(found[1]) * float(found[2]))
+    counted = re.search(r"n_drafted = (\d+)[\s\S]*?n_accept\s+= (\d+)", both)
+    counts = (int(counted[1]), int(counted[2])) if counted else (0, 0)
+    return Spoken(said.out, predicted, predicted / int(found[1]) * float(found[2]), counts)
 
 
 def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int) -> Spoken:

@@ -58,6 +58,22 @@ class DraftModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """A head drafts from the target's hidden states; `kind` is llama.cpp's name of its drafter.
+
+    `model` is a reference until it has been resolved to a file; None where the target has it.
+    """
+
+    kind: str
+    model: Path | str | None = None
+    placement: Placement = Placement()
+
+    @property
+    def name(self) -> str:
+        return self.kind.removeprefix("draft-")
+
+
+@dataclass(frozen=True, slots=True)
 class Suffix:
     """What most often followed the longest context, in this text and, where `shared`, in earlier
     answers."""
@@ -98,7 +114,7 @@ class Prediction:
     text: str
 
 
-DrafterConfig = DraftModel | Suffix | NgramSimple | NgramCache | Prediction
+DrafterConfig = DraftModel | Head | Suffix | NgramSimple | NgramCache | Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +134,13 @@ class FixedLength:
 
 PolicyConfig = Adaptive | FixedLength
 
+HEADS = ("draft-eagle3", "draft-dflash", "draft-dspark")
+"""Kinds of heads that are files of their own."""
+
 KINDS: Mapping[str, str] = {
     "draft": DraftModel.kind,
     "draft-simple": DraftModel.kind,
+    **{kind: kind for kind in HEADS},
     "ngram": NgramSimple.kind,
     "ngram-simple": NgramSimple.kind,
     "suffix": Suffix.kind,
@@ -154,6 +174,19 @@ class SpeculativeConfig:
         return next((one for one in self.drafters if isinstance(one, DraftModel)), None)
 
     @property
+    def head(self) -> Head | None:
+        return next((one for one in self.drafters if isinstance(one, Head)), None)
+
+    @property
+    def models(self) -> tuple[DraftModel | Head, ...]:
+        """The drafters that are files of their own."""
+        return tuple(
+            one
+            for one in self.drafters
+            if isinstance(one, DraftModel) or (isinstance(one, Head) and one.model is not None)
+        )
+
+    @property
     def ngram(self) -> NgramSimple | None:
         return next((one for one in self.drafters if isinstance(one, NgramSimple)), None)
 
@@ -162,14 +195,14 @@ class SpeculativeConfig:
         return any(one.kind == KINDS.get(kind, kind) for one in self.drafters)
 
     def without_model(self) -> SpeculativeConfig:
-        """The same without its draft model."""
-        return self.with_drafters(one for one in self.drafters if not isinstance(one, DraftModel))
+        """The same without the drafters that are files of their own."""
+        return self.with_drafters(one for one in self.drafters if one not in self.models)
 
-    def with_model(self, draft: DraftModel) -> SpeculativeConfig:
-        """The same with another draft model in the place of its own, if it has one."""
-        return self.with_drafters(
-            draft if isinstance(one, DraftModel) else one for one in self.drafters
-        )
+    def with_model(self, draft: DraftModel | Head) -> SpeculativeConfig:
+        """The same with another draft model or head in the place of its own, if it has one."""
+        mine = next((one for one in self.models if type(one) is type(draft)), None)
+        mine = mine or next(iter(self.models), None)
+        return self.with_drafters(draft if one is mine else one for one in self.drafters)
 
     def with_drafters(self, drafters: Iterable[DrafterConfig]) -> SpeculativeConfig:
         """Other drafters under the same policy; plain decoding without any."""
@@ -178,11 +211,15 @@ class SpeculativeConfig:
     def __str__(self) -> str:
         """The name of the setting in tables and reports."""
         model, suffix = self.draft_model is not None, self.has(Suffix.kind)
+        head = "" if self.head is None else self.head.name
         if isinstance(self.policy, FixedLength):
             p_min = f" p-min {self.policy.p_min:g}" if self.policy.p_min else ""
-            parts = [f"draft {self.policy.draft_max}{p_min}"] * model + ["suffix"] * suffix
-        elif model:
-            parts = ["auto" if suffix else "auto, draft model alone"]
+            bounds = f"{self.policy.draft_max}{p_min}"
+            parts = [f"draft {bounds}"] * model + [f"{head} {bounds}"] * bool(head)
+            parts += ["suffix"] * suffix
+        elif model or head:
+            own = " + ".join(["draft model"] * model + [head] * bool(head))
+            parts = ["auto" if suffix and not head else f"auto, {own}" + " alone" * (not suffix)]
         else:
             parts = ["auto, suffix alone"] * suffix
         for one in self.drafters:
@@ -226,21 +263,7 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
     kinds = _default_kinds(given, policy) if named is None else named
     if "lookup_cache" in given:
         kinds.add(NgramCache.kind)
-    if given.get("draft_max") == 0:
-        kinds.discard(DraftModel.kind)
-    model = given.get("model_draft")
-    if model is None:
-        if named is not None and DraftModel.kind in kinds:
-            raise UsageError(
-                f"`spec_type` {spec_type} needs a draft model", hint="name one: `model_draft`"
-            )
-        kinds.discard(DraftModel.kind)
-    found: list[DrafterConfig] = []
-    if DraftModel.kind in kinds:
-        file = model if isinstance(model, Path) else str(model)
-        found.append(
-            DraftModel(file, placement(given, "_draft"), given.get("strict_vocab") is True)
-        )
+    found: list[DrafterConfig] = [*_with_model(given, kinds, str(spec_type))]
     if NgramSimple.kind in kinds:
         found.append(_ngram(given))
     if "prediction" in given:
@@ -259,7 +282,7 @@ def flat_settings(config: SpeculativeConfig) -> dict[str, object]:
     if not config.drafters:
         return {"draft_max": 0}
     flat: dict[str, object] = {}
-    if isinstance(config.policy, FixedLength) and config.draft_model is not None:
+    if isinstance(config.policy, FixedLength) and config.models:
         flat["draft_max"] = config.policy.draft_max
         bounds = {"draft_min": config.policy.draft_min, "draft_p_min": config.policy.p_min}
         flat |= {name: bound for name, bound in bounds.items() if bound}
@@ -272,6 +295,8 @@ def flat_settings(config: SpeculativeConfig) -> dict[str, object]:
 
 VLLM_METHODS: Mapping[str, str] = {
     "draft_model": DraftModel.kind,
+    "eagle3": "draft-eagle3",
+    "dflash": "draft-dflash",
     "ngram": NgramSimple.kind,
     "suffix": Suffix.kind,
 }
@@ -372,6 +397,32 @@ def _default_kinds(given: Mapping[str, object], policy: PolicyConfig) -> set[str
         if any(given.get(name) for name in ("ngram", "ngram_size", "ngram_draft")):
             kinds.add(NgramSimple.kind)
     return kinds
+
+
+def _with_model(
+    given: Mapping[str, object], kinds: set[str], spec_type: str
+) -> Iterable[DraftModel | Head]:
+    """The drafter that the file of `model_draft` is. Raises UsageError where there is no file for
+    it, or more than one kind for the file."""
+    model = given.get("model_draft")
+    needing = [kind for kind in (DraftModel.kind, *HEADS) if kind in kinds]
+    if given.get("draft_max") == 0 or (model is None and spec_type == AUTO):
+        return
+    if needing and model is None:
+        raise UsageError(
+            f"`spec_type` {spec_type} needs a draft model", hint="name one: `model_draft`"
+        )
+    if len(needing) > 1:
+        raise UsageError(
+            f"`spec_type` {spec_type} makes one file two drafters", hint=f"choose {needing[0]}"
+        )
+    where = placement(given, "_draft")
+    for kind in needing:
+        file = model if isinstance(model, Path) else str(model)
+        if kind == DraftModel.kind:
+            yield DraftModel(file, where, given.get("strict_vocab") is True)
+        else:
+            yield Head(kind, file, where)
 
 
 def _ngram(given: Mapping[str, object]) -> NgramSimple:

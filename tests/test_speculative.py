@@ -11,12 +11,14 @@ import pytest
 
 from specli.errors import UsageError
 from specli.speculative import (
+    HEADS,
     KINDS,
     REPLACED_BY_SUFFIX,
     Adaptive,
     DrafterConfig,
     DraftModel,
     FixedLength,
+    Head,
     NgramCache,
     NgramSimple,
     Placement,
@@ -180,7 +182,7 @@ def test_vllms_dictionary_means_the_same(
     ("mapping", "reason"),
     [
         ({}, "neither a model nor a method"),
-        ({"method": "eagle3", "model": "e.gguf"}, "no method 'eagle3'"),
+        ({"method": "medusa", "model": "e.gguf"}, "no method 'medusa'"),
         ({"method": "draft_model"}, "needs a draft model"),
         ({"method": "suffix", "model": "d.gguf"}, "has no model"),
         ({"model": "d.gguf", "quantization": "fp8"}, "has no 'quantization'"),
@@ -221,14 +223,36 @@ def test_a_setting_has_one_name(config: SpeculativeConfig, name: str) -> None:
     ids=str,
 )
 def test_flat_settings_are_read_back_as_the_same_configuration(config: SpeculativeConfig) -> None:
-    model = {} if config.draft_model is None and config.drafters else PAIR
+    model = {} if not config.models and config.drafters else PAIR
     found = speculative_config({**model, **flat_settings(config)})
     assert found == config
 
 
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_head_is_asked_for_by_llama_cpps_name_and_drafts_beside_what_costs_nothing(
+    kind: str,
+) -> None:
+    given = {"model_draft": "head.gguf", "cache_type_k_draft": "q8_0"}
+    config = speculative_config({**given, "spec_type": f"{kind},suffix"})
+    assert config.drafters == (Head(kind, "head.gguf", Placement(type_k="q8_0")), Suffix())
+    assert config.models == config.drafters[:1]
+    assert config.without_model().drafters == (Suffix(),)
+    assert str(config) == f"auto, {kind.removeprefix('draft-')}"
+    fixed = speculative_config({**given, "spec_type": kind, "draft_max": 3})
+    assert str(fixed) == f"{kind.removeprefix('draft-')} 3"
+    assert speculative_config({**given, "spec_type": kind, "draft_max": 0}) == PLAIN
+
+
+def test_a_head_needs_a_file_and_a_file_is_one_drafter() -> None:
+    with pytest.raises(UsageError, match="needs a draft model"):
+        speculative_config({"spec_type": "draft-eagle3"})
+    with pytest.raises(UsageError, match="makes one file two drafters"):
+        speculative_config({"spec_type": "draft-simple,draft-eagle3", "model_draft": "x.gguf"})
+
+
 def test_every_kind_has_a_drafter_of_its_own_name() -> None:
     made: list[DrafterConfig] = [MODEL, Suffix(), NgramSimple(), NgramCache(), Prediction("")]
-    assert {one.kind for one in made} >= set(KINDS.values())
+    assert {one.kind for one in made} | set(HEADS) >= set(KINDS.values())
     assert all("kind" not in {field.name for field in fields(one)} for one in made)
 
 

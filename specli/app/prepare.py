@@ -11,6 +11,8 @@ from specli.app.pairs import automatic_draft
 from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within
+from specli.gguf.check import check_file
+from specli.gguf.heads import head_kind
 from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
@@ -23,7 +25,9 @@ from specli.sampling.params import RANGED, SamplingParams, sampler_names
 from specli.session import Session, Setup
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
+    DraftModel,
     FixedLength,
+    Head,
     Prediction,
     SpeculativeConfig,
     placement,
@@ -90,23 +94,25 @@ def prepared_setup(
         feedback.note(f"{', '.join(replaced)}: suffix drafting is used instead")
     if config is None:
         config = chosen_drafting(options, drafting_model)
-    elif config.draft_model is not None:
-        drafting_model = str(config.draft_model.model)
+    elif config.models:
+        drafting_model = str(config.models[0].model)
     if options.no_draft:
         config = config.without_model()
-    if options.model_draft is not None and config.draft_model is None:
+    if options.model_draft is not None and not config.models:
         raise UsageError(
             f"a draft model was given ({options.model_draft}), but other flags leave it out",
             hint="drop -md, or the --no-draft, --draft 0 or --spec-type that leaves it out",
         )
     target_file = _local(target, feedback)
-    if config.draft_model is not None and drafting_model is not None:
+    if config.models and drafting_model is not None:
         if drafting_model == AUTO:
             file = automatic_draft(target_file)
             feedback.note(f"using draft model {file.stem}")
         else:
             file = _local(drafting_model, feedback)
-        config = config.with_model(replace(config.draft_model, model=file))
+        config = config.with_model(_drafting_with(file, config.models[0]))
+        if config.head is not None:
+            feedback.note(f"{file.name} is a head: drafting with {config.head.name}")
     file = options.chat_template_file
     return Setup(
         target=target_file,
@@ -130,6 +136,18 @@ def loaded_session(setup: Setup, feedback: Feedback = SILENT) -> Session:
     with feedback.progress() as report:
         records = cache_dir() / "probes"
         return Session(setup, records, feedback.note, report, skips=feedback.skips)
+
+
+def _drafting_with(file: Path, asked: DraftModel | Head) -> DraftModel | Head:
+    """The drafter that a file is. Raises UsageError where another kind was asked for by name."""
+    kind = head_kind(check_file(file))
+    if isinstance(asked, Head) and kind != asked.kind:
+        what = "a draft model" if kind is None else f"a head for {kind}"
+        raise UsageError(
+            f"--spec-type {asked.kind} was given, but {file.name} is {what}",
+            hint="drop --spec-type: the file's header says what it is",
+        )
+    return replace(asked, model=file) if kind is None else Head(kind, file, asked.placement)
 
 
 def chosen_drafting(options: Options, model: str | Recipe | None) -> SpeculativeConfig:
@@ -222,7 +240,7 @@ def require_known_tokens(sampling: SamplingParams, model: LoadedModel) -> None:
 
 def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     """What was in force, by the flags' names: defaults of other tools change silently."""
-    config, draft = setup.speculative, setup.draft
+    config = setup.speculative
     lengths = config.policy if isinstance(config.policy, FixedLength) else None
     length: object = "auto" if lengths is None else lengths.draft_max
     proposing = [
@@ -230,7 +248,7 @@ def settings(setup: Setup, sampling: SamplingParams) -> dict[str, object]:
     ]
     return {
         "model": str(setup.target),
-        "model_draft": None if draft is None else str(draft.model),
+        "model_draft": str(config.models[0].model) if config.models else None,
         "exact": setup.exact,
         "draft": length if config.drafters else 0,
         "draft_min": None if lengths is None else lengths.draft_min,

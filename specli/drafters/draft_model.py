@@ -81,6 +81,9 @@ class DraftModel:
             del cached[common:]
         return common
 
+    def covers(self, seq: int) -> None:
+        """Nothing: it reads no hidden states."""
+
     def process(self, batch: TargetBatch) -> None:
         """Nothing: it reads tokens alone, when it is asked."""
 

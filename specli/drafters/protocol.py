@@ -101,16 +101,25 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Decoded:
+    """One sequence's share of a batch: `tokens`, the first at `position`, in the rows of the batch
+    from `row` on."""
+
+    seq: int
+    tokens: Sequence[int]
+    position: int
+    row: int
+
+
+@dataclass(frozen=True, slots=True)
 class TargetBatch:
     """A batch that the target has decoded: prompt chunks and verifications of all sequences.
 
-    `tokens`, `seqs` and `positions` run parallel. `features` maps a layer to its hidden states;
-    the arrays are views that the target's next decode overwrites.
+    `features` maps a layer to its hidden states, one row for each row of the batch; the arrays are
+    views that the target's next decode overwrites.
     """
 
-    tokens: Sequence[int]
-    seqs: Sequence[int]
-    positions: Sequence[int]
+    parts: Sequence[Decoded]
     features: Mapping[int, Features]
 
 
@@ -148,6 +157,10 @@ class Drafter(Protocol):
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         """A sequence starts with `prompt`; its answer may resemble `prediction`."""
+
+    def covers(self, seq: int) -> int | None:
+        """How many tokens of the prompt the target need not decode for this drafter, because it has
+        seen their hidden states; None where it reads none. Asked right after `begin`."""
 
     def process(self, batch: TargetBatch) -> None:
         """The target has decoded `batch`. Rejected tokens are in it; `accept` names the others."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from specli.drafters import lookup
 from specli.drafters.draft_model import DraftModel as ModelDrafter
+from specli.drafters.heads.core import HeadDrafter, Kind
 from specli.drafters.lookup import LookupDrafter
 from specli.drafters.ngram import NgramDrafter
 from specli.drafters.prediction import PredictionDrafter
@@ -18,8 +19,10 @@ from specli.drafters.translation import Translation
 from specli.llama.decoder import Decoder
 from specli.llama.vocab import Vocab
 from specli.speculative import (
+    HEADS,
     DrafterConfig,
     DraftModel,
+    Head,
     NgramCache,
     NgramSimple,
     Prediction,
@@ -29,14 +32,15 @@ from specli.speculative import (
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What drafters are built from: the target's vocabulary and the draft model's context, with a
-    translation where its vocabulary is another one.
+    """What drafters are built from: the target's vocabulary, the draft model's context, with a
+    translation where its vocabulary is another one, and a head.
 
     `at_end` takes what has to be done when the drafters are no longer used.
     """
 
     vocab: Vocab
     draft: Decoder | None
+    head: Kind | None
     at_end: Callable[[Callable[[], None]], object]
     translation: Translation | None = None
 
@@ -46,6 +50,12 @@ def _draft_model(_config: DraftModel, given: Materials) -> Drafter:
         raise ValueError("no draft model is loaded")
     drafter = ModelDrafter(given.draft)
     return TranslatedDrafter(drafter, given.translation) if given.translation else drafter
+
+
+def _head(config: Head, given: Materials) -> Drafter:
+    if given.head is None or given.head.name != config.name:
+        raise ValueError(f"no head for {config.kind} is loaded")
+    return HeadDrafter(given.head)
 
 
 def _ngram_cache(config: NgramCache, given: Materials) -> Drafter:
@@ -65,6 +75,7 @@ def _prediction(config: Prediction, given: Materials) -> Drafter:
 
 BUILDERS: Mapping[str, Callable[[Any, Materials], Drafter]] = {
     DraftModel.kind: _draft_model,
+    **dict.fromkeys(HEADS, _head),
     Suffix.kind: lambda config, _given: SuffixDrafter() if config.shared else SuffixDrafter(0),
     NgramSimple.kind: lambda config, _given: NgramDrafter(config.size_n, config.size_m),
     NgramCache.kind: _ngram_cache,

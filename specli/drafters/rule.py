@@ -95,11 +95,16 @@ class Lookahead:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """At most `limit` tokens, none less probable than `p_min`, and as many as `lookahead` says."""
+    """At most `limit` tokens, none less probable than `p_min`, and as many as `lookahead` says.
+
+    `block` is how many tokens a head drafts that drafts all of them at once, though fewer may be
+    wanted; None is as many as it was made for.
+    """
 
     limit: int
     p_min: float = 0.0
     lookahead: Lookahead | None = None
+    block: int | None = None
 
     @property
     def needs_confidence(self) -> bool:

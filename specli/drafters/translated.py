@@ -58,6 +58,9 @@ class TranslatedDrafter:
         self._shared[seq] = self._translation.share(prompt) >= self._least
         self._inner.begin(seq, translated.tokens)
 
+    def covers(self, seq: int) -> None:
+        """Nothing: it reads no hidden states."""
+
     def process(self, batch: TargetBatch) -> None:
         """Nothing: hidden states of one model mean nothing to a model of another kind."""
 

@@ -12,6 +12,9 @@ class WithoutModel:
     features: tuple[int, ...] = ()
     native_ns = 0
 
+    def covers(self, seq: int) -> None:
+        """Nothing: it reads no hidden states."""
+
     def process(self, batch: TargetBatch) -> None:
         """Nothing: the tokens of a sequence are all it needs."""
 

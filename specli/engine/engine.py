@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
-from specli.drafters.protocol import Accepted, Drafter, TargetBatch
+from specli.drafters.protocol import Accepted, Decoded, Drafter, TargetBatch
 from specli.engine.drafting import draft
 from specli.engine.policy.protocol import Outcome, Policy, StepTimes, Turn
 from specli.engine.sequence import GenerationRequest
@@ -184,6 +184,8 @@ class Engine:
                 return
             self._waiting.popleft()
             slot, reused = self._slots.take(request.prompt, self._live.values())
+            if request.speculate:
+                reused = self._begin(slot, request, reused)
             self._live[seq] = Live(
                 id=seq,
                 slot=slot,
@@ -195,9 +197,19 @@ class Engine:
                 text=TextStream(request.stops),
                 prompt_n=len(request.prompt),
             )
-            if request.speculate:
-                for drafter in self._drafters:
-                    drafter.begin(slot, request.prompt, request.prediction)
+
+    def _begin(self, slot: int, request: GenerationRequest, reused: int) -> int:
+        """Tell the drafters; how much of the target's cache may be reused if they are to see the
+        hidden states of every token."""
+        most = reused
+        for drafter in self._drafters:
+            drafter.begin(slot, request.prompt, request.prediction)
+            seen = drafter.covers(slot)
+            most = most if seen is None else min(most, seen)
+        if most < reused:
+            most = most if self._target.can_cut else 0
+            self._target.rollback(slot, most)
+        return most
 
     def _chooser(self, request: GenerationRequest) -> Chooser:
         sampling = request.sampling
@@ -273,11 +285,12 @@ class Engine:
         """Show the batch to the drafters that read hidden states."""
         if not self._layers:
             return
+        row, decoded = 0, []
+        for slot, tokens, position in parts:
+            decoded.append(Decoded(slot, tokens, position, row))
+            row += len(tokens)
         batch = TargetBatch(
-            [token for _slot, tokens, _position in parts for token in tokens],
-            [slot for slot, tokens, _position in parts for _token in tokens],
-            [position + i for _slot, tokens, position in parts for i in range(len(tokens))],
-            {layer: self._target.features(layer) for layer in self._layers},
+            decoded, {layer: self._target.features(layer) for layer in self._layers}
         )
         for drafter in self._drafters:
             if drafter.features:

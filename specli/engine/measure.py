@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
+from typing import Protocol
 
 from specli.engine.policy.cost import TRUSTED_SPREAD, Curve
-from specli.llama.decoder import Decoder
 
 POINTS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)
 """Batch sizes at which T(k) is measured."""
@@ -25,12 +25,36 @@ _TWICE_ONE = 2.6
 _TWICE = 2.3
 """Small quantised models, whose single row has a kernel of its own, come to 2.2 from 1 to 2."""
 
+
+class Batches(Protocol):
+    """What can be timed; `Decoder` says what each of these does."""
+
+    @property
+    def n_ctx(self) -> int: ...
+
+    @property
+    def n_batch(self) -> int: ...
+
+    @property
+    def max_rollback(self) -> int | None: ...
+
+    def length(self, seq: int) -> int: ...
+
+    def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int: ...
+
+    def decode(self) -> None: ...
+
+    def checkpoint(self, seq: int) -> None: ...
+
+    def rollback(self, seq: int, length: int) -> None: ...
+
+
 Watch = Callable[[int, int], bool]
 """Called before each batch with how many sizes are known of how many; False ends the measuring."""
 
 
 def measure(
-    decoder: Decoder,
+    decoder: Batches,
     points: tuple[int, ...],
     token: int,
     seconds: float,
@@ -106,7 +130,7 @@ def undisturbed(curve: Curve) -> bool:
 
 
 def timed(
-    decoder: Decoder, token: int, position: int, size: int, clock: Callable[[], float]
+    decoder: Batches, token: int, position: int, size: int, clock: Callable[[], float]
 ) -> float:
     """Milliseconds to decode `size` tokens at `position`; those before it stay."""
     decoder.rollback(0, position)

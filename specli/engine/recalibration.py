@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
-from specli.engine.measure import timed, undisturbed
+from specli.engine.measure import Batches, timed, undisturbed
 from specli.engine.policy.cost import CostModel, Curve
 from specli.events import Source
-from specli.llama.decoder import Decoder
 
 TARGET_SIZES = (1, 2, 4, 8)
 DRAFT_SIZES = (1, 2)
@@ -33,8 +32,8 @@ class Recalibration:
     """Looks after one cost model at a time. `decoders` are the drafters' own models by name;
     `token` is any token of the vocabulary."""
 
-    target: Decoder
-    decoders: Mapping[Source, Decoder]
+    target: Batches
+    decoders: Mapping[Source, Batches]
     token: int
     clock: Callable[[], float] = perf_counter
     _cost: CostModel | None = None
@@ -63,7 +62,7 @@ class Recalibration:
         cost.sure = self._settled = agreed
         self._rounds, self._wait = 0, max(PATIENCE, min(2 * self._wait, MOST_PATIENCE))
 
-    def _again(self, decoder: Decoder, curve: Curve, sizes: tuple[int, ...]) -> bool:
+    def _again(self, decoder: Batches, curve: Curve, sizes: tuple[int, ...]) -> bool:
         """Measure after what sequence 0 has in the cache, and leave that as it was; whether the
         curve was right."""
         position = decoder.length(0)

@@ -44,6 +44,10 @@ class ContextOptions:
     cache of its own in place of a share of one: no other's cells lie between its own.
     """
 
+    target: Context | None = None
+    """Whose tensors or cache a draft head may borrow; closed after the head's context."""
+    mtp: bool = False
+    """Open a model's MTP layers alone."""
     n_ctx: int = 4096
     n_seq: int = 1
     n_batch: int = 2048
@@ -124,9 +128,7 @@ class Context:
             ("seq_id", self._seq_rows),
             ("logits", self._wanted),
         ):
-            # A void pointer at the field's address sets it whatever it points to.
-            field = ctypes.addressof(batch) + getattr(llama_cpp.llama_batch, name).offset
-            ctypes.c_void_p.from_address(field).value = array.ctypes.data
+            point(batch, name, array)
         self._batch = batch
 
     @property
@@ -318,9 +320,20 @@ class Context:
         self.close()
 
 
+def point(batch: Any, name: str, array: NDArray[Any] | None) -> None:
+    """Let a field of a llama_batch point to an array, which has to outlive it; None is NULL."""
+    # A void pointer at the field's address sets it whatever it points to.
+    field = ctypes.addressof(batch) + getattr(llama_cpp.llama_batch, name).offset
+    ctypes.c_void_p.from_address(field).value = None if array is None else array.ctypes.data
+
+
 def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     """A new llama_context. Raises LoadError when llama.cpp cannot make it, with its reason."""
     params = llama_cpp.llama_context_default_params()
+    if options.target is not None:
+        params.ctx_other = options.target.handle
+    if options.mtp:
+        params.ctx_type = llama_cpp.LLAMA_CONTEXT_TYPE_MTP
     params.n_ctx = n_ctx * options.n_seq
     params.n_batch = min(options.n_batch, max(n_ctx, 32))
     params.n_ubatch = min(options.n_ubatch, params.n_batch)

@@ -1,21 +1,19 @@
-"""Hidden states that enter a layer of the target, which draft heads read.
-
-The functions belong to llama.cpp's staging interface (`src/llama-ext.h`): they have C++ linkage, so
-they are looked up by their plain, their Itanium and their MSVC name. What does not resolve makes
-hidden states unavailable in this build.
-"""
+"""Hidden states of the target, which draft heads read: what enters a layer, and its last ones."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from specli.errors import LoadError
+from specli.llama import staging
+
+NEXTN = 1 << 30
+"""Stands for the target's last hidden states, which MTP layers continue from. No
+model has so many layers."""
 
 PUBLISHING = frozenset(
     (
@@ -28,41 +26,17 @@ PUBLISHING = frozenset(
 """Values of `general.architecture` whose graphs publish layer inputs (llama.cpp 0.5.0). With any
 other, enabling them ends the process by an assertion at the next decode."""
 
-_VOID = ctypes.c_void_p
-_lib = llama_cpp.llama_cpp._lib
+PUBLISHING_LAST = frozenset(("mimo2", "nemotron_h", "nemotron_h_moe", "deepseek4"))
+"""Those that also publish the output of the last layer, as the input of a layer past it."""
 
-
-def _resolved(names: Sequence[str], restype: Any, *argtypes: Any) -> Any:
-    for name in names:
-        function = getattr(_lib, name, None)
-        if function is not None:
-            function.restype = restype
-            function.argtypes = argtypes
-            return function
-    return None
-
-
-_enable = _resolved(
+PUBLISHING_NEXTN = frozenset(
     (
-        "llama_set_embeddings_layer_inp",
-        "_Z30llama_set_embeddings_layer_inpP13llama_contextjb",
-        "?llama_set_embeddings_layer_inp@@YAXPEAUllama_context@@I_N@Z",
-    ),
-    None,
-    _VOID,
-    ctypes.c_uint32,
-    ctypes.c_bool,
+        *("bailingmoe3", "cohere2moe", "deepseek2", "deepseek32", "deepseek4", "gemma4", "glm-dsa"),
+        *("glm4moe", "gpt-oss", "hy_v3", "mimo2", "nemotron_h", "nemotron_h_moe", "qwen35"),
+        *("qwen35moe", "qwen3next", "step35"),
+    )
 )
-_rows = _resolved(
-    (
-        "llama_get_embeddings_layer_inp",
-        "_Z30llama_get_embeddings_layer_inpP13llama_contextj",
-        "?llama_get_embeddings_layer_inp@@YAPEAMPEAUllama_context@@I@Z",
-    ),
-    _VOID,
-    _VOID,
-    ctypes.c_uint32,
-)
+"""Those whose graphs publish `NEXTN`; any other gives zeros for it."""
 
 
 def enable(context: int, layers: Sequence[int], architecture: str, n_layer: int) -> None:
@@ -70,15 +44,32 @@ def enable(context: int, layers: Sequence[int], architecture: str, n_layer: int)
 
     Raises LoadError where that would fail, or end the process.
     """
-    if _enable is None or _rows is None:
-        raise LoadError("this build of llama.cpp gives no hidden states of the target")
+    require(layers, architecture, n_layer)
+    for layer in layers:
+        if layer == NEXTN:
+            staging.set_nextn(context, True, False)
+        else:
+            staging.set_layer_input(context, layer, True)
+
+
+def require(layers: Sequence[int], architecture: str, n_layer: int) -> None:
+    """Raises LoadError where a target of this architecture cannot give the inputs of `layers`."""
+    inputs = [layer for layer in layers if layer != NEXTN]
+    if NEXTN in layers:
+        staging.require("drafting from last hidden states", staging.set_nextn, staging.nextn)
+        if architecture not in PUBLISHING_NEXTN:
+            raise LoadError(f"llama.cpp gives no last hidden states of {architecture!r}")
+    if not inputs:
+        return
+    staging.require(
+        "drafting from hidden states of the target", staging.set_layer_input, staging.layer_input
+    )
     if architecture not in PUBLISHING:
         raise LoadError(f"llama.cpp gives no hidden states of the architecture {architecture!r}")
-    outside = [layer for layer in layers if not 0 <= layer < n_layer]
+    end = n_layer + (architecture in PUBLISHING_LAST)
+    outside = [layer for layer in inputs if not 0 <= layer < end]
     if outside:
         raise LoadError(f"the target has layers 0 to {n_layer - 1}, but no layer {outside[0]}")
-    for layer in layers:
-        _enable(context, layer, True)
 
 
 def read(context: int, layer: int, rows: int, width: int) -> NDArray[np.float32]:
@@ -86,8 +77,12 @@ def read(context: int, layer: int, rows: int, width: int) -> NDArray[np.float32]
 
     A view that the next decode overwrites. Raises LoadError where llama.cpp has none.
     """
-    address = _rows(context, layer)
+    address = staging.nextn(context) if layer == NEXTN else staging.layer_input(context, layer)
     if not address:
         raise LoadError(f"llama.cpp has no hidden states of layer {layer}")
-    buffer = (ctypes.c_float * (rows * width)).from_address(address)
-    return np.ctypeslib.as_array(buffer).reshape(rows, width)
+    return floats(address, rows * width).reshape(rows, width)
+
+
+def floats(address: int, count: int) -> NDArray[np.float32]:
+    """A view of so many floats of the native library."""
+    return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))

@@ -115,11 +115,18 @@ class Model:
     @property
     def architecture(self) -> str:
         """`general.architecture`; empty where the file has none."""
+        return self.text("general.architecture") or ""
+
+    def text(self, key: str) -> str | None:
+        """A single value of the file's metadata as text; None where there is none."""
         buffer = ctypes.create_string_buffer(128)
-        found = llama_cpp.llama_model_meta_val_str(
-            self.handle, b"general.architecture", buffer, len(buffer)
-        )
-        return buffer.value.decode("utf-8", "replace") if found >= 0 else ""
+        found = llama_cpp.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if found >= 0 else None
+
+    def integer(self, key: str, default: int = 0) -> int:
+        """A whole number of the file's metadata."""
+        text = self.text(key)
+        return default if text is None else int(text)
 
     @property
     def parameters(self) -> int:

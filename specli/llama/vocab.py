@@ -22,6 +22,8 @@ class Vocab:
         self.adds_bos: bool = llama_cpp.llama_vocab_get_add_bos(handle)
         eot: int = llama_cpp.llama_vocab_eot(handle)
         self.turn_end = self.eos if eot < 0 else eot
+        self.mask: int = llama_cpp.llama_vocab_mask(handle)
+        """Stands for a token to be filled in; -1 where the model has none."""
         self.kind: int = llama_cpp.llama_vocab_type(handle)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}

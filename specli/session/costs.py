@@ -10,7 +10,9 @@ from math import sqrt
 from pathlib import Path
 from time import perf_counter
 
-from specli.engine.measure import DRAFT_POINTS, POINTS, Watch, measure, undisturbed
+from specli.drafters.heads.core import Kind
+from specli.drafters.heads.tried import Tried
+from specli.engine.measure import DRAFT_POINTS, POINTS, Batches, Watch, measure, undisturbed
 from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.events import MODEL
@@ -78,11 +80,13 @@ class Costs:
             return None
         return self._known[path], self._learning()
 
-    def of(self, setup: Setup, target: Context, draft: Context | None) -> Knowledge:
+    def of(
+        self, setup: Setup, target: Context, draft: Context | None, head: Kind | None = None
+    ) -> Knowledge:
         """Costs and acceptance of the pair; costs are measured now where they are not known."""
         known = self.recorded(setup)
         if known is None:
-            cost, complete = self._measured(target, draft)
+            cost, complete = self._measured(target, draft, head)
             if not complete:
                 self._partial.add(costs_record(setup, self.records))
             known = self._know(setup, cost), self._learning()
@@ -130,7 +134,9 @@ class Costs:
         self._known[costs_record(setup, self.records)] = cost
         return cost
 
-    def _measured(self, target: Context, draft: Context | None) -> tuple[CostModel, bool]:
+    def _measured(
+        self, target: Context, draft: Context | None, head: Kind | None
+    ) -> tuple[CostModel, bool]:
         """Costs measured now, and whether that was not skipped."""
         began = perf_counter()
         token = max(target.model.vocab.eos, 0)
@@ -138,9 +144,12 @@ class Costs:
         taking = library.taking_one_interrupt if self.skips else _no_interrupt
         with taking() as skipped:
             if draft is not None:
-                watch = self._watch(draft, skipped)
+                watch = self._watch(draft.model.path.name, skipped)
                 drafters[MODEL] = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
-            watch = self._watch(target, skipped)
+            if head is not None:
+                watch, tried = self._watch(head.name, skipped), Tried(head)
+                drafters[head.name] = _timed(tried, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
+            watch = self._watch(target.model.path.name, skipped)
             cost = CostModel(_timed(target, POINTS, token, PROBE_SECONDS, watch), drafters)
         if skipped():
             sizes = f"{len(cost.target.sizes)} of {len(POINTS)} batch sizes"
@@ -155,11 +164,11 @@ class Costs:
             self.notice(f"calibrated this pair in {perf_counter() - began:.0f} s (cached)")
         return cost, not skipped()
 
-    def _watch(self, context: Context, skipped: Callable[[], bool]) -> Watch:
+    def _watch(self, name: str, skipped: Callable[[], bool]) -> Watch:
         """Reports each size that is known; ends the measuring when it is skipped."""
 
         def watch(done: int, total: int) -> bool:
-            self.report(Progress("measure", context.model.path.name, done, total))
+            self.report(Progress("measure", name, done, total))
             return not skipped()
 
         return watch
@@ -171,7 +180,7 @@ def _no_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def _timed(
-    context: Context, points: tuple[int, ...], token: int, seconds: float, watch: Watch
+    context: Batches, points: tuple[int, ...], token: int, seconds: float, watch: Watch
 ) -> Curve:
     """A curve; measured a second time where other work disturbed the first."""
     curve = measure(context, points, token, seconds, perf_counter, watch)

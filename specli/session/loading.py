@@ -29,7 +29,7 @@ from specli.pairs.placement import (
 from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory
 from specli.pairs.vocabulary import RuleResult, broken_rule, require_compatible
 from specli.session.setup import Setup
-from specli.speculative import Placement
+from specli.speculative import Head, Placement
 
 MOST_SLOTS = 16
 """Sequences at once where memory and costs decide: past it a CPU gains nothing more, and each
@@ -79,10 +79,11 @@ def check(setup: Setup) -> Checked:
     """
     headers = tuple(check_file(path) for path in setup.files)
     broken = None
-    if setup.draft is not None:
-        if setup.draft.strict_vocab:
-            require_compatible(headers[0], headers[1], *setup.files)
-        broken = broken_rule(headers[0], headers[1])
+    for one, header in zip(setup.speculative.models, headers[1:], strict=True):
+        if isinstance(one, Head) or one.strict_vocab:
+            require_compatible(headers[0], header, setup.target, Path(str(one.model)))
+        else:
+            broken = broken_rule(headers[0], header)
     facts = [read_facts(header) for header in headers]
     roles = (("target", "-ngl"), ("draft", "-ngld"))
     placements = tuple(

@@ -8,12 +8,15 @@ from copy import deepcopy
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
+from specli.drafters.heads.core import Kind
+from specli.drafters.heads.tried import Tried
 from specli.drafters.protocol import Drafter
 from specli.drafters.registry import Materials, build
 from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
+from specli.engine.measure import Batches
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
@@ -21,7 +24,7 @@ from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.engine.recalibration import Recalibration
 from specli.errors import UsageError
-from specli.events import MODEL
+from specli.events import MODEL, Source
 from specli.hub.progress import ProgressSink, ignore
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
@@ -30,6 +33,7 @@ from specli.llama.model import Model
 from specli.session.cores import FIRST_WINDOW, Room
 from specli.session.costs import Costs, Knowledge
 from specli.session.exactness import make_exact
+from specli.session.heads import load_head, open_head
 from specli.session.loading import (
     Checked,
     check,
@@ -42,7 +46,7 @@ from specli.session.loading import (
     threads_of,
 )
 from specli.session.setup import Setup
-from specli.speculative import FixedLength, NgramCache, SpeculativeConfig, Suffix
+from specli.speculative import FixedLength, Head, NgramCache, SpeculativeConfig, Suffix
 
 AUTO_SNAPSHOTS = 16
 """Steps of recurrent rollback asked for where the draft length is decided round by round."""
@@ -86,9 +90,11 @@ class Session:
                     load_model(
                         path, placement, records, notice, report, repacked=repacked or number > 0
                     )
+                    if head is None
+                    else load_head(head, setup.target, records, report)
                 )
-                for number, (path, placement) in enumerate(
-                    zip(setup.files, setup.placements, strict=True)
+                for number, (path, placement, head) in enumerate(
+                    zip(setup.files, setup.placements, setup.heads, strict=True)
                 )
             ]
             self.target_model.use_template(setup.chat_template, setup.template_variables)
@@ -97,16 +103,17 @@ class Session:
             self._room.watch(window=FIRST_WINDOW)
             self._room.steady = setup.steady or setup.exact
             self.slots = setup.slots or self._best_slots(checked, most)
-            self.target, self.draft = self._open(stack, checked, self.slots)
+            self.target, self.draft, self.head = self._open(stack, checked, self.slots)
             stack.callback(self._save)
             self._recalibration = Recalibration(
                 self.target,
-                {} if self.draft is None else {MODEL: self.draft},
+                self._measurable(),
                 max(self.target_model.vocab.eos, 0),
             )
             self._materials = Materials(
                 self.target_model.vocab,
                 self.draft,
+                self.head,
                 stack.callback,
                 self._translation(checked, notice),
             )
@@ -120,27 +127,41 @@ class Session:
 
     def _open(
         self, stack: ExitStack, checked: Checked, slots: int
-    ) -> tuple[Context, Context | None]:
+    ) -> tuple[Context, Context | None, Kind | None]:
+        """The target's context, the draft model's, and the head with its own."""
         config = self.setup.speculative
         rollback = AUTO_SNAPSHOTS if config.drafters else 0
         if isinstance(config.policy, FixedLength):
             rollback = config.policy.draft_max
+        running = self._running
         exact = self.setup.exact
-        target, *draft = (
-            stack.enter_context(
-                open_context(model, placement, checked, slots, snapshots, exact=exact and decides)
-            )
-            for model, placement, snapshots, decides in zip(
-                self._models, self.setup.placements, (rollback, 0), (True, False), strict=False
+        target = stack.enter_context(
+            open_context(
+                self.target_model, running.placements[0], checked, slots, rollback, exact=exact
             )
         )
-        for context, placement in zip((target, *draft), self._running.placements, strict=True):
-            context.use_threads(threads_of(placement))
         if isinstance(target, ExactContext):
             self.rows = make_exact(
                 target, self.setup, self._records, self._notice, tiled=self._tiled
             )
-        return target, draft[0] if draft else None
+        draft: Context | None = None
+        head: Kind | None = None
+        for one, model in zip(running.speculative.models, self._models[1:], strict=True):
+            if isinstance(one, Head):
+                head = open_head(one, model, target, checked, slots)
+                stack.callback(head.decoder.close)
+            else:
+                draft = stack.enter_context(open_context(model, one.placement, checked, slots, 0))
+        return target, draft, head
+
+    def _measurable(self) -> dict[Source, Batches]:
+        """What drafters compute with, by their names."""
+        found: dict[Source, Batches] = {}
+        if self.draft is not None:
+            found[MODEL] = self.draft
+        if self.head is not None:
+            found[self.head.name] = Tried(self.head)
+        return found
 
     def _require_exactness(self) -> None:
         if self.setup.exact and self.target_model.is_recurrent:
@@ -151,10 +172,13 @@ class Session:
 
     def _translation(self, checked: Checked, notice: Callable[[str], None]) -> Translation | None:
         """How the tokens of target and draft correspond; None where they are the same."""
-        if checked.other_vocabulary is None or self.draft_model is None:
+        if checked.other_vocabulary is None or self.draft is None:
             return None
-        target, draft = self._models
-        translation = Translation(target.vocab, draft.vocab, checked.headers[0], checked.headers[1])
+        target, draft = self.target_model, self.draft.model
+        number = self._models.index(draft)
+        translation = Translation(
+            target.vocab, draft.vocab, checked.headers[0], checked.headers[number]
+        )
         notice(
             f"{draft.path.name} has another vocabulary than the target "
             f"({checked.other_vocabulary.detail}): what it drafts is translated; "
@@ -177,12 +201,11 @@ class Session:
         return self._models[0]
 
     @property
-    def _contexts(self) -> list[Context]:
-        return [self.target] if self.draft is None else [self.target, self.draft]
-
-    @property
-    def draft_model(self) -> Model | None:
-        return self._models[1] if len(self._models) > 1 else None
+    def _contexts(self) -> list[Computing]:
+        """In the order of `Setup.files`."""
+        heads = [isinstance(one, Head) for one in self.setup.speculative.models]
+        own = [self.head.decoder if is_head and self.head else self.draft for is_head in heads]
+        return [self.target, *(one for one in own if one is not None)]
 
     def engine(self) -> Engine:
         """A new engine on the loaded models; one at a time, since they share the caches."""
@@ -201,7 +224,7 @@ class Session:
 
         Raises ValueError for a draft model that is not loaded.
         """
-        if config.draft_model not in (None, self.setup.draft):
+        if any(one not in self.setup.speculative.models for one in config.models):
             raise ValueError("the draft model of a comparison must be the session's own")
         config = config.with_drafters(
             NgramCache() if isinstance(one, NgramCache) else one for one in config.drafters
@@ -261,7 +284,7 @@ class Session:
         running = self._running
         known = self._costs.recorded(running)
         if known is None:
-            known = self._costs.of(running, self.target, self.draft)
+            known = self._costs.of(running, self.target, self.draft, self.head)
             self._room.watch(window=FIRST_WINDOW)
             if self._room.crowded or self._running != running:
                 known[0].sure = False
@@ -316,6 +339,15 @@ class Session:
         self.close()
 
 
-def decoding_seconds(contexts: Sequence[Context]) -> float:
+class Computing(Protocol):
+    """A context of whatever kind, as far as threads and time go."""
+
+    threads: int
+    native_ns: int
+
+    def use_threads(self, threads: int) -> None: ...
+
+
+def decoding_seconds(contexts: Sequence[Computing]) -> float:
     """The time spent inside llama.cpp so far."""
     return sum(context.native_ns for context in contexts) / 1e9

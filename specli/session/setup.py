@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from specli.speculative import DraftModel, Placement, SpeculativeConfig
+from specli.speculative import DraftModel, Head, Placement, SpeculativeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +41,27 @@ class Setup:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The target's file and, where there is one, the draft's."""
-        return (self.target,) if self.draft is None else (self.target, Path(self.draft.model))
+        """The target's file, and those of a draft model and of a head where there are such."""
+        return (self.target, *(Path(str(one.model)) for one in self.speculative.models))
 
     @property
     def placements(self) -> tuple[Placement, ...]:
         """Where each of `files` runs."""
-        own = self.target_placement
-        return (own,) if self.draft is None else (own, self.draft.placement)
+        return (self.target_placement, *(one.placement for one in self.speculative.models))
+
+    @property
+    def heads(self) -> tuple[Head | None, ...]:
+        """For each of `files` the head that it is; None for a model of its own."""
+        models = self.speculative.models
+        return (None, *(one if isinstance(one, Head) else None for one in models))
 
     def with_threads(self, target: int | None, draft: int | None) -> Setup:
         """The same with other thread counts; None is one per physical core."""
         config = self.speculative
-        if self.draft is not None:
-            placement = replace(self.draft.placement, threads=draft)
-            config = config.with_model(replace(self.draft, placement=placement))
+        for one in config.models:
+            config = config.with_model(
+                replace(one, placement=replace(one.placement, threads=draft))
+            )
         return replace(
             self,
             target_placement=replace(self.target_placement, threads=target),

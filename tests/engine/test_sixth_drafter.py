@@ -38,9 +38,14 @@ class CountingHead:
 
     def process(self, batch: TargetBatch) -> None:
         rows = batch.features[LAYER]
-        for seq, position, row in zip(batch.seqs, batch.positions, rows, strict=True):
-            assert list(row) == [seq, position, LAYER]
-            self.positions[seq].add(position)
+        for part in batch.parts:
+            for index in range(len(part.tokens)):
+                position = part.position + index
+                assert list(rows[part.row + index]) == [part.seq, position, LAYER]
+                self.positions[part.seq].add(position)
+
+    def covers(self, seq: int) -> int:
+        return len(self.positions[seq])
 
     def pending(self, seq: int, tokens: list[int]) -> int:
         return 1

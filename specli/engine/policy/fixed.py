@@ -32,7 +32,7 @@ class FixedPolicy:
         limit = min(turn.limit, self.draft_max)
         if turn.proposals or not turn.costly or limit < 1:
             return None
-        return Choice(turn.costly[0].name, Rule(limit, self.p_min))
+        return Choice(turn.costly[0].name, Rule(limit, self.p_min, block=self.draft_max))
 
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         return [self._kept(turn) for turn in turns]

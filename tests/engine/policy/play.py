@@ -62,6 +62,8 @@ class Saying:
 
     def process(self, batch: object) -> None: ...
 
+    def covers(self, seq: int) -> None: ...
+
     def pending(self, seq: int, tokens: list[int]) -> int:
         return len(tokens) - self.read
 

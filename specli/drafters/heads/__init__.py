@@ -1,0 +1,1 @@
+"""Draft heads: drafters that read the target's hidden states. One file per kind."""

@@ -1,0 +1,101 @@
+"""From a loaded head to a drafter of its kind, with every check that llama.cpp would abort on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from specli.drafters.heads.core import Kind
+from specli.drafters.heads.dflash import Block, BlockHead
+from specli.drafters.heads.eagle3 import Eagle3
+from specli.errors import LoadError, PairIncompatibleError
+from specli.gguf.header import read_header
+from specli.gguf.heads import CONFIDENCE
+from specli.llama import features, staging
+from specli.llama.context import Context, ContextOptions
+from specli.llama.head import HeadContext, target_layers
+from specli.llama.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSource:
+    """A head's weights, the context of the target it drafts for, and how to open its own."""
+
+    model: Model
+    target: Context
+    options: ContextOptions
+
+    def context(self, width: int, **more: bool) -> HeadContext:
+        return HeadContext(self.model, replace(self.options, target=self.target), width, **more)
+
+
+def _eagle3(source: HeadSource) -> Kind:
+    target = source.target.model
+    size = source.model.integer("eagle3.target_hidden_size")
+    if size != target.hidden_size:
+        raise PairIncompatibleError(
+            f"{source.model.path} was made for a hidden size of {size}; "
+            f"the target has {target.hidden_size}",
+            hint="use the head that was trained for this very target",
+        )
+    # llama.cpp takes the target's last hidden states for the output of its last layer.
+    layers = [
+        features.NEXTN if layer == target.layers else layer for layer in target_layers(source.model)
+    ]
+    features.require(layers, target.architecture, target.layers)
+    return Eagle3(source.context(source.model.hidden_size), layers, size)
+
+
+def _block_head(source: HeadSource, kind: str) -> Kind:
+    head, target = source.model, source.target.model
+    if head.hidden_size != target.hidden_size:
+        raise PairIncompatibleError(
+            f"{head.path} was made for a hidden size of {head.hidden_size}; "
+            f"the target has {target.hidden_size}",
+            hint="use the head that was trained for this very target",
+        )
+    staging.require("drafting with DFlash", staging.selector_top_k)
+    if staging.selector_top_k(head.handle):
+        raise LoadError(f"{head.path} is a DFlash2 head, which specli cannot draft with")
+    layers = target_layers(head)
+    features.require(layers, target.architecture, target.layers)
+    dspark = kind == "draft-dspark"
+    block = Block(
+        size=head.integer("dflash.block_size", _BLOCK_SIZE),
+        mask=head.vocab.mask,
+        from_anchor=dspark and head.text("dflash.sample_from_anchor") != "false",
+        confidence=dspark and CONFIDENCE in read_header(head.path).tensors,
+    )
+    if block.most < 1 or not 0 <= block.mask < head.vocab.size:
+        raise LoadError(f"{head.path} has no block to draft, or no mask token")
+    options, width = source.options, head.hidden_size * len(layers)
+    room = options.n_seq * block.size
+    options = replace(
+        options,
+        n_ctx=options.n_ctx + block.size,
+        n_batch=max(options.n_batch, room),
+        n_ubatch=max(options.n_ubatch, room),
+    )
+    causal = head.text("dflash.attention.causal") == "true"
+    context = replace(source, options=options).context(width, causal=causal)
+    name = kind.removeprefix("draft-")
+    return BlockHead(name, context, layers, target.hidden_size, block)
+
+
+_BLOCK_SIZE = 16
+"""llama.cpp's, where the file does not say."""
+
+BUILDERS: Mapping[str, Callable[[HeadSource], Kind]] = {
+    "draft-eagle3": _eagle3,
+    "draft-dflash": lambda source: _block_head(source, "draft-dflash"),
+    "draft-dspark": lambda source: _block_head(source, "draft-dspark"),
+}
+
+
+def build_head(kind: str, source: HeadSource) -> Kind:
+    """A head ready to draft; its `decoder` is a new context that the caller closes.
+
+    Raises PairIncompatibleError where it was made for another target, and LoadError where the
+    target or this build of llama.cpp does not give what it needs.
+    """
+    return BUILDERS[kind](source)

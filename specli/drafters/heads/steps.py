@@ -1,0 +1,88 @@
+"""Drafts token by token: a head's own hidden state stands for the target's in the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from specli.drafters.heads.core import Asked, HeadDecoder
+from specli.errors import DecodeError
+from specli.events import Source
+from specli.llama.decoder import Logits
+
+CANDIDATES = 10
+"""Tokens among which a head's probabilities are shared out, as in llama.cpp's heads (top-k 10)."""
+
+_UNLIKELY = 16.0
+"""Logits so far below the best one cannot change a probability that is shared out among ten."""
+
+
+@dataclass(slots=True)
+class Growing:
+    """One sequence while its proposal grows: the batch row that has the logits of its next token,
+    and the position in the head's cache of the row after it."""
+
+    asked: Asked
+    row: int
+    position: int
+
+
+def draft_in_steps(decoder: HeadDecoder, name: Source, growing: Sequence[Growing]) -> None:
+    """Fill the proposals of sequences whose first rows are in the batch."""
+    while growing:
+        decoder.decode()
+        growing = [one for one in growing if extend(decoder, name, one)]
+        for one in growing:
+            token = one.asked.proposal.tokens[-1]
+            state = decoder.state(one.row)[None]
+            one.row = decoder.add_states(
+                one.asked.request.seq, state, one.position, [token], outputs=1
+            )
+            one.position += 1
+
+
+def extend(decoder: HeadDecoder, name: Source, one: Growing) -> bool:
+    """Draft one token from the logits of a row; whether another one is wanted."""
+    request, proposal = one.asked.request, one.asked.proposal
+    found = decoder.best(one.row)
+    if found is None:
+        try:
+            found = choice(one.asked, decoder.logits(one.row))
+        except DecodeError as error:
+            proposal.error = failed(error)
+            return False
+    token, confidence = found
+    if not request.rule.keeps(confidence):
+        return False
+    proposal.tokens.append(token)
+    proposal.sources.append(name)
+    proposal.confidences.append(confidence)
+    return request.rule.wants_more(proposal.confidences)
+
+
+def choice(asked: Asked, logits: Logits) -> tuple[int, float]:
+    """The token that a sequence takes by these logits, and how sure the head is of it."""
+    request = asked.request
+    position = len(request.tokens) + len(asked.proposal)
+    token = request.chooser.guess(logits, position)
+    if not request.rule.needs_confidence:
+        return token, 1.0
+    return token, share(logits, token)
+
+
+def share(logits: Logits, token: int) -> float:
+    """The probability of a token among the `CANDIDATES` most probable ones."""
+    top = float(logits.max())
+    best = logits[logits > top - _UNLIKELY]
+    if len(best) > CANDIDATES:
+        best = np.partition(best, len(best) - CANDIDATES)[-CANDIDATES:]
+    return float(np.exp(logits[token] - top) / np.exp(best - top).sum())
+
+
+def failed(error: DecodeError) -> DecodeError:
+    return DecodeError(
+        f"the draft head failed: {error.message}",
+        hint="fetch the head again, or run without it: --no-draft",
+    )

@@ -1,0 +1,99 @@
+"""A tiny target with a head, and engines on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from specli.drafters.heads.build import HeadSource, build_head
+from specli.drafters.heads.core import HeadDrafter, Kind
+from specli.drafters.ngram import NgramDrafter
+from specli.drafters.protocol import Drafter
+from specli.engine.engine import Engine
+from specli.engine.policy.fixed import FixedPolicy
+from specli.engine.policy.protocol import Policy
+from specli.engine.sequence import GenerationRequest
+from specli.events import Finished, Round
+from specli.gguf.check import check_file
+from specli.gguf.heads import head_kind
+from specli.llama.context import Context, ContextOptions
+from specli.llama.model import Model
+from tests.tiny_heads import Tiny
+
+OPTIONS = ContextOptions(
+    n_ctx=512, n_seq=8, n_batch=128, n_ubatch=128, threads=1, flash_attention="off"
+)
+
+
+@dataclass
+class Rig:
+    target: Context
+    head_model: Model
+    kind_name: str
+    kind: Kind
+    stack: ExitStack
+
+    def drafter(self) -> HeadDrafter:
+        return HeadDrafter(self.kind)
+
+    def another(self) -> tuple[Context, Kind]:
+        """The same target and head once more, with empty caches."""
+        target = self.stack.enter_context(Context(self.target.model, replace(OPTIONS, n_seq=1)))
+        kind = build_head(self.kind_name, HeadSource(self.head_model, target, OPTIONS))
+        self.stack.callback(kind.decoder.close)
+        target.want_features(kind.features)
+        return target, kind
+
+    def engine(
+        self,
+        policy: Policy | None = None,
+        *,
+        slots: int = 1,
+        drafters: Sequence[Drafter] | None = None,
+        cached: dict[int, list[int]] | None = None,
+    ) -> Engine:
+        drafters = [NgramDrafter(3, 6), self.drafter()] if drafters is None else drafters
+        if cached is None:
+            for slot in range(slots):
+                self.target.rollback(slot, 0)
+        return Engine(
+            self.target,
+            self.target.model.vocab,
+            drafters,
+            policy or FixedPolicy(4),
+            slots=slots,
+            prefill_chunk=48,
+            cached=cached,
+        )
+
+    def texts(self, requests: Sequence[GenerationRequest], engine: Engine) -> list[list[int]]:
+        """The tokens of each request; all of them have to end without an error."""
+        ids = [engine.submit(request) for request in requests]
+        found: dict[int, list[int]] = {one: [] for one in ids}
+        for event in engine.run():
+            if isinstance(event, Round):
+                found[event.seq] += event.tokens
+            elif isinstance(event, Finished):
+                assert event.reason in ("stop", "length"), event.error
+        return [found[one] for one in ids]
+
+    def plain(self, requests: Sequence[GenerationRequest], slots: int = 1) -> list[list[int]]:
+        return self.texts(requests, self.engine(FixedPolicy(0), slots=slots, drafters=[]))
+
+
+@contextmanager
+def rigged(folder: Path, target: Tiny, head: Tiny) -> Iterator[Rig]:
+    """Load both. Raises as `build_head`."""
+    files = folder / "target.gguf", folder / "head.gguf"
+    for file, tiny in zip(files, (target, head), strict=True):
+        file.write_bytes(tiny.bytes())
+    with ExitStack() as stack:
+        context = stack.enter_context(Context(stack.enter_context(Model(files[0])), OPTIONS))
+        model = stack.enter_context(Model(files[1]))
+        name = head_kind(check_file(files[1]))
+        assert name is not None
+        kind = build_head(name, HeadSource(model, context, OPTIONS))
+        stack.callback(kind.decoder.close)
+        yield Rig(context, model, name, kind, stack)
