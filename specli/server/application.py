@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 import specli
 from specli.errors import SpecliError
-from specli.server import chat, completions, facts
+from specli.server import chat, completions, facts, messages, responses
 from specli.server.context import Context
 from specli.server.errors import RequestError, request_error
 from specli.server.security import Guard, error_response
@@ -32,8 +32,8 @@ def application(context: Context) -> ASGIApp:
         dependencies=[Depends(HTTPBearer(auto_error=False, description="An API key, if set."))],
         responses={code: {"description": text} for code, text in _RESPONSES.items()},
     )
-    for routes in (chat.routes, completions.routes, facts.routes):
-        app.include_router(routes(context))
+    for room in (chat, completions, responses, messages, facts):
+        app.include_router(room.routes(context))
     for kind in (RequestError, SpecliError, TimeoutError):
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(HTTPException, _refused)
