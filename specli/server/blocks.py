@@ -1,4 +1,4 @@
-"""An answer as a row of blocks, each a text or a call, as Anthropic and the Responses API want it."""
+"""An answer as a row of texts and calls, as Anthropic and the Responses API want it."""
 
 from __future__ import annotations
 
