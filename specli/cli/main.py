@@ -11,6 +11,7 @@ import typer
 import specli
 from specli.cli import bench, failures, help_page, models, pair, profile
 from specli.cli.batch import batch
+from specli.cli.chat import chat
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
 from specli.cli.pull import pull
@@ -25,6 +26,7 @@ EPILOG = (
 
 COMMANDS = {
     "run": run,
+    "chat": chat,
     "batch": batch,
     "serve": serve,
     "tune": tune,

@@ -98,3 +98,16 @@ def _plain_view(sink: Sink) -> Iterator[View]:
 
 def _is_file() -> bool:
     return stat.S_ISREG(os.fstat(sys.stdout.fileno()).st_mode)
+
+
+@contextmanager
+def chat_view(sink: Sink) -> Iterator[View]:
+    """The same for one of many answers: one line of figures on a terminal, none in a pipe."""
+    if not sys.stdout.isatty():
+        plain = PlainText()
+        yield plain
+        plain.end()
+        return
+    with LiveView(console()) as live:
+        yield live
+    sink.remark(summary_line(live.stats))

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 import specli
 from specli.errors import SpecliError
-from specli.server import chat, completions, facts, messages, responses
+from specli.server import chat, completions, facts, messages, pages, responses
 from specli.server.context import Context
 from specli.server.errors import RequestError, request_error
 from specli.server.security import Guard, error_response
@@ -34,6 +34,7 @@ def application(context: Context) -> ASGIApp:
     )
     for room in (chat, completions, responses, messages, facts):
         app.include_router(room.routes(context))
+    app.include_router(pages.routes())
     for kind in (RequestError, SpecliError, TimeoutError):
         app.add_exception_handler(kind, _failed)
     app.add_exception_handler(HTTPException, _refused)

@@ -78,7 +78,7 @@ class Sampling(Fields):
     stop: Stop | list[Stop] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    repeat_penalty: Annotated[float, Field(gt=0, le=100)] | None = Field(
+    repeat_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
         None, validation_alias=AliasChoices("repeat_penalty", "repetition_penalty")
     )
     repeat_last_n: Limit | None = None

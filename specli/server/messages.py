@@ -96,7 +96,7 @@ class _Message:
 
     async def chunks(self, texts: Texts, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
         """The events of a streamed answer."""
-        unfinished = {"content": [], "stop_reason": None, "stop_sequence": None}
+        unfinished: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
         start = {**self._head(), **unfinished, "usage": {**_usage(texts), "output_tokens": 0}}
         yield _event("message_start", message=start)
         blocks = Blocks()

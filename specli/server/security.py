@@ -12,9 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from specli.server.errors import RequestError
+from specli.server.pages import FILES
 from specli.server.settings import BODY_SECONDS, MOST_BODY, Settings, is_loopback
 
-PUBLIC = frozenset({"/", "/health", "/v1/health", "/page.js", "/page.css", "/docs", "/docs.js"})
+PUBLIC = frozenset({"/health", "/v1/health", *FILES})
 """Paths that need no key: they say nothing that is not in the package itself."""
 
 ANTHROPIC = "/v1/messages"
