@@ -152,6 +152,7 @@ def _params(served: Served, body: Sampling) -> SamplingParams:
         "repetition_penalty": body.repeat_penalty,
         "repeat_last_n": body.repeat_last_n,
         "ignore_eos": body.ignore_eos,
+        "exact": body.exact,
         "stop": body.stops,
         "seed": body.seed,
         "max_tokens": body.limit,

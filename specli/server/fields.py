@@ -93,6 +93,8 @@ class Sampling(Fields):
     p_min: Probability | None = Field(None, validation_alias="speculative.p_min")
     spec_type: str | None = Field(None, validation_alias="speculative.type")
     speculative_config: VllmSpeculative | None = None
+    exact: bool | None = None
+    """Refuse to answer unless the models are loaded with --exact."""
     token_sources: bool | None = None
     """Say for each token who proposed it, how sure that drafter was, and the target's rank."""
 

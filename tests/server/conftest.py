@@ -46,6 +46,7 @@ class Running:
     url: str
     context: Context
     server: uvicorn.Server
+    folder: Path
 
     def stop(self) -> None:
         """Begin the shutdown, as a signal does."""
@@ -83,17 +84,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     (folder / "suffix.yaml").write_text(
         f"name: suffix\ndescription: one drafter\ntarget: {folder}/target.gguf\n"
-        "defaults: {cache_type_k: f32, cache_type_v: f32, spec_type: suffix}\n"
+        "defaults: {cache_type_k: f32, cache_type_v: f32, spec_type: suffix, draft_max: 4}\n"
     )
     return folder
 
 
 @contextmanager
 def serving(
-    folder: Path, profile: str = "target", slots: int = 2, **settings: Any
+    folder: Path,
+    profile: str = "target",
+    slots: int = 2,
+    *,
+    ctx_size: int = CONTEXT,
+    exact: bool | None = None,
+    **settings: Any,
 ) -> Iterator[Running]:
     """A server while the context lasts."""
-    options = Options(profile=str(folder / f"{profile}.yaml"), threads=1, ctx_size=CONTEXT)
+    path = str(folder / f"{profile}.yaml")
+    options = Options(profile=path, threads=1, ctx_size=ctx_size, exact=exact)
     own = Settings(port=0, **settings)
     filled, chosen = with_profile(options)
 
@@ -113,7 +121,7 @@ def serving(
         stack.callback(looping.join)
         stack.callback(setattr, server, "should_exit", True)
         assert ready.wait(30)
-        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", context, server)
+        yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", context, server, folder)
 
 
 @pytest.fixture(scope="package")

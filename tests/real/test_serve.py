@@ -1,0 +1,69 @@
+"""A server on the real pair: its texts are those of `specli run`, and LiteLLM can read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from specli.app.run import run
+from specli.options import Options
+from tests.real.pair import Pair
+from tests.real.prompts import PROMPTS
+from tests.server.conftest import Running, serving
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+NAMES = ("fact", "code", "json", "story")
+OPTIONS = {"predict": 48, "seed": 7, "ctx_size": 512, "exact": True}
+
+
+@pytest.fixture(scope="module")
+def served(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The pair with measured lengths, exact, so that no text depends on what runs beside it."""
+    folder = tmp_path_factory.mktemp("served")
+    setup = pair.session.setup
+    assert setup.draft is not None
+    (folder / "real.yaml").write_text(
+        f"name: real\ndescription: the pair\ntarget: {setup.target}\ndraft: {setup.draft.model}\n"
+    )
+    with serving(folder, "real", slots=4, exact=True, ctx_size=512) as running:
+        yield running
+
+
+@pytest.mark.parametrize("temp", [0.0, 0.8])
+def test_texts_beside_others_are_those_of_run(served: Running, temp: float) -> None:
+    profile = str(served.folder / "real.yaml")
+    alone = [
+        run(Options(profile=profile, temp=temp, threads=1, **OPTIONS), PROMPTS[name])
+        for name in NAMES
+    ]
+    fields: dict[str, Any] = {"temperature": temp, "seed": 7, "max_tokens": 48}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda name: served.chat(PROMPTS[name], **fields), NAMES))
+    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
+    assert texts == [one.generation.text for one in alone]
+    assert sum(answer["timings"]["draft_n_accepted"] for answer in answers) > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_litellm_reads_whole_and_streamed_answers(
+    served: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would fetch prices from elsewhere while it is imported.
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    litellm = pytest.importorskip("litellm")
+    asked: dict[str, Any] = {
+        "model": "openai/any",
+        "api_base": served.url + "/v1",
+        "api_key": "none",
+        "messages": [{"role": "user", "content": PROMPTS["fact"]}],
+        "max_tokens": 24,
+    }
+    whole = litellm.completion(**asked)
+    parts = litellm.completion(**asked, stream=True)
+    streamed = "".join(part.choices[0].delta.content or "" for part in parts)
+    assert streamed == whole.choices[0].message.content != ""
+    assert whole.usage.completion_tokens == 24
