@@ -12,7 +12,6 @@ from specli.app.feedback import Feedback
 from specli.app.follow import View, follow
 from specli.app.prepare import (
     constraint_of,
-    gbnf_of,
     max_tokens_of,
     prepared_setup,
     require_known_tokens,
@@ -26,7 +25,7 @@ from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_text, tokens_of
-from specli.llama.grammar import Grammar
+from specli.llama.grammar import Grammar, gbnf_of_schema
 from specli.llama.model import Model
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
@@ -75,7 +74,8 @@ class Conversation:
         self._engine = session.engine()
         self._options = options
         self._sampling = sampling
-        self._gbnf = gbnf_of(constraint_of(options))
+        grammar, schema = constraint_of(options)
+        self._gbnf = grammar if schema is None else gbnf_of_schema(schema)
         self._known = _Known()
         self.reset(options.system or "")
 
