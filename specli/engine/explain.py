@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from specli.engine.policy.acceptance import EDGES
 from specli.engine.policy.adaptive import MOST_DRAFTED, AdaptivePolicy
-from specli.engine.policy.cost import Curve
+from specli.engine.policy.cost import CHECKED, Curve
 from specli.events import Source, Stats
 
 _SHORT_ANSWER = 16
@@ -131,7 +131,7 @@ def _best_gain(policy: AdaptivePolicy, name: Source, rate: float) -> float:
 def _advice(
     policy: AdaptivePolicy, stats: Stats, speedup: float | None, even: dict[Source, float]
 ) -> str | None:
-    """One sentence with the numbers, where the pair has not paid."""
+    """One sentence with the numbers, where the pair has not paid and this run has measured why."""
     if speedup is None or speedup >= _PAYS:
         return None
     if stats.predicted_n < _SHORT_ANSWER:
@@ -139,9 +139,14 @@ def _advice(
             f"short answer ({stats.predicted_n} tokens): "
             "speculation needs some rounds to find out what pays"
         )
-    target_ms = policy.cost.target(1)
+    cost = policy.cost
+    target_ms = cost.target(1)
+    if not cost.sure or cost.target.seen[1] < CHECKED:
+        return None
     for name, least in even.items():
-        drafting_ms = policy.cost.drafters[name](1)
+        drafting_ms = cost.drafters[name](1)
+        if not cost.drafters[name].seen:
+            continue
         if least >= 1 or drafting_ms > _SLOW_DRAFT * target_ms:
             return (
                 f"{name} too slow: {drafting_ms:.1f} ms/token against the target's "
