@@ -24,11 +24,11 @@ FIRST_WINDOW = 0.1
 hundredths of a second."""
 
 TAKEN = 0.4
-"""Cores that other programs may use of one that a thread runs on. At a half, two threads come to
-less than one that is left alone; with docs/threads.md's loads both choices are equal there."""
+"""Cores that others may use of those of the threads: a busy program that shares a core with one of
+them uses half of it, and what stirs now and then on an idle system less than a tenth."""
 
 FREE = 0.8
-"""Cores that must be free for one more thread."""
+"""Free cores that one more thread wants: with `TAKEN` for a margin, threads do not come and go."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ from specli.session.loading import (
     fitting_slots,
     load_model,
     open_context,
-    physical_cores,
     require_fit,
-    threads_of,
 )
 from specli.session.setup import Setup
 from specli.speculative import FixedLength, Head, NgramCache, SpeculativeConfig, Suffix
@@ -133,7 +131,7 @@ class Session:
         rollback = AUTO_SNAPSHOTS if config.drafters else 0
         if isinstance(config.policy, FixedLength):
             rollback = config.policy.draft_max
-        running = self._running
+        running = self._with(self._threads)
         exact = self.setup.exact
         target = stack.enter_context(
             open_context(
@@ -190,10 +188,11 @@ class Session:
         """How many sequences pay, chosen before their caches are allocated."""
         if most == 1:
             return 1
-        known = self._costs.recorded(self._running)
+        setup = self._with(self._threads)
+        known = self._costs.recorded(setup)
         if known is None:
             with ExitStack() as trial:
-                known = self._costs.of(self._running, *self._open(trial, checked, 1))
+                known = self._costs.of(setup, *self._open(trial, checked, 1))
         return best_parallel(known[0].target, most)
 
     @property
@@ -239,40 +238,44 @@ class Session:
         Engines for comparisons have the costs of these threads. `policy` keeps its own.
         """
         self.setup = self.setup.with_threads(target, draft)
-        self._compute_with(self._running)
+        self._compute_with(self._threads)
 
     @property
-    def _running(self) -> Setup:
-        """The set-up with the threads that run now."""
-        target, *draft = (
-            one.threads or (physical_cores() if model.output_on_gpu else self._room.threads)
+    def _threads(self) -> tuple[int, ...]:
+        """Of the target and of each drafting model: those given, or as many as there is room
+        for."""
+        target, *drafting = (
+            one.threads or (self._room.most if model.output_on_gpu else self._room.threads)
             for model, one in zip(self._models, self.setup.placements, strict=True)
         )
-        return self.setup.with_threads(target, draft[0] if draft else None)
+        return (target, *drafting[-1:] * len(drafting))
 
-    def _compute_with(self, running: Setup) -> None:
-        for context, placement in zip(self._contexts, running.placements, strict=True):
-            context.use_threads(threads_of(placement))
+    def _with(self, threads: tuple[int, ...]) -> Setup:
+        """The set-up with these threads, as costs are kept for it."""
+        return self.setup.with_threads(threads[0], threads[-1])
+
+    def _compute_with(self, threads: tuple[int, ...]) -> None:
+        for context, count in zip(self._contexts, threads, strict=True):
+            context.use_threads(count)
 
     def _between(self, policy: Policy) -> None:
         """Before each round: as many threads as there are free cores, and costs that are true."""
-        before = self._running
+        before = self._threads
         if self._room.watch(decoding_seconds(self._contexts)):
-            self._costs.settle(before)
-        running = self._running
-        threads = tuple(map(threads_of, running.placements))
+            self._costs.settle(self._with(before))
+        threads = self._threads
         if threads != tuple(context.threads for context in self._contexts):
-            self._costs.unsettle(before)
-            self._compute_with(running)
+            self._costs.unsettle(self._with(before))
+            self._compute_with(threads)
         if isinstance(policy, AdaptivePolicy):
             if policy.cost.threads != threads:
-                cost = self._costs.switched(running, policy.cost)
+                cost = self._costs.switched(self._with(threads), policy.cost)
                 policy.cost = cost if policy is self.policy else deepcopy(cost)
             self._recalibration.before_round(policy.cost)
 
     def _save(self) -> None:
         if not self._room.crowded:
-            self._costs.settle(self._running)
+            self._costs.settle(self._with(self._threads))
         self._costs.save()
 
     @property
@@ -281,12 +284,12 @@ class Session:
         return self._known()[0]
 
     def _known(self) -> Knowledge:
-        running = self._running
-        known = self._costs.recorded(running)
+        threads = self._threads
+        known = self._costs.recorded(self._with(threads))
         if known is None:
-            known = self._costs.of(running, self.target, self.draft, self.head)
+            known = self._costs.of(self._with(threads), self.target, self.draft, self.head)
             self._room.watch(window=FIRST_WINDOW)
-            if self._room.crowded or self._running != running:
+            if self._room.crowded or self._threads != threads:
                 known[0].sure = False
         return known
 

@@ -254,6 +254,9 @@ def test_asking_a_policy_changes_nothing_of_what_it_knows() -> None:
 
 def test_a_draft_that_cannot_pay_gets_advice_with_the_numbers() -> None:
     policy = AdaptivePolicy(costs(PAYING, draft=[19.0, 20, 22, 24, 26]))
+    for _round in range(3):
+        policy.cost.target.observe(1, 20.0)
+    policy.cost.drafters["draft"].observe(1, 19.0)
     stats = Stats()
     stats.add(Prefilled(0, 3, 3, 0, 1.0, at=0.0))
     for n in range(1, 41):
