@@ -33,6 +33,15 @@ MOST_PENALTY = 100
 MOST_BIAS = 1_000_000
 """What `--logit-bias` may add to a logit, or take from it."""
 
+MOST_BATCH = 1 << 14
+"""Tokens; more than this at once computes no faster."""
+
+MOST_GPUS = 63
+MOST_LAYERS = 512  # LLAMA_MAX_LAYERS of llama-hparams.h
+
+MOST_FREQUENCY = 10**12
+"""Models have up to 10 million."""
+
 LONGEST = 365 * 86_400
 """Seconds of a duration: a year."""
 
@@ -263,6 +272,61 @@ _GROUPS = {
                aliases="--spec-draft-type-k", words=CACHE_TYPES, default="f16"),
         option("-ctvd --cache-type-v-draft", "Type of the draft's V cache.", metavar="TYPE",
                aliases="--spec-draft-type-v", words=CACHE_TYPES, default="f16"),
+        option("-tb --threads-batch", "CPU threads for the prompt and for verifying proposals.",
+               "integer", metavar="N|auto", least=1, most=MOST_THREADS, words=(AUTO,),
+               default="as --threads"),
+        option("-tbd --threads-batch-draft", "The same for the draft model.", "integer",
+               metavar="N|auto", least=1, most=MOST_THREADS, words=(AUTO,),
+               default="as --threads-draft", aliases="--spec-draft-threads-batch"),
+        option("-b --batch-size", "Most tokens in one call of llama.cpp.", "integer", least=32,
+               most=MOST_BATCH, default="2048"),
+        option("-ub --ubatch-size", "Most tokens that are computed at once.", "integer", least=1,
+               most=MOST_BATCH, default="512"),
+        option("-lm --load-mode", "How weights are loaded.", metavar="MODE", default=AUTO,
+               words=(AUTO, "none", "mmap", "mlock", "mmap+mlock", "dio")),
+        option("--numa", "Placement on several NUMA nodes.", metavar="TYPE",
+               words=("distribute", "isolate", "numactl")),
+        option("-sm --split-mode", "How the model is split between GPUs.", metavar="MODE",
+               words=("none", "layer", "row", "tensor"), default="layer"),
+        option("-ts --tensor-split", "Share of the model for each GPU: 3,1.", metavar="N,..."),
+        option("-mg --main-gpu", "GPU for a model that is not split.", "integer", least=0,
+               most=MOST_GPUS, default="0"),
+        option("-ot --override-tensor", "Keep tensors whose names match in a buffer. May be "
+               "repeated.", "texts", metavar="PATTERN=BUFFER,..."),
+        option("-otd --override-tensor-draft", "The same for the draft model.", "texts",
+               metavar="PATTERN=BUFFER,...", aliases="--spec-draft-override-tensor"),
+        option("-cmoe --cpu-moe", "Keep the experts' weights in the CPU's memory.", "switch"),
+        option("-cmoed --cpu-moe-draft", "The same for the draft model.", "switch",
+               aliases="--spec-draft-cpu-moe"),
+        option("-ncmoe --n-cpu-moe", "Keep the experts of the first N layers in the CPU's memory.",
+               "integer", least=0, most=MOST_LAYERS),
+        option("-ncmoed --n-cpu-moe-draft", "The same for the draft model.", "integer", least=0,
+               most=MOST_LAYERS, aliases="--spec-draft-n-cpu-moe --spec-draft-ncmoe"),
+        option("-ncffn --n-cpu-ffn", "Keep the feed-forward weights of the first N layers in the "
+               "CPU's memory.", "integer", least=0, most=MOST_LAYERS),
+        option("--override-kv", "Metadata of both models. May be repeated.", "texts",
+               metavar="KEY=TYPE:VALUE,..."),
+        option("--lora", "LoRA adapter for the target. May be repeated.", "texts",
+               metavar="FILE,..."),
+        option("--lora-scaled", "The same with a scale.", "texts", metavar="FILE:SCALE,..."),
+        option("--rope-scaling", "How positions past the trained context are encoded.",
+               metavar="TYPE", words=("none", "linear", "yarn")),
+        option("--rope-scale", "Factor by which the context grows.", "number", above=0,
+               most=LARGEST),
+        option("--rope-freq-base", "Base frequency of the positions.", "number", above=0,
+               most=MOST_FREQUENCY),
+        option("--rope-freq-scale", "Factor on the frequencies; 0.5 doubles the context.",
+               "number", above=0, most=LARGEST),
+        option("--yarn-orig-ctx", "Context that the model was trained on.", "integer", least=0,
+               most=LARGEST),
+        option("--yarn-ext-factor", "Share of extrapolation in YaRN; -1 is the model's own.",
+               "number", least=-1, most=MOST_PENALTY),
+        option("--yarn-attn-factor", "Scale of attention in YaRN; -1 is the model's own.",
+               "number", least=-1, most=MOST_PENALTY),
+        option("--yarn-beta-slow", "Upper bound of corrections in YaRN; -1 is the model's own.",
+               "number", least=-1, most=LARGEST),
+        option("--yarn-beta-fast", "Lower bound of corrections in YaRN; -1 is the model's own.",
+               "number", least=-1, most=LARGEST),
         option("-fa --flash-attn", "Flash attention.", metavar="on|off|auto",
                words=("on", "off", AUTO), default=AUTO),
     ),

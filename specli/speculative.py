@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from specli.errors import UsageError, shortened
+from specli.native import USUAL, Native, native
 
 AUTO = "auto"
 
@@ -43,6 +44,7 @@ class Placement:
     threads: int | None = None
     type_k: str = "f16"
     type_v: str = "f16"
+    native: Native = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,7 @@ def placement(values: Mapping[str, object], role: str = "") -> Placement:
         threads=None if values.get(own) == AUTO else _number(values, own, 0, MOST_THREADS) or None,
         type_k=str(values.get(f"cache_type_k{role}") or "f16"),
         type_v=str(values.get(f"cache_type_v{role}") or "f16"),
+        native=native(values, role),
     )
 
 

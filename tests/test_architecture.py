@@ -18,7 +18,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"errors", "events", "files", "generation"}
 ASKED = GROUND | {"options"}
-NATIVE = GROUND | {"gguf", "llama", "sampling"}
+NATIVE = GROUND | {"gguf", "llama", "native", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "errors", "events", "speculative"},
@@ -26,11 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "files": {"errors"},
     "options": {"errors", "speculative"},
-    "speculative": {"errors"},
+    "native": {"errors"},
+    "speculative": {"errors", "native"},
     "events": {"errors"},
     "generation": {"errors", "events"},
     "gguf": GROUND,
-    "llama": GROUND | {"gguf"},
+    "llama": GROUND | {"gguf", "native"},
     "sampling": ASKED | {"gguf", "llama"},
     "drafters": NATIVE | {"speculative"},
     "engine": NATIVE | {"drafters", "speculative"},

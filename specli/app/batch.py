@@ -35,6 +35,7 @@ from specli.batch.totals import Failure, Totals
 from specli.bench.report import write_text
 from specli.errors import BatchFailedError, UsageError
 from specli.llama import library
+from specli.native import DECIDING
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
@@ -231,6 +232,7 @@ def settings_of(
         "system": options.system,
         "template": task.template,
         "raw": options.raw,
+        **{name: _listed(getattr(options, name)) for name in DECIDING},
         "chat_template": setup.template_variables + (setup.chat_template or "") or None,
         "predict": options.predict,
         "stop": list(options.stop or ()),
@@ -248,6 +250,11 @@ def settings_of(
         for name, value in every.items()
         if not (value is None or value is False or value in ([], {}))
     }
+
+
+def _listed(value: object) -> object:
+    """As JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:

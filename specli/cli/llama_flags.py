@@ -149,12 +149,6 @@ REFUSED: Mapping[str, str] = {
     "the length of reasoning is not limited apart: use -n, or --reasoning off": """
         --reasoning-budget --reasoning-budget-message --reasoning-effort""",
     "adapters are loaded and applied together: use --lora": "--lora-init-without-apply",
-    "it comes with the next version": """
-        -tb -b -ub --rope-scaling --rope-scale --rope-freq-base --rope-freq-scale
-        --yarn-orig-ctx --yarn-ext-factor --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast -lm
-        --numa -ot -cmoe -ncmoe -ncffn -sm -ts -mg --override-kv --lora --lora-scaled
-        --spec-draft-threads-batch --spec-draft-override-tensor --spec-draft-cpu-moe
-        --spec-draft-n-cpu-moe""",
     "specli has no adaptive-p: use --xtc-probability or --mirostat 2": """
         --adaptive-target --adaptive-decay""",
 }

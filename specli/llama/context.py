@@ -17,7 +17,9 @@ from specli.gguf.types import TENSOR_TYPES
 from specli.llama import features, library
 from specli.llama.decoder import Logits
 from specli.llama.model import Model
+from specli.llama.parameters import set_context
 from specli.llama.sampler import NO_TOKEN, BestTokens
+from specli.native import USUAL, Native
 
 RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
 """How a tail of tokens is forgotten: cutting the cache, llama.cpp's recurrent snapshots, or
@@ -32,6 +34,9 @@ KV_TYPES = {
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 _PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: the part that cannot be cut
+
+
+BATCH, UBATCH = 2048, 512  # llama.cpp's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,8 @@ class ContextOptions:
     """Open a model's MTP layers alone."""
     n_ctx: int = 4096
     n_seq: int = 1
-    n_batch: int = 2048
-    n_ubatch: int = 512
+    n_batch: int = BATCH
+    n_ubatch: int = UBATCH
     threads: int = 4
     threads_batch: int | None = None
     type_k: str = "f16"
@@ -60,6 +65,7 @@ class ContextOptions:
     snapshots: int = 0
     best_on_device: bool | None = None
     separate_caches: bool = False
+    native: Native = USUAL
 
 
 # llama-cpp-python declares a float pointer; reading its address costs more than the call.
@@ -90,6 +96,7 @@ class Context:
         self.n_batch: int = llama_cpp.llama_n_batch(handle)
         self.n_vocab: int = model.vocab.size
         self.n_seq = options.n_seq
+        self._threads_batch = options.threads_batch
         self.native_ns = 0
         self.threads = options.threads
         self.rollback_means: RollbackMeans = "cut"
@@ -139,7 +146,7 @@ class Context:
 
     def use_threads(self, threads: int) -> None:
         """Compute with so many CPU threads from the next batch on."""
-        llama_cpp.llama_set_n_threads(self.handle, threads, threads)
+        llama_cpp.llama_set_n_threads(self.handle, threads, self._threads_batch or threads)
         self.threads = threads
 
     def add(self, seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
@@ -345,6 +352,7 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     params.type_v = KV_TYPES[options.type_v]
     params.flash_attn_type = FLASH_ATTENTION[options.flash_attention]
     params.no_perf = True
+    set_context(params, options.native)
     # A window's cache forgets positions that a rollback would need again.
     params.swa_full = True
     params.kv_unified = not options.separate_caches
@@ -362,6 +370,9 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
             hint="a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0) "
             "need less memory",
         )
+    if not model.apply_adapters(handle):
+        llama_cpp.llama_free(handle)
+        raise LoadError(f"llama.cpp could not apply the adapters to {model.path}")
     return handle
 
 

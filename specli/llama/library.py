@@ -211,6 +211,31 @@ def device_handles(names: list[str]) -> Any:
     return (ctypes.c_void_p * (len(names) + 1))(*(handles[name] for name in names), None)
 
 
+NUMA = {"distribute": 1, "isolate": 2, "numactl": 3}  # of ggml-cpu.h
+
+
+@cache
+def use_numa(strategy: str) -> None:
+    """Place threads and memory for several NUMA nodes; the first strategy of a process stays."""
+    start()
+    llama_cpp.llama_numa_init(NUMA[strategy])
+
+
+def buffer_types() -> dict[str, int]:
+    """Names of the buffers that a tensor can be kept in, with their handles."""
+    start()
+    pointer = ctypes.c_void_p
+    get = ggml("ggml_backend_dev_get", pointer, ctypes.c_size_t)
+    buffer = ggml("ggml_backend_dev_buffer_type", pointer, pointer)
+    name = ggml("ggml_backend_buft_name", ctypes.c_char_p, pointer)
+    found = {}
+    for index in range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
+        handle = buffer(get(index))
+        if handle:
+            found[name(handle).decode("utf-8", "replace")] = int(handle)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class FailedAllocation:
     """Memory that llama.cpp could not allocate; `size` in bytes, 0 where the log has no figure."""

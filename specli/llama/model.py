@@ -11,9 +11,11 @@ from typing import Any, Self
 
 import llama_cpp
 
-from specli.errors import LoadError, UsageError
+from specli.errors import LoadError, SpecliError, UsageError
 from specli.llama import library
+from specli.llama.parameters import apply_adapters, load_adapters, set_model
 from specli.llama.vocab import Vocab
+from specli.native import USUAL, Native
 
 ALL_LAYERS = -1
 
@@ -31,6 +33,7 @@ class ModelOptions:
     devices: list[str] = field(default_factory=list)
     vocab_only: bool = False
     repacked: bool = True
+    native: Native = USUAL
 
 
 class Model:
@@ -58,6 +61,8 @@ class Model:
         params.n_gpu_layers = layers
         params.vocab_only = options.vocab_only
         params.use_extra_bufts = options.repacked
+        # llama.cpp looks at some of these later too.
+        self._kept = set_model(params, options.native)
         # The array must live until the load is over; llama.cpp copies it.
         handles = _device_array(options.devices)
         if handles is not None:
@@ -85,6 +90,12 @@ class Model:
                 hint="run again with --verbose to see llama.cpp's whole log",
             )
         self._handle = handle
+        try:
+            self._adapters = load_adapters(handle, options.native.loras)
+        except SpecliError:
+            self.close()
+            raise
+        self._scales = [scale for _file, scale in options.native.loras]
         # llama.cpp offloads from the end of the model: the output layer goes first.
         self.output_on_gpu = has_gpu and layers != 0 and options.devices != ["none"]
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
@@ -96,6 +107,10 @@ class Model:
         if self._handle is None:
             raise ValueError("the model has been closed")
         return self._handle
+
+    def apply_adapters(self, context: Any) -> bool:
+        """Compute with the model's adapters, if it has any; False where llama.cpp refuses."""
+        return not self._adapters or apply_adapters(context, self._adapters, self._scales)
 
     @property
     def context_length(self) -> int:

@@ -5,7 +5,7 @@ wild reads) that no header check can foresee. The child loads the file and decod
 on the CPU; a crash of the child is a result. A file that passed is not tried again until the file
 or the library changes.
 
-    python -m specli.llama.probe FILE [plain]
+    python -m specli.llama.probe FILE PARAMETERS repacked|plain
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specli.errors import ModelFileError
 from specli.files import replacing
+from specli.native import USUAL, Native
 
 _TOKENS = 8
 _SECONDS = 60
@@ -49,33 +50,37 @@ _unwritable: set[Path] = set()
 """Folders of records that could not be written, for which a note was returned already."""
 
 
-def probe(path: Path, records: Path) -> Probe:
+def probe(path: Path, records: Path, *, native: Native = USUAL) -> Probe:
     """Try `path` in a child process, or read from `records` (a folder) that it passed before.
+
+    With other parameters than llama.cpp's own it is tried with them.
 
     Raises ModelFileError with llama.cpp's reason, or with the signal that ended the child.
     """
-    known = tried(path, records)
+    known = tried(path, records, native)
     if known is not None:
         return known
     stat = path.stat()
     seconds = _SECONDS + stat.st_size // _BYTES_PER_SECOND
-    failure = _try(path, seconds, plain=False)
+    failure = _try(path, seconds, native)
     if failure is not None and failure.timed_out:
         # A slow disk says nothing about the file, which by now is partly in memory.
-        failure = _try(path, seconds, plain=False)
+        failure = _try(path, seconds, native)
         if failure is not None and failure.timed_out:
             raise ModelFileError(
                 f"llama.cpp could not try {path}: {failure.reason} in two attempts",
                 hint="the disk or the machine may be busy: try again, or copy the file to a "
                 "faster disk",
             )
-    if failure is not None and _try(path, seconds, plain=True) is not None:
+    if failure is not None and _try(path, seconds, native, plain=True) is not None:
         raise ModelFileError(
             f"llama.cpp cannot use {path}: {failure.reason}",
-            hint="the file is damaged, or of a kind that this llama.cpp does not know",
+            hint="the file is damaged, or of a kind that this llama.cpp does not know"
+            if native == USUAL
+            else "try without --override-kv, --lora, --rope-* and --yarn-*",
         )
     repacked = failure is None
-    return Probe(repacked, _write(_record(path, records), path, repacked=repacked))
+    return Probe(repacked, _write(_record(path, records, native), path, repacked=repacked))
 
 
 def _write(record: Path, path: Path, *, repacked: bool) -> str | None:
@@ -96,27 +101,34 @@ def _write(record: Path, path: Path, *, repacked: bool) -> str | None:
     return None
 
 
-def tried(path: Path, records: Path) -> Probe | None:
+def tried(path: Path, records: Path, native: Native = USUAL) -> Probe | None:
     """What an earlier `probe` found of this file with this library; None where there was none."""
     try:
-        return Probe(repacked=bool(json.loads(_record(path, records).read_text())["repacked"]))
+        return Probe(
+            repacked=bool(json.loads(_record(path, records, native).read_text())["repacked"])
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _record(path: Path, records: Path) -> Path:
+def _record(path: Path, records: Path, native: Native) -> Path:
     from specli.llama import library
 
     stat = path.stat()
     key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{library.build_id()}"
+    native = _on_the_cpu(native)
+    if native != USUAL:
+        adapters = [Path(file).expanduser() for file, _scale in native.loras]
+        stats = [one.stat() for one in adapters if one.exists()]
+        key += f"\n{native!r}\n{[(one.st_size, one.st_mtime_ns) for one in stats]}"
     return records / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
-def _try(path: Path, seconds: int, *, plain: bool) -> _Failure | None:
+def _try(path: Path, seconds: int, native: Native, *, plain: bool = False) -> _Failure | None:
     """None when the child used the file, else what went wrong."""
     command = [sys.executable, "-m", "specli.llama.probe", str(path)]
-    if plain:
-        command.append("plain")
+    command.append(json.dumps(asdict(_on_the_cpu(native))))
+    command.append("plain" if plain else "repacked")
     # The child must find this very package, also where it is not installed.
     root = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -147,16 +159,25 @@ def _last_line(output: str) -> str:
     return f" ({reasons[-1]})" if reasons else ""
 
 
-def _child(path: Path, *, plain: bool) -> None:
+def _on_the_cpu(native: Native) -> Native:
+    """Without what needs devices that a child does not use, or more of the memory than it may."""
+    return replace(
+        native, load_mode="auto", numa=None, split_mode="layer", main_gpu=0, tensor_split=(),
+        tensor_buffers=(), batch=None, ubatch=None, threads_batch=None,
+    )  # fmt: skip
+
+
+def _child(path: Path, native: Native, *, plain: bool) -> None:
     from specli.llama.context import Context, ContextOptions
     from specli.llama.model import Model, ModelOptions
 
-    options = ModelOptions(gpu_layers=0, devices=["none"], repacked=not plain)
+    options = ModelOptions(gpu_layers=0, devices=["none"], repacked=not plain, native=native)
     with Model(path, options) as model:
         model.require_text_generation()
         if model.vocab.size < 1:
             raise ModelFileError(f"{path} has no vocabulary")
-        with Context(model, ContextOptions(n_ctx=64, n_batch=32, threads=2)) as context:
+        small = ContextOptions(n_ctx=64, n_batch=32, threads=2, native=native)
+        with Context(model, small) as context:
             token = min(max(model.vocab.bos, 0), model.vocab.size - 1)
             for count in (1, _TOKENS):
                 row = context.add(0, [token] * count, context.length(0), 1)
@@ -169,6 +190,10 @@ if __name__ == "__main__":
     from specli.errors import SpecliError
 
     try:
-        _child(Path(sys.argv[1]), plain=sys.argv[2:] == ["plain"])
+        _child(
+            Path(sys.argv[1]),
+            Native.from_json(json.loads(sys.argv[2])),
+            plain=sys.argv[3] == "plain",
+        )
     except SpecliError as error:
         sys.exit(error.message.replace("\n", " "))

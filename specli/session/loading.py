@@ -14,7 +14,7 @@ from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
 from specli.hub.progress import Progress, ProgressSink, ignore
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import BATCH, UBATCH, Context, ContextOptions
 from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe, tried
@@ -132,7 +132,9 @@ def require_fit(checked: Checked, slots: int, free: FreeMemory | None = None) ->
     draft_facts = draft.facts if len(placements) > 1 else None
     types = target.types, draft.types
     require_memory(target.facts, draft_facts, shape.context, free, types, shape.sequences)
-    if free.devices:
+    moved = any(one.native.tensor_buffers for one in checked.setup.placements)
+    if free.devices and not moved:
+        # Where tensors are placed by hand, only llama.cpp can say what fits.
         require_placement(placements, shape, free)
 
 
@@ -161,9 +163,9 @@ def load_model(
     Raises ModelFileError, LoadError and MemoryShortError.
     """
     size = path.stat().st_size
-    if tried(path, records) is None:
+    if tried(path, records, placement.native) is None:
         report(Progress("check", path.name, 0, None))
-    found = probe(path, records)
+    found = probe(path, records, native=placement.native)
     if found.note is not None:
         notice(found.note)
     if not found.repacked:
@@ -175,6 +177,7 @@ def load_model(
         gpu_layers=placement.gpu_layers,
         devices=list(placement.devices),
         repacked=found.repacked and repacked,
+        native=placement.native,
     )
     report(Progress("load", path.name, 0, size))
     model = Model(
@@ -205,6 +208,10 @@ def open_context(
         type_v=placement.type_v,
         flash_attention=checked.setup.flash_attention,
         snapshots=snapshots,
+        native=placement.native,
+        n_batch=placement.native.batch or BATCH,
+        n_ubatch=placement.native.ubatch or UBATCH,
+        threads_batch=placement.native.threads_batch,
         separate_caches=exact and slots > 1,
     )
     return ExactContext(model, options) if exact else Context(model, options)
