@@ -381,6 +381,8 @@ class Options:
         if unknown:
             raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
         self._values = {name: value for name, value in values.items() if value is not None}
+        self.config: Mapping[str, Any] = {}
+        """What the user's own file sets; a profile goes before it."""
 
     def __getattr__(self, name: str) -> Any:
         if name not in OPTIONS:
@@ -406,7 +408,13 @@ class Options:
 
     def but(self, **values: Any) -> Options:
         """These options with other values; None takes one away."""
-        return Options(**self._values | values)
+        return Options(**self._values | values).under(self.config)
+
+    def under(self, config: Mapping[str, Any]) -> Options:
+        """These options with what the user's own file sets."""
+        same = Options(**self._values)
+        same.config = config
+        return same
 
     def over(self, defaults: Mapping[str, Any]) -> Options:
         """These options where they are given, `defaults` elsewhere.
@@ -420,7 +428,7 @@ class Options:
         if self._values.get("draft_max") == AUTO:
             overridden += _LENGTHS
         kept = {name: value for name, value in defaults.items() if name not in overridden}
-        return Options(**kept | self._values)
+        return Options(**kept | self._values).under(self.config)
 
 
 def parsed(option: Option, given: Any) -> Any:

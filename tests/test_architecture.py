@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": NATIVE | {"drafters", "speculative"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
+    "config": ASKED,
     "profiles": ASKED | {"hub"},
     "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
     "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
@@ -53,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": NATIVE
     | PAIR
     | ASKED
+    | {"config"}
     | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"}
     | {"api", "server"},
 }

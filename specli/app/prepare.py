@@ -19,7 +19,7 @@ from specli.hub.references import resolve
 from specli.llama.grammar import gbnf_of_schema
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
-from specli.options import AUTO, Options
+from specli.options import AUTO, OPTIONS, Options
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import RANGED, SamplingParams, sampler_names
 from specli.session import Session, Setup
@@ -46,12 +46,25 @@ SAMPLING_FIELDS = [field.name for field in fields(SamplingParams)]
 
 
 def with_profile(options: Options) -> tuple[Options, Profile | None]:
-    """The options over the defaults of the profile that applies, and that profile.
+    """The options over the defaults of the profile that applies, those over the user's own, and
+    that profile.
 
     Raises UsageError for a profile that is not there or is wrong.
     """
     profile = chosen_profile(options)
-    return (options if profile is None else options.over(profile.defaults.given())), profile
+    options = _with_usual_models(options)
+    if profile is not None:
+        options = options.over(profile.defaults.given())
+    settings = {name: value for name, value in options.config.items() if OPTIONS[name].setting}
+    return options.over(settings), profile
+
+
+def _with_usual_models(options: Options) -> Options:
+    """With the user's own profile and models where no target is named."""
+    if options.profile is not None or options.model is not None:
+        return options
+    names = ("profile", "model", "model_draft")
+    return options.over({name: options.config[name] for name in names if name in options.config})
 
 
 def chosen_profile(options: Options) -> Profile | None:
@@ -59,6 +72,7 @@ def chosen_profile(options: Options) -> Profile | None:
 
     Raises UsageError for a profile that is not there or is wrong.
     """
+    options = _with_usual_models(options)
     if options.profile is not None:
         return load_profile(options.profile)
     return load_profile(DEFAULT_PROFILE) if options.model is None else None

@@ -34,6 +34,16 @@ def from_environment(names: Iterable[str]) -> Options:
     return _expanded(Options(**values))
 
 
+def from_config(names: Iterable[str]) -> dict[str, Any]:
+    """What the user's own file sets of these options. Raises UsageError."""
+    from specli.config import read_config
+
+    wanted = {*names}
+    if "model" not in wanted:
+        return {}
+    return {name: value for name, value in read_config().items() if name in wanted}
+
+
 def variable_of(option: Option) -> tuple[str, str] | None:
     """The variable that sets an option, and its value; None where none does."""
     for name in variables(option):

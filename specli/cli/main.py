@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import specli
-from specli.cli import bench, failures, help_page, models, pair, profile
+from specli.cli import bench, config, failures, help_page, models, pair, profile
 from specli.cli.batch import batch
 from specli.cli.chat import chat
 from specli.cli.doctor import doctor
@@ -34,7 +34,13 @@ COMMANDS = {
     "doctor": doctor,
     "pull": pull,
 }
-GROUPS = {"pair": pair.app, "bench": bench.app, "models": models.app, "profile": profile.app}
+GROUPS = {
+    "pair": pair.app,
+    "bench": bench.app,
+    "models": models.app,
+    "profile": profile.app,
+    "config": config.app,
+}
 
 app = typer.Typer(
     name="specli",

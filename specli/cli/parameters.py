@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli import help_page
-from specli.cli.given import from_environment, from_flags
+from specli.cli.given import from_config, from_environment, from_flags
 from specli.options import OPTIONS, Option, option, parsed
 
 Command = Callable[..., None]
@@ -48,6 +48,7 @@ def takes(*wanted: str | Option) -> Callable[[Command], Command]:
             values = {one.name: parsed(one, value) for one, value in raw if value is not None}
             flags = from_flags({name: values.pop(name) for name in shared if name in values})
             options = flags.over(from_environment(shared).given())
+            options = options.under(from_config(shared))
             command(options=options, **given, **values)
 
         added = {option.name: _flag(option) for option in chosen}
