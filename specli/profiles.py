@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Never
 
@@ -32,6 +32,14 @@ MOST_BYTES = 1 << 20
 
 MANY = 12
 """Keys from which on a hint says where they are listed."""
+
+
+class ProfileError(UsageError):
+    """A profile with mistakes: the first, and the `further` ones."""
+
+    def __init__(self, message: str, hint: str | None, further: Sequence[UsageError]) -> None:
+        super().__init__(message, hint=hint)
+        self.further = further
 
 
 class _Strict(BaseModel):
@@ -237,7 +245,8 @@ def _parse(path: Path, text: str) -> Profile:
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
-        _explain(path, root, error)
+        first, *further = _mistakes(path, root, error)
+        raise ProfileError(first.message, first.hint, further) from None
     if profile.name != path.stem:
         _fail(
             path,
@@ -268,30 +277,54 @@ def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:
 
 
 def _fail(path: Path, node: yaml.Node, problem: str, hint: str | None = None) -> Never:
-    raise UsageError(f"{path}:{node.start_mark.line + 1}: {problem}", hint=hint)
+    raise _mistake(path, node, problem, hint)
 
 
-def _explain(path: Path, root: yaml.Node, error: ValidationError) -> Never:
-    """Raise UsageError for the most telling error of pydantic."""
+def _mistake(path: Path, node: yaml.Node, problem: str, hint: str | None = None) -> UsageError:
+    return UsageError(f"{path}:{node.start_mark.line + 1}: {problem}", hint=hint)
+
+
+def _mistakes(path: Path, root: yaml.Node, error: ValidationError) -> list[UsageError]:
+    """Every mistake that pydantic found, the most telling first."""
     # A misspelt key is unknown and often also missing: the first of these says it better.
-    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    node, keys = _find(root, first["loc"])
-    if first["type"] == "extra_forbidden":
-        owner: type[BaseModel] = Profile
-        if len(keys) > 1:
-            owner = Settings if keys[0] == "defaults" else MadeModel
-        known = [field.alias or name for name, field in owner.model_fields.items()]
-        close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-        if owner is Settings:
-            close = [name for name in [closest(keys[-1])] if name is not None]
-        every = ", ".join(known) if len(known) < MANY else "the long names of specli run --help-all"
-        hint = f"did you mean {close[0]}?" if close else f"known keys: {every}"
-        _fail(path, node, f"unknown key {'.'.join(keys)}", hint)
-    if first["type"] == "missing":
-        missing = ".".join([*keys, str(first["loc"][-1])])
-        _fail(path, node, f"the key {missing} is missing")
-    problem = first["msg"][0].lower() + first["msg"][1:]
-    _fail(path, node, f"{'.'.join(keys)}: {problem}, not {first['input']!r}")
+    items = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    found, meant = [], set()
+    for item in items:
+        node, keys = _find(root, item["loc"])
+        hint = None
+        if item["type"] == "extra_forbidden":
+            owner, close = _meant(keys)
+            meant.add(".".join([*keys[:-1], close or ""]))
+            hint = f"did you mean {close}?" if close else f"known keys: {_known(owner)}"
+            problem = f"unknown key {'.'.join(keys)}"
+        elif item["type"] == "missing":
+            missing = ".".join([*keys, str(item["loc"][-1])])
+            if missing in meant:
+                continue
+            problem = f"the key {missing} is missing"
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            problem = f"{'.'.join(keys)}: {message}, not {item['input']!r}"
+        found.append(_mistake(path, node, problem, hint))
+    return found
+
+
+def _meant(keys: list[str]) -> tuple[type[BaseModel], str | None]:
+    """What has the keys of this place in a profile, and which of them was meant."""
+    if len(keys) > 1 and keys[0] == "defaults":
+        return Settings, closest(keys[-1])
+    owner = MadeModel if len(keys) > 1 else Profile
+    close = difflib.get_close_matches(keys[-1], _names(owner), n=1, cutoff=0.5)
+    return owner, close[0] if close else None
+
+
+def _names(owner: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in owner.model_fields.items()]
+
+
+def _known(owner: type[BaseModel]) -> str:
+    names = _names(owner)
+    return ", ".join(names) if len(names) < MANY else "the long names of specli run --help-all"
 
 
 def _find(root: yaml.Node, loc: tuple[int | str, ...]) -> tuple[yaml.Node, list[str]]:

@@ -156,6 +156,9 @@ class Command(typer.core.TyperCommand):
             for parameter in self.get_params(ctx)
             for spelling in (*parameter.opts, *parameter.secondary_opts)
         }
+        if ctx.resilient_parsing:
+            # A shell asks how a line may go on.
+            return super().parse_args(ctx, args)
         taken, notes = translated(args, known, ctx.command_path)
         for note in [] if {"-q", "--quiet"} & {*taken} else notes:
             print_stderr(f"note: {note}")
@@ -169,7 +172,7 @@ class Group(typer.core.TyperGroup):
         return printed(self, ctx).rstrip("\n")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args and not self.invoke_without_command:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
             typer.echo(self.get_help(ctx), err=True)
             raise typer.Exit(2)
         return super().parse_args(ctx, args)

@@ -53,7 +53,6 @@ app = typer.Typer(
       specli pair find target.gguf
     """,
     epilog=EPILOG,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli import help_page
+from specli.cli.completion import completer
 from specli.cli.given import from_config, from_environment, from_flags
 from specli.options import OPTIONS, Option, option, parsed
 
@@ -92,6 +93,7 @@ def _flag(option: Option) -> object:
             help=_help(option),
             hidden=not option.common,
             rich_help_panel=option.group,
+            autocompletion=completer(option),
         ),
     ]
 

@@ -73,7 +73,8 @@ def validate(
             sink.write(f"{path}: valid\n")
         except UsageError as error:
             code = error.exit_code
-            sink.remark(error.message + (f" ({error.hint})" if error.hint else ""))
+            for one in (error, *getattr(error, "further", ())):
+                sink.remark(one.message + (f" ({one.hint})" if one.hint else ""))
     raise typer.Exit(code)
 
 

@@ -116,6 +116,20 @@ def test_validate_names_every_mistake_and_fails(tmp_path: Path) -> None:
     assert run("validate", good).exit_code == 0
 
 
+def test_validate_lists_all_mistakes_of_a_profile(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "nme: bad\ndescription: One\ntarget: a.gguf\ndefaults:\n  temprature: 1\n  top_k: many\n"
+        "  nothing_like_it: 1\n"
+    )
+    told = sorted(run("validate", path).stderr.splitlines())
+    assert told[0] == f"{path}:1: unknown key nme (did you mean name?)"
+    assert told[1] == f"{path}:5: unknown key defaults.temprature (did you mean temp?)"
+    assert told[2].startswith(f"{path}:6: defaults.top_k: ")
+    assert told[3].startswith(f"{path}:7: unknown key defaults.nothing_like_it")
+    assert len(told) == 4
+
+
 def test_validate_takes_the_names_of_profiles_that_ship() -> None:
     result = run("validate", "smollm2", "qwen3-8b")
     assert result.exit_code == 0
