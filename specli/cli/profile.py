@@ -14,12 +14,14 @@ from specli.options import AUTO, OPTIONS, Option
 if TYPE_CHECKING:
     from specli.profiles import Profile
 
-app = typer.Typer(cls=help_page.Group, help="List, show and check profiles.")
+TOOLS = ("llama-server", "vllm", "fireworks", "lm-studio", "ollama")
+
+app = typer.Typer(cls=help_page.Group, help="List, show, check and export profiles.")
 
 
 @app.callback()
 def profile() -> None:
-    """List, show and check profiles."""
+    """List, show, check and export profiles."""
 
 
 @app.command("list", cls=help_page.Command)
@@ -76,6 +78,35 @@ def validate(
             for one in (error, *getattr(error, "further", ())):
                 sink.remark(one.message + (f" ({one.hint})" if one.hint else ""))
     raise typer.Exit(code)
+
+
+@app.command("export", cls=help_page.Command)
+def export(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The profile.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TOOL",
+            help="llama-server, vllm, fireworks, lm-studio or ollama.",
+            autocompletion=lambda incomplete: [one for one in TOOLS if one.startswith(incomplete)],
+        ),
+    ],
+) -> None:
+    """Print the pair and its settings as another tool's command or file.
+
+    What that tool cannot be told is said on stderr.
+    """
+    from specli.cli.profile_export import exported
+    from specli.profiles import load_profile
+
+    if to not in TOOLS:
+        raise UsageError(f"no export to {to!r}", hint=f"there are: {', '.join(TOOLS)}")
+    made = exported(load_profile(name), to)
+    sink = Sink()
+    sink.write(made.text)
+    for note in made.notes:
+        sink.note(note)
 
 
 def _effective(profile: Profile) -> str:
