@@ -57,7 +57,7 @@ class Native:
         return cls(**{name: _tuples(value) for name, value in fields.items()})
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 

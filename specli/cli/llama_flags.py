@@ -205,12 +205,13 @@ def reasons(which: str) -> Mapping[str, str]:
 
 
 def translated(
-    arguments: Iterable[str], known: Mapping[str, bool], command: str
+    arguments: Iterable[str], known: Mapping[str, bool], command: str, *, refuse: bool = True
 ) -> tuple[list[str], list[str]]:
     """A command line with llama.cpp's flags as specli has them, and notes on those left out.
 
     `known` says of each spelling of the command's own options whether a value follows. Raises
-    UsageError for a flag that is refused, and for a word such as -rea that no option is called.
+    UsageError for a flag that is refused, unless that is not wanted, and for a word such as -rea
+    that no option is called.
     """
     taken: list[str] = []
     unused: dict[str, list[str]] = {}
@@ -229,8 +230,9 @@ def translated(
         elif name in REWRITTEN:
             taken += [*REWRITTEN[name], *([value] if equals else [])]
             taken += _next(words, _values(name) - bool(equals))
-        elif name in reasons("ignored"):
-            unused.setdefault(reasons("ignored")[name], []).append(name)
+        elif name in reasons("ignored") or (name in reasons("refused") and not refuse):
+            why = reasons("ignored").get(name) or reasons("refused")[name]
+            unused.setdefault(why, []).append(name)
             _next(words, _values(name) - bool(equals))
         elif name in reasons("refused"):
             raise UsageError(f"{name} is not supported", hint=reasons("refused")[name])

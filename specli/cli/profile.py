@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -106,6 +107,37 @@ def export(
     sink = Sink()
     sink.write(made.text)
     for note in made.notes:
+        sink.note(note)
+
+
+@app.command("import", cls=help_page.Command)
+def import_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the profile is called.")],
+    command: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMMAND", help="A line of llama-server, vllm or firectl; `-` reads it."
+        ),
+    ],
+) -> None:
+    """Print a profile made of another tool's command line, given as one quoted word.
+
+    Examples:
+      specli profile import mine "llama-server -m a.gguf -md b.gguf" > mine.yaml
+    """
+    import yaml
+
+    from specli.cli.profile_import import imported
+    from specli.profiles import Profile
+
+    content, notes = imported(sys.stdin.read() if command == "-" else command, name)
+    try:
+        Profile.model_validate(content)
+    except ValueError as error:
+        raise UsageError(f"no profile comes of this: {error}", hint="check NAME") from None
+    sink = Sink()
+    sink.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    for note in notes:
         sink.note(note)
 
 

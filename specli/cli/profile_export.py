@@ -89,7 +89,7 @@ def _llama_flag(name: str, value: Any, export: Export) -> Iterator[str]:
             yield from (flag, f"{one[0]}{one[1]:+g}" if isinstance(value, dict) else str(one))
 
 
-_VLLM_SAMPLING = {
+VLLM_SAMPLING = {
     "temp": "temperature",
     "top_k": "top_k",
     "top_p": "top_p",
@@ -115,10 +115,10 @@ def _vllm(profile: Profile) -> Export:
         words += ["--max-model-len", str(given["ctx_size"])]
     if given.get("seed", -1) >= 0:
         words += ["--seed", str(given["seed"])]
-    sampling = {_VLLM_SAMPLING[name]: given[name] for name in _VLLM_SAMPLING if name in given}
+    sampling = {VLLM_SAMPLING[name]: given[name] for name in VLLM_SAMPLING if name in given}
     if sampling:
         words += ["--override-generation-config", json.dumps(sampling)]
-    used = ("draft_max", "ngram_size", "ngram_draft", "ctx_size", "seed", *_VLLM_SAMPLING)
+    used = ("draft_max", "ngram_size", "ngram_draft", "ctx_size", "seed", *VLLM_SAMPLING)
     export.notes += _left_out("vLLM", given, used)
     export.text = shlex.join(words) + "\n"
     return export

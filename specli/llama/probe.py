@@ -111,7 +111,7 @@ def tried(path: Path, records: Path, native: Native = USUAL) -> Probe | None:
         return None
 
 
-def _record(path: Path, records: Path, native: Native) -> Path:
+def _record(path: Path, records: Path, native: Native = USUAL) -> Path:
     from specli.llama import library
 
     stat = path.stat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from specli.llama.probe import probe, tried
 from specli.native import Native, native
 from tests import tiny_gguf as tiny
 
-Contexts = Callable[..., Context]
 TOKENS = [102, 103, 104, 105, 106]
 RANK = 2
 
@@ -34,7 +33,7 @@ def logits_of(path: Path, parameters: Native, tokens: Sequence[int] = TOKENS) ->
         return context.logits(row).copy()
 
 
-def adapter(path: Path, *, scale: float = 1.0, **fields: tiny.Value) -> Path:
+def adapter(path: Path, scale: float = 1.0, fields: Mapping[str, tiny.Value] | None = None) -> Path:
     """A LoRA for the tiny model that changes one matrix."""
     rng = np.random.default_rng(5)
     tensors = {
@@ -47,7 +46,7 @@ def adapter(path: Path, *, scale: float = 1.0, **fields: tiny.Value) -> Path:
         "adapter.type": "lora",
         "adapter.lora.alpha": 2.0,
     }
-    return tiny.write(path, tiny.gguf_bytes({**usual, **fields}, tensors))
+    return tiny.write(path, tiny.gguf_bytes({**usual, **(fields or {})}, tensors))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,7 @@ def test_adapters_add_up_by_their_scale(target: Path, tmp_path: Path) -> None:
 def test_what_is_no_adapter_for_this_model_is_refused(
     target: Path, tmp_path: Path, fields: dict[str, tiny.Value], told: str
 ) -> None:
-    wrong = adapter(tmp_path / "wrong.gguf", **fields)
+    wrong = adapter(tmp_path / "wrong.gguf", fields=fields)
     with pytest.raises((ModelFileError, LoadError), match=told):
         Model(target, ModelOptions(native=native({"lora": (str(wrong),)})))
 

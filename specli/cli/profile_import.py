@@ -1,0 +1,170 @@
+"""A command line of llama-server, vLLM or firectl as a profile."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from specli.cli.given import from_flags
+from specli.cli.llama_flags import translated
+from specli.cli.profile_export import VLLM_SAMPLING
+from specli.errors import UsageError
+from specli.options import OPTIONS, Options, parsed
+from specli.speculative import vllm_settings
+
+MODELS = ("model", "model_draft")
+
+
+@dataclass(slots=True)
+class Import:
+    """What a command line says, by the names of options, and in words what is left out."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def imported(line: str, name: str) -> tuple[dict[str, object], list[str]]:
+    """The content of a profile called `name`, and notes on what it leaves out.
+
+    Raises UsageError for a line that names no model, and for values that options do not take.
+    """
+    try:
+        words = shlex.split(line.replace("\\\n", " "))
+    except ValueError as error:
+        raise UsageError(f"the command cannot be read: {error}", hint="quote it as one") from None
+    tool = Path(words[0]).name if words else ""
+    read = next((read for start, read in _TOOLS.items() if tool.startswith(start)), _llama)
+    found = read(words[1:])
+    target = found.settings.pop("model", None)
+    if target is None:
+        raise UsageError("the command names no model", hint="such as 'llama-server -m FILE'")
+    content: dict[str, object] = {
+        "name": name,
+        "description": f"From a command of {tool}",
+        "target": target,
+    }
+    if "model_draft" in found.settings:
+        content["draft"] = found.settings.pop("model_draft")
+    for option in [one for one in found.settings if not OPTIONS[one].setting]:
+        found.notes.append(f"a profile has no {OPTIONS[option].flag}")
+        del found.settings[option]
+    if found.settings:
+        content["defaults"] = {key: _plain(value) for key, value in found.settings.items()}
+    return content, found.notes
+
+
+def _llama(words: list[str]) -> Import:
+    command = _run_command()
+    known = {
+        spelling: not getattr(parameter, "is_flag", True)
+        for parameter in command.params
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    }
+    taken, notes = translated(words, known, "a profile", refuse=False)
+    given = command.make_context("run", taken).params
+    values = {
+        key: parsed(OPTIONS[key], value)
+        for key, value in given.items()
+        if key in OPTIONS and value not in (None, [], ()) and key != "offline"
+    }
+    return Import(from_flags(values).given(), notes)
+
+
+def _run_command() -> Any:
+    import typer
+
+    from specli.cli.help_page import Command
+    from specli.cli.run import run
+
+    app = typer.Typer()
+    app.command("run", cls=Command)(run)
+    return typer.main.get_command(app)
+
+
+def _vllm(words: list[str]) -> Import:
+    found = Import()
+    sampling = {theirs: ours for ours, theirs in VLLM_SAMPLING.items()}
+    for flag, value in _flags([word for word in words if word != "serve"]):
+        match flag:
+            case "" | "--model":
+                found.settings["model"] = value
+            case "--speculative-config" | "-sc":
+                found.settings |= _given(vllm_settings(_object(flag, value)))
+            case "--max-model-len":
+                found.settings["ctx_size"] = parsed(OPTIONS["ctx_size"], value)
+            case "--seed":
+                found.settings["seed"] = parsed(OPTIONS["seed"], value)
+            case "--override-generation-config":
+                for key, number in _object(flag, value).items():
+                    if key in sampling:
+                        found.settings[sampling[key]] = parsed(OPTIONS[sampling[key]], number)
+            case _:
+                found.notes.append(f"left out: {flag} {value}".rstrip())
+    if not str(found.settings.get("model", ".gguf")).endswith(".gguf"):
+        found.notes.append("specli runs GGUF files: check that the repositories hold some")
+    return found
+
+
+def _firectl(words: list[str]) -> Import:
+    found = Import()
+    numbers = {
+        "--draft-token-count": "draft_max",
+        "--ngram-speculation-length": "ngram_size",
+    }
+    for flag, value in _flags([one for one in words if one not in ("deployment", "create")]):
+        if flag == "":
+            found.settings["model"] = value
+        elif flag == "--draft-model":
+            found.settings["model_draft"] = value
+        elif flag in numbers:
+            found.settings[numbers[flag]] = parsed(OPTIONS[numbers[flag]], value)
+        else:
+            found.notes.append(f"left out: {flag} {value}".rstrip())
+    found.notes.append("Fireworks' models are no GGUF files: put references in their places")
+    return found
+
+
+_TOOLS: Mapping[str, Callable[[list[str]], Import]] = {"vllm": _vllm, "firectl": _firectl}
+
+
+def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Flags with their values, and what stands alone under an empty name."""
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        flag, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            yield "", word
+        elif equals:
+            yield flag, value
+        elif waiting and not waiting[0].startswith("-"):
+            yield flag, waiting.pop(0)
+        else:
+            yield flag, ""
+
+
+def _object(flag: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{flag} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{flag} is no JSON object", hint="quote it as the shell wants it")
+    return value
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return Options(**settings).given()
+
+
+def _plain(value: Any) -> object:
+    """As a profile has it."""
+    if isinstance(value, dict):
+        return [f"{token}{bias:+g}" for token, bias in value.items()]
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, Path) else value
