@@ -2,14 +2,15 @@
 
 huggingface_hub throws away what an interrupted download has fetched, and over plain HTTP compares
 sizes, not checksums. So the bytes are fetched here, with its client, token and endpoint, under
-the name of an unfinished blob; only what has the right checksum becomes a blob. The snapshot that
-other programs read is then written by huggingface_hub itself.
+the name of an unfinished blob; only what has the right checksum becomes a blob, and the snapshot
+that other programs read links to it. Every path is made of parts that have been checked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Sequence
@@ -18,8 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specli.errors import FetchError
-from specli.hub.cache import explained_write, file_sha256, locked, writing
-from specli.hub.huggingface import HubReference, explained, list_models, storage_folder, streaming
+from specli.files import PARTIAL_SUFFIX
+from specli.hub.cache import explained_write, locked, writing
+from specli.hub.http import BusyError, explained, requested
+from specli.hub.huggingface import (
+    HubReference,
+    file_url,
+    list_models,
+    require_sound,
+    storage_folder,
+)
 from specli.hub.progress import Action, Progress, ProgressSink, file_size, ignore
 from specli.hub.quants import HubFile
 
@@ -27,6 +36,8 @@ WORKERS = 4
 ATTEMPTS = 5
 """Connections in a row that may bring nothing before a download fails."""
 RETRY_SECONDS = 1.0
+LEAST_PROGRESS = 1 << 18
+"""Bytes, or all that is missing: a connection that brings less counts as one that failed."""
 BLOCK_BYTES = 1 << 20
 LARGEST_OVER_HTTP = 50_000_000_000
 
@@ -49,7 +60,8 @@ class _Job:
 
     @property
     def blob(self) -> Path:
-        return storage_folder(self.reference.repo) / "blobs" / str(self.file.sha256)
+        sha256 = require_sound(self.file, self.reference)
+        return storage_folder(self.reference.repo) / "blobs" / sha256
 
     @property
     def partial(self) -> Path:
@@ -84,11 +96,7 @@ def _jobs(reference: HubReference) -> list[_Job]:
         _Job(reference, listing.commit, part) for part in reference.choose(listing.models).parts
     ]
     for job in jobs:
-        if job.file.sha256 is None:
-            raise FetchError(
-                f"the Hub gives no checksum for {job.name}",
-                hint="download it by other means and name its path",
-            )
+        require_sound(job.file, reference)
         if job.file.size > LARGEST_OVER_HTTP:
             raise FetchError(
                 f"{job.name} is too large for a plain download",
@@ -158,10 +166,11 @@ class _Download:
             problem: Exception | None = None
             try:
                 self.append(size if size < job.file.size else 0)
-            except httpx2.TransportError as error:
+            except (httpx2.TransportError, BusyError) as error:
                 problem = error
             received = file_size(job.partial)
-            failures = 0 if received > size else failures + 1
+            enough = min(LEAST_PROGRESS, job.file.size - size)
+            failures = 0 if received >= size + enough else failures + 1
             if failures == ATTEMPTS:
                 raise problem or FetchError(
                     f"the Hub sends no more than {received} of {job.file.size} bytes of {job.name}",
@@ -171,16 +180,21 @@ class _Download:
                 raise _CancelledError
 
     def append(self, start: int) -> None:
-        """Write what one connection brings, from byte `start` on."""
+        """Write what one connection brings, from byte `start` on, up to the file's size."""
         job = self.job
+        url = file_url(job.reference, job.commit, job.file)
         with (
-            streaming(job.reference, job.commit, job.file, start) as (start, blocks),
-            job.partial.open("r+b" if start else "wb") as file,
+            requested(url, job.reference, start) as answer,
+            job.partial.open("r+b" if answer.start else "wb") as file,
         ):
-            file.seek(start)
-            for block in blocks:
-                file.write(block)
+            file.seek(answer.start)
+            left = job.file.size - answer.start
+            for block in answer.blocks:
+                file.write(block[:left])
+                left -= len(block)
                 self.report("fetch", file.tell())
+                if left <= 0:
+                    break
             file.flush()
             os.fsync(file.fileno())
 
@@ -201,18 +215,22 @@ class _Download:
 
 
 def _snapshot_path(job: _Job) -> Path:
-    """The file's path in the snapshot, made by huggingface_hub, which finds the blob there."""
-    from huggingface_hub import hf_hub_download
-
-    with explained_write(job.blob, "HF_HUB_CACHE"), explained(job.reference):
-        path = Path(hf_hub_download(job.reference.repo, job.file.path, revision=job.commit))
-    # Another file than ours: a copy where links are impossible, or a Hub that contradicts itself.
-    if not path.samefile(job.blob) and file_sha256(path) != job.file.sha256:
-        path.unlink()
-        raise FetchError(
-            f"the Hub names one file for {job.name} and sends another",
-            hint="pull it again later, or check HF_ENDPOINT",
-        )
+    """The file's path in the snapshot, which links to the blob as huggingface_hub has it."""
+    path = storage_folder(job.reference.repo) / "snapshots" / job.commit / job.file.path
+    with explained_write(path, "HF_HUB_CACHE"):
+        if path.exists() and path.samefile(job.blob):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+        try:
+            try:
+                fresh.symlink_to(os.path.relpath(job.blob, path.parent))
+            except OSError:
+                # Windows allows links of this kind to few.
+                fresh.hardlink_to(job.blob)
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
     return path
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from specli.errors import FetchError, UsageError
+from specli.errors import FetchError, UsageError, shortened
+from specli.hub.cache import SHA256
+from specli.hub.http import endpoint, explained, received, require_repository
 from specli.hub.quants import DEFAULT_QUANT, HubFile, HubModel, by_file, by_quant, models_among
 
-if TYPE_CHECKING:
-    from huggingface_hub.errors import HfHubHTTPError
+MOST_METADATA = 32 << 20
+"""Bytes of a repository's description; a hundred thousand files need less."""
+
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+_COMPONENT = re.compile(r"(?!\.{1,2}$)[^\\:\x00-\x1f\x7f]{1,200}")
+"""A part of a path that stays where it is, on Windows too."""
+
+_LONGEST_PATH = 1024
 
 PREFIX = "hf:"
 DEFAULT_REVISION = "main"
@@ -63,7 +71,8 @@ def parse_hub(reference: str) -> HubReference | None:
     match = (announced and _BY_FILE.fullmatch(rest)) or _BY_QUANT.fullmatch(rest)
     if match:
         found = {key: value for key, value in match.groupdict().items() if value}
-        return HubReference(**found)
+        if not {".", ".."} & set(found.get("revision", "").split("/")):
+            return HubReference(**found)
     if announced:
         raise UsageError(
             f"{reference!r} is not the name of a model on the Hub",
@@ -81,32 +90,58 @@ def storage_folder(repo: str) -> Path:
 
 
 def list_models(reference: HubReference) -> Listing:
-    """Ask the Hub for the models of a repository. Raises FetchError."""
-    from huggingface_hub import HfApi
-
-    try:
-        with explained(reference):
-            info = HfApi().model_info(
-                reference.repo, revision=reference.revision, files_metadata=True
-            )
-    except (ValueError, KeyError, TypeError) as error:
-        raise _no_hub(reference) from error
-    if info.sha is None:
-        raise _no_hub(reference)
-    files = [
-        HubFile(found.rfilename, found.size or 0, found.lfs.sha256 if found.lfs else None)
-        for found in info.siblings or []
-    ]
-    return Listing(info.sha, models_among(files))
-
-
-def _no_hub(reference: HubReference) -> FetchError:
+    """Ask the Hub for the models of a repository. Raises FetchError, and UsageError for a name
+    that no repository can have."""
     from huggingface_hub import constants
 
-    return FetchError(
-        f"{constants.ENDPOINT} does not answer as a Hub: {reference} was requested",
-        hint="check HF_ENDPOINT, and whether the network requires a login first",
-    )
+    require_repository(reference.repo)
+    revision = quote(reference.revision, safe="")
+    url = f"{constants.ENDPOINT}/api/models/{reference.repo}/revision/{revision}?blobs=true"
+    try:
+        with explained(reference):
+            info = json.loads(received(url, reference, MOST_METADATA))
+        commit, files = info["sha"], [_file(found) for found in info["siblings"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FetchError(
+            f"{endpoint()} does not answer as a Hub: {reference} was requested",
+            hint="check HF_ENDPOINT, and whether the network requires a login first",
+        ) from error
+    if not (isinstance(commit, str) and COMMIT.fullmatch(commit)):
+        raise FetchError(
+            f"the Hub names {shortened(commit)!r} as the commit of {reference}, which is none",
+            hint="check HF_ENDPOINT",
+        )
+    return Listing(commit, models_among(files))
+
+
+def _file(found: dict[str, object]) -> HubFile:
+    """A file as the Hub describes it. Raises ValueError for a description that is none."""
+    path, size, lfs = found["rfilename"], found.get("size"), found.get("lfs")
+    sha256 = lfs["sha256"] if isinstance(lfs, dict) else None
+    size = 0 if size is None else size
+    if not isinstance(path, str) or isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise ValueError("not a file")
+    return HubFile(path, size, None if sha256 is None else str(sha256))
+
+
+def require_sound(file: HubFile, reference: HubReference) -> str:
+    """The checksum of a file that is about to be written.
+
+    Raises FetchError where the Hub gives none, or names a path that leads out of the cache.
+    """
+    parts = file.path.split("/")
+    if not all(_COMPONENT.fullmatch(part) for part in parts) or len(file.path) > _LONGEST_PATH:
+        raise FetchError(
+            f"{reference.repo} names {shortened(file.path)!r} as a file, which is no safe path",
+            hint="download it by other means and name its path",
+        )
+    if file.size < 1 or file.sha256 is None or not SHA256.fullmatch(file.sha256):
+        raise FetchError(
+            f"the Hub gives no {'size' if file.size < 1 else 'checksum'} for "
+            f"{reference.repo}/{file.path}",
+            hint="download it by other means and name its path",
+        )
+    return file.sha256
 
 
 def cached_model(reference: HubReference) -> list[Path] | None:
@@ -133,119 +168,8 @@ def cached_model(reference: HubReference) -> list[Path] | None:
     return [snapshot / part.path for part in model.parts]
 
 
-@contextmanager
-def streaming(
-    reference: HubReference, commit: str, file: HubFile, start: int, end: int | None = None
-) -> Iterator[tuple[int, Iterator[bytes]]]:
-    """Request a file from byte `start` on: the position of the first byte sent, and the blocks.
+def file_url(reference: HubReference, commit: str, file: HubFile) -> str:
+    """Where the Hub serves a file."""
+    from huggingface_hub import hf_hub_url
 
-    A server that knows no ranges sends the whole file, from 0 on.
-    """
-    from huggingface_hub import constants, hf_hub_url
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        hf_raise_for_status,
-        http_stream_backoff,
-    )
-
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-    if start or end is not None:
-        headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-    with http_stream_backoff(
-        "GET",
-        hf_hub_url(reference.repo, file.path, revision=commit),
-        headers=headers,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        # Its own retries begin a second response inside a block that has seen the first.
-        retry_on_exceptions=(),
-    ) as response:
-        hf_raise_for_status(response)
-        yield start if response.status_code == 206 else 0, response.iter_bytes()
-
-
-@contextmanager
-def explained(reference: HubReference) -> Iterator[None]:
-    """Turn what huggingface_hub raises in the block into FetchError or UsageError."""
-    import httpx2
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    try:
-        yield
-    except OfflineModeIsEnabled as error:
-        raise FetchError(
-            f"{reference} is not in the cache, and HF_HUB_OFFLINE prevents downloading it",
-            hint="unset HF_HUB_OFFLINE, or choose among the local models: specli models",
-        ) from error
-    except HfHubHTTPError as error:
-        raise _explain_status(reference, error) from error
-    except LocalEntryNotFoundError as error:
-        cause = error.__cause__
-        if isinstance(cause, HfHubHTTPError):
-            raise _explain_status(reference, cause) from error
-        raise _unreachable(reference, constants.ENDPOINT, cause or error) from error
-    except (httpx2.TransportError, httpx2.TooManyRedirects) as error:
-        raise _unreachable(reference, constants.ENDPOINT, error) from error
-    except HFValidationError as error:
-        raise UsageError(
-            f"{reference.repo!r} is not a name that a repository can have",
-            hint="names are OWNER/REPO, as in the address of its page",
-        ) from error
-
-
-def _unreachable(reference: HubReference, endpoint: str, error: BaseException) -> FetchError:
-    return FetchError(
-        f"{endpoint} could not be reached for {reference}: {error or type(error).__name__}",
-        hint="check the network, the proxy and HF_ENDPOINT; with HF_HUB_OFFLINE=1 only models "
-        "that are in the cache are used",
-    )
-
-
-_TOKEN = "log in with `hf auth login`, or set HF_TOKEN"
-
-
-def _explain_status(reference: HubReference, error: HfHubHTTPError) -> FetchError:
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repo, status = reference.repo, error.response.status_code
-    if isinstance(error, GatedRepoError):
-        return FetchError(
-            f"{repo} is gated: its owner gives access on request",
-            hint=f"ask for access at {constants.ENDPOINT}/{repo}, then {_TOKEN}",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return FetchError(
-            f"the Hub has no repository {repo}, or it is private",
-            hint=f"check the spelling; for a private one, {_TOKEN}",
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return FetchError(
-            f"{repo} has no revision {reference.revision!r}",
-            hint="a revision is a branch, a tag or a commit of the repository",
-        )
-    if isinstance(error, RemoteEntryNotFoundError):
-        return FetchError(
-            f"{reference} is not in the repository",
-            hint="it may have been moved: see the page of the repository",
-        )
-    if status in (401, 403):
-        return FetchError(f"the Hub refused the token for {repo}", hint=_TOKEN)
-    if status == 429:
-        return FetchError(
-            "too many requests were sent to the Hub", hint=f"wait some minutes, or {_TOKEN}"
-        )
-    return FetchError(
-        f"the Hub answered {status} for {reference}",
-        hint="try again later; downloaded models are kept",
-    )
+    return hf_hub_url(reference.repo, file.path, revision=commit)

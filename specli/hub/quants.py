@@ -14,6 +14,10 @@ from specli.gguf.split import split_part
 DEFAULT_QUANT = "Q4_K_M"
 """What llama.cpp's -hf takes where no quantisation is named."""
 
+MOST_LISTED = 20
+MOST_COMPARED = 2000
+"""Names that are compared with a misspelt one, each in a fraction of a millisecond."""
+
 _QUANT = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|BF16|FP?16|FP?32|MXFP4\w*|NVFP4))$", re.IGNORECASE
 )
@@ -65,7 +69,7 @@ def models_among(files: Sequence[HubFile]) -> list[HubModel]:
         stem, number, count = part
         found = parts.setdefault((stem, count), {})
         found[number] = file
-        if sorted(found) == list(range(1, count + 1)):
+        if len(found) == count and min(found) == 1 and max(found) == count:
             models.append(HubModel(tuple(found[index] for index in range(1, count + 1))))
     return sorted(models, key=lambda model: model.path)
 
@@ -88,10 +92,17 @@ def by_quant(models: Sequence[HubModel], quant: str | None, repo: str) -> HubMod
         return found[0]
     quants = sorted({model.quant for model in models if model.quant})
     if quants and not found:
-        raise UsageError(f"{repo} has no {wanted}", hint=f"there are: {', '.join(quants)}")
+        raise UsageError(f"{repo} has no {wanted}", hint=f"there are: {_listed(quants)}")
     problem = f"holds {len(found)} models in {wanted}" if found else f"has no {wanted}"
-    files = ", ".join(f"hf:{repo}/{model.path}" for model in found or models)
+    files = _listed([f"hf:{repo}/{model.path}" for model in found or models])
     raise UsageError(f"{repo} {problem}", hint=f"name the file: {files}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a hint; a repository may hold any number of them."""
+    more = len(names) - MOST_LISTED
+    shown = ", ".join(names[:MOST_LISTED])
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def by_file(models: Sequence[HubModel], file: str, repo: str) -> HubModel:
@@ -108,7 +119,7 @@ def by_file(models: Sequence[HubModel], file: str, repo: str) -> HubModel:
                 hint=f"name its first part: hf:{repo}/{model.path}",
             )
     paths = [model.path for model in models]
-    close = difflib.get_close_matches(file, paths, n=3) or paths
+    close = difflib.get_close_matches(file, paths[:MOST_COMPARED], n=3) or paths
     raise UsageError(
-        f"{repo} has no file {file}", hint=f"there are: {', '.join(close) or 'no GGUF files'}"
+        f"{repo} has no file {file}", hint=f"there are: {_listed(close) or 'no GGUF files'}"
     )

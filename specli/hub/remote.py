@@ -9,7 +9,8 @@ from specli.errors import FetchError
 from specli.gguf.check import check_file, check_metadata, joined
 from specli.gguf.cursor import NeedMoreBytes
 from specli.gguf.header import Header, parse_header
-from specli.hub.huggingface import HubReference, cached_model, explained, list_models, streaming
+from specli.hub.http import ATTEMPTS, BusyError, explained, requested
+from specli.hub.huggingface import HubReference, cached_model, file_url, list_models
 from specli.hub.package import PackageReference, fetch_package
 from specli.hub.progress import ProgressSink, ignore
 from specli.hub.references import locate
@@ -21,7 +22,8 @@ FIRST_BYTES = 1 << 20
 """Enough for a vocabulary of some ten thousand tokens; larger ones take a second request."""
 PART_BYTES = 1 << 16
 """Later parts of a split model carry no vocabulary."""
-ATTEMPTS = 3
+MOST_HEADER = 256 << 20
+"""The largest vocabularies take some 20 MiB; a header says itself how much more it needs."""
 
 
 def read_model_header(reference: str, report: ProgressSink = ignore) -> Header:
@@ -59,6 +61,11 @@ def remote_header(reference: HubReference) -> Header:
 def _header(reference: HubReference, commit: str, file: HubFile, wanted: int) -> Header:
     prefix = b""
     while True:
+        if wanted > MOST_HEADER:
+            raise FetchError(
+                f"the header of {reference} would have more than {MOST_HEADER >> 20} MiB",
+                hint="download the file by other means and name its path",
+            )
         prefix += _range(reference, commit, file, len(prefix), min(wanted, file.size))
         try:
             return parse_header(prefix, file.size, str(reference))
@@ -74,20 +81,20 @@ def _range(reference: HubReference, commit: str, file: HubFile, start: int, end:
         for _attempt in range(ATTEMPTS - 1):
             try:
                 return _range_once(reference, commit, file, start, end)
-            except httpx2.TransportError:
+            except (httpx2.TransportError, BusyError):
                 continue
         return _range_once(reference, commit, file, start, end)
 
 
 def _range_once(reference: HubReference, commit: str, file: HubFile, start: int, end: int) -> bytes:
     received = bytearray()
-    with streaming(reference, commit, file, start, end) as (first, blocks):
-        for block in blocks:
+    with requested(file_url(reference, commit, file), reference, start, end) as answer:
+        for block in answer.blocks:
             received += block
             # A server that knows no ranges sends the file from its start to its end.
-            if first + len(received) >= end:
+            if answer.start + len(received) >= end:
                 break
-    data = bytes(received[start - first : end - first])
+    data = bytes(received[start - answer.start : end - answer.start])
     if len(data) < end - start:
         raise FetchError(
             f"the Hub sent {len(data)} of {end - start} bytes of the header of {reference}",

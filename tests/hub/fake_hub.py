@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 TOKEN = "hf_the_right_one"
@@ -62,6 +62,12 @@ class FakeHub:
     """What the content server does to the bytes it sends."""
     etag: str | None = None
     """What `resolve` answers in place of a file's SHA-256."""
+    describe: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """What the Hub does to its description of a repository."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers of content in place of the right ones."""
+    more: bytes = b""
+    """What follows a file's content, over and over, without an end."""
     pause: float = 0.0
     """Seconds between blocks of content."""
     requests: list[Request] = field(default_factory=list)
@@ -132,6 +138,8 @@ class FakeHub:
             for name, content in self.repos[repo].items()
         ]
         info = {"id": repo, "sha": self.commit(repo), "siblings": siblings}
+        if self.describe is not None:
+            info = self.describe(info)
         _finish(handler, 200, {"Content-Type": "application/json"}, json.dumps(info).encode())
 
     def _resolve(
@@ -169,8 +177,11 @@ class FakeHub:
             end = min(int(match[2]) + 1, size) if match[2] else size
         cut = round(self.cuts.pop(0) * size) if self.cuts else size
         handler.send_response(206 if match and self.ranges else 200)
-        handler.send_header("Content-Length", str(end - start))
-        handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+        right = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
+        if not self.more:
+            right["Content-Length"] = str(end - start)
+        for header, value in (right | self.headers).items():
+            handler.send_header(header, value)
         handler.end_headers()
         handler.close_connection = True
         with path.open("rb") as file:
@@ -182,6 +193,8 @@ class FakeHub:
                 handler.wfile.write(self.change(block) if self.change else block)
                 left -= len(block)
                 time.sleep(self.pause)
+        while self.more:
+            self.sent += handler.wfile.write(self.more)
 
     def __enter__(self) -> Self:
         hub = self

@@ -48,6 +48,7 @@ def hub(own_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     folder.mkdir()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setattr("specli.hub.download.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("specli.hub.http.RETRY_SECONDS", 0.0)
     with FakeHub(folder) as running:
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         monkeypatch.setattr(constants, "ENDPOINT", running.url)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import constants, try_to_load_from_cache
@@ -110,15 +111,104 @@ def test_wrong_bytes_never_become_a_file(hub: FakeHub) -> None:
     assert pull([TINY])[0][0].read_bytes() == DATA
 
 
-def test_a_hub_that_contradicts_itself_leaves_no_file(hub: FakeHub) -> None:
-    hub.etag = "0" * 64
-    hub.cuts = [1.0]
+def test_what_the_hub_calls_a_file_elsewhere_leads_nowhere(hub: FakeHub, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    hub.etag = f"../../../../../../../..{victim}"
+    ((path,),) = pull([TINY])
+    assert path.read_bytes() == DATA
+    assert path.resolve().is_relative_to(Path(constants.HF_HUB_CACHE).resolve())
+    assert not victim.exists()
 
-    def change_later(block: bytes) -> bytes:
-        return block if len(hub.contents()) == 1 else bytes(len(block))
 
-    hub.change = change_later
-    with pytest.raises(FetchError, match="sends another"):
+def _changed(info: dict[str, Any], **more: object) -> dict[str, Any]:
+    """The description with its files changed."""
+    return {**info, "siblings": [{**file, **more} for file in info["siblings"]]}
+
+
+@pytest.mark.parametrize("commit", ["/victim", "../../../victim", "g" * 40, "0" * 39, 7, None, ""])
+def test_a_commit_that_is_none_is_refused(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, commit: object
+) -> None:
+    hub.describe = lambda info: {**info, "sha": commit}
+    with pytest.raises(FetchError, match="as the commit of hf:someone/Tiny-GGUF:Q4_K_M"):
+        pull([TINY])
+    assert hub.contents() == []
+
+
+@pytest.mark.parametrize("sha256", ["/victim", "../victim", "0" * 63, "G" * 64, "", None, 7])
+def test_a_checksum_that_is_none_is_refused(hub: FakeHub, sha256: object) -> None:
+    hub.describe = lambda info: _changed(info, lfs={"sha256": sha256, "size": len(DATA)})
+    with pytest.raises(FetchError, match="gives no checksum"):
+        pull([TINY])
+    assert _blobs() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/victim-Q4_K_M.gguf",
+        "../victim-Q4_K_M.gguf",
+        "a/../../../victim-Q4_K_M.gguf",
+        "a//victim-Q4_K_M.gguf",
+        "C:\\victim-Q4_K_M.gguf",
+        "victim\x1b[31m-Q4_K_M.gguf",
+        "a" * 300 + "-Q4_K_M.gguf",
+    ],
+)
+def test_a_file_whose_name_leads_out_of_its_folder_is_refused(hub: FakeHub, name: str) -> None:
+    hub.describe = lambda info: {
+        **info,
+        "siblings": [{**info["siblings"][1], "rfilename": name}],
+    }
+    with pytest.raises(FetchError, match="no safe path"):
+        pull([TINY])
+    assert _blobs() == []
+
+
+@pytest.mark.parametrize("size", [0, -1, "5", True, 1.5, [1]])
+def test_a_size_that_is_none_is_refused(hub: FakeHub, size: object) -> None:
+    hub.describe = lambda info: _changed(info, size=size)
+    with pytest.raises(FetchError, match=r"gives no size|does not answer as a Hub"):
+        pull([TINY])
+    assert hub.contents() == []
+
+
+def test_a_file_without_an_end_is_read_up_to_its_size(hub: FakeHub) -> None:
+    hub.more = b"more" * 1000
+    ((path,),) = pull([TINY])
+    assert path.read_bytes() == DATA
+
+
+def test_a_file_that_is_longer_than_announced_ends_at_its_size(hub: FakeHub) -> None:
+    hub.describe = lambda info: _changed(info, size=1000)
+    hub.more = b"more" * 1000
+    with pytest.raises(FetchError, match="was damaged in transit"):
+        pull([TINY])
+    assert _blobs() == []
+
+
+def test_compressed_content_is_refused(hub: FakeHub) -> None:
+    hub.headers = {"Content-Encoding": "gzip"}
+    with pytest.raises(FetchError, match="compressed, which was not asked for"):
+        pull([TINY])
+
+
+@pytest.mark.parametrize("sent", ["bytes 0-9/99", "bytes 5-", "", "bytes 99999999999999999999-"])
+def test_another_range_than_the_one_asked_for_is_refused(hub: FakeHub, sent: str) -> None:
+    hub.cuts = [0.5]
+    hub.headers = {"Content-Range": sent}
+    with pytest.raises(FetchError, match="another range"):
+        pull([TINY])
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specli.hub.http.PATIENCE", 0.2)
+    monkeypatch.setattr("specli.hub.download.ATTEMPTS", 2)
+    hub.change = lambda block: block[:1]
+    hub.pause = 1.0
+    with pytest.raises(FetchError, match="sent less than 8 KiB a second"):
         pull([TINY])
     assert cached_model(TINY) is None
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from huggingface_hub import constants
 
@@ -35,7 +37,18 @@ def test_other_strings_are_not_taken_for_repositories(text: str) -> None:
     assert parse_hub(text) is None
 
 
-@pytest.mark.parametrize("text", ["hf:", "hf:a", "hf:a/b/c", "hf:a/b/c.bin", "hf:a/b:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf:",
+        "hf:a",
+        "hf:a/b/c",
+        "hf:a/b/c.bin",
+        "hf:a/b:",
+        "hf:a/b:Q4_0@../../x",
+        "hf:a/b:Q4_0@a/..",
+    ],
+)
 def test_a_wrong_reference_to_the_hub_shows_the_form(text: str) -> None:
     with pytest.raises(UsageError, match="is not the name of a model") as caught:
         parse_hub(text)
@@ -140,3 +153,40 @@ def test_a_revision_that_is_not_there_is_named(hub: FakeHub) -> None:
 def test_a_name_that_no_repository_can_have_is_a_usage_error(hub: FakeHub) -> None:
     with pytest.raises(UsageError, match="not a name that a repository can have"):
         pull([HubReference("a/b--c", quant="Q8_0")])
+
+
+def test_a_description_without_an_end_is_refused(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specli.hub.huggingface.MOST_METADATA", 1 << 20)
+    hub.add(REPO, {"Tiny-Q8_0.gguf": b"model"})
+    hub.describe = lambda info: {**info, "more": "x" * (1 << 21)}
+    with pytest.raises(FetchError, match="more than 1 MiB about hf:someone/Tiny-GGUF:Q8_0"):
+        pull([TINY])
+
+
+@pytest.mark.parametrize("body", [[], {}, {"sha": "0" * 40}, {"sha": "0" * 40, "siblings": [7]}])
+def test_a_description_of_another_form_is_no_fault_of_specli(hub: FakeHub, body: Any) -> None:
+    hub.add(REPO, {"Tiny-Q8_0.gguf": b"model"})
+    hub.describe = lambda _info: body
+    with pytest.raises(FetchError, match="does not answer as a Hub"):
+        pull([TINY])
+
+
+@pytest.mark.parametrize(
+    "address", ["http://me:secret@127.0.0.1:9", "http://me:secret@:x", "://me:secret@a", "nothing"]
+)
+def test_a_password_in_the_endpoint_is_not_shown(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    with pytest.raises(FetchError) as caught:
+        pull([TINY])
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_repository_of_many_files_is_listed_in_part(hub: FakeHub) -> None:
+    hub.add(REPO, {f"Tiny-{number}.gguf": b"model" for number in range(40)})
+    with pytest.raises(UsageError) as caught:
+        pull([TINY])
+    assert (caught.value.hint or "").endswith("and 20 more")
