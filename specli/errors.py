@@ -7,6 +7,7 @@
     ├── MemoryShortError        1  the pair does not fit into memory
     ├── PromptTooLongError      1  the prompt does not fit into the context
     ├── DecodeError             1  llama.cpp failed while computing
+    ├── FaultError              1  a fault of specli ended one text; others go on
     ├── FetchError              1  a download failed
     ├── ClosedError             1  an LLM is used after it was closed, or closed while used
     ├── PairIncompatibleError   3  target and draft do not share a vocabulary
@@ -19,6 +20,8 @@ error to a person writes the flag instead.
 """
 
 from __future__ import annotations
+
+from typing import Self
 
 MOST_QUOTED = 80
 
@@ -66,6 +69,18 @@ class PromptTooLongError(SpecliError):
 
 class DecodeError(SpecliError):
     pass
+
+
+class FaultError(SpecliError):
+    """An exception that nobody expected, met while one text was generated."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        return cls(
+            f"a fault of specli: {type(error).__name__}: {shortened(error)}; please report it with "
+            "the prompt and the settings",
+            hint="run again with --debug for the traceback",
+        )
 
 
 class FetchError(SpecliError):

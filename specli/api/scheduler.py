@@ -98,19 +98,9 @@ class Scheduler:
             ) from None
 
     def step(self) -> None:
-        """Begin what has a slot, and advance every sequence by one round.
-
-        A failure of the round as a whole ends all calls; what comes later has a new engine.
-        """
+        """Begin what has a slot, and advance every sequence by one round."""
         self._begin()
-        try:
-            events = self._engine.step()
-        except Exception as error:
-            self.end_all(error)
-            # What the cache holds is not known any more: a new engine reuses nothing of it.
-            self._engine = self.session.engine()
-            return
-        for event in events:
+        for event in self._engine.step():
             self._deliver(event)
 
     def _begin(self) -> None:

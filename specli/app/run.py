@@ -73,8 +73,11 @@ def run(
     prompt: str,
     feedback: Feedback = SILENT,
     open_view: Callable[[], AbstractContextManager[View]] = lambda: nullcontext(Silent()),
+    deliver: Callable[[Answer], object] = lambda _answer: None,
 ) -> Answer:
     """Answer one prompt under a view, which is opened once the models are loaded.
+
+    `deliver` is called with the answer before anything is saved or freed, which may fail.
 
     With `check` the same is generated again without speculation, and compared. Ctrl-C ends it with
     what there is. Raises the errors of specli.errors.
@@ -105,8 +108,12 @@ def run(
                 lambda: _request(session, options, prompt, sampling, constraint),
                 generation,
             )
-    drew_seed = not sampling.greedy and options.seed in (None, -1)
-    return Answer(generation, setup, sampling, explanation, check, interrupted, drew_seed)
+        drew_seed = not sampling.greedy and options.seed in (None, -1)
+        answer = Answer(
+            generation, setup, sampling, explanation, check, interrupted, drew_seed
+        )
+        deliver(answer)
+    return answer
 
 
 def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ from specli.batch.fields import KNOWN, FieldError
 from specli.batch.lines import Lines
 from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt, require_unicode
 from specli.batch.template import MissingFieldError, Template
-from specli.errors import UsageError
+from specli.errors import FaultError, UsageError
 
 Kind = Literal["jsonl", "text", "csv", "files"]
 
@@ -106,6 +106,11 @@ class Source:
                 yield prompt
             except (FieldError, MissingFieldError) as error:
                 yield Bad(row.location, str(error))
+            except RecursionError:
+                yield Bad(row.location, "nested too deeply")
+            except Exception as error:
+                # Whatever is wrong with one line, the next ones are read.
+                yield Bad(row.location, FaultError.of(error).message, fault=True)
 
     def _rows(self) -> Iterator[_Row | Bad]:
         if self._lines is None:

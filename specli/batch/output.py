@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -15,6 +17,10 @@ from filelock import FileLock, Timeout
 
 from specli.batch.ids import Ids
 from specli.errors import SpecliError, UsageError
+from specli.files import PARTIAL_SUFFIX
+
+if sys.platform != "win32":
+    import fcntl
 
 HELD_SUFFIX = ".held"
 """Suffix of the file with records that wait for an earlier prompt."""
@@ -30,8 +36,12 @@ MOST_HELD = 1 << 24
 _SHOWN = 60
 """Characters of a setting that a message quotes."""
 
-_BEGIN = b'{"id": '
+_BEGIN = b'{"id": "'
+_AFTER_ID = b', "text": "'
 """How every record begins."""
+
+_ID = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*(?:"|\\?\Z)')
+"""The beginning with the id, which may be cut short."""
 
 Settings = Mapping[str, object]
 
@@ -90,18 +100,22 @@ class Journal:
         self._known = known
         self._held: dict[str, bytes] = {}
         self._timed_out: set[str] = set()
-        self._held_path = path.with_name(path.name + HELD_SUFFIX)
-        self._lock_path = path.with_name(path.name + LOCK_SUFFIX)
-        if not path.absolute().parent.is_dir():
-            raise UsageError(f"no such folder: {path.parent}", hint="create it first")
+        # Whatever names lead to the file, its helpers are beside it.
+        self._real = Path(os.path.realpath(path))
+        self._held_path = self._real.with_name(self._real.name + HELD_SUFFIX)
+        self._lock_path = self._real.with_name(self._real.name + LOCK_SUFFIX)
+        if not self._real.parent.is_dir():
+            raise UsageError(f"no such folder: {self._real.parent}", hint="create it first")
         with ExitStack() as stack:
             try:
                 stack.enter_context(FileLock(self._lock_path, timeout=0))
-                self._file = _opened(stack, path)
+                stack.callback(self._remove_helpers)
+                self._file = _opened(stack, self._real)
+                _lock(self._file)
                 self._held_file = _opened(stack, self._held_path)
                 self._read(restart=restart)
-                _sync_folder(path.parent)
-            except Timeout:
+                _sync_folder(self._real.parent)
+            except (Timeout, BlockingIOError):
                 raise SpecliError(
                     f"another specli batch is writing {path}",
                     hint="wait for it, or choose another output with -o",
@@ -119,13 +133,13 @@ class Journal:
             self._append(self._held_file, record)
             if os.fstat(self._held_file).st_size > MOST_HELD:
                 # A record that never gets its turn must not keep all others.
-                self._rewrite(self._held_path, self._held_file, self._held.values())
+                _rewrite(self._held_path, self._held_file, self._held.values())
 
     def write(self, id_: str, record: bytes) -> None:
         if self._timed_out:
             lines = self._lines(self._file, self.path)
             kept = (line for _n, line in lines if _required(line, "").id not in self._timed_out)
-            self._rewrite(self.path, self._file, kept)
+            _rewrite(self._real, self._file, kept)
             self._timed_out.clear()
         self._append(self._file, record)
         if self._held.pop(id_, None) is not None and not self._held:
@@ -133,37 +147,20 @@ class Journal:
 
     def _append(self, descriptor: int, data: bytes) -> None:
         try:
+            if not os.fstat(descriptor).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it was deleted meanwhile")
             while data:
                 data = data[os.write(descriptor, data) :]
             os.fsync(descriptor)
         except OSError as error:
             raise _cannot_write(self.path, error) from None
 
-    def _rewrite(self, path: Path, descriptor: int, records: Iterable[bytes]) -> None:
-        """Replace a file by one with these records.
-
-        The new file is complete before it replaces the old one, so a kill loses nothing."""
-        real = path.resolve()
-        partial = real.with_name(real.name + ".part")
-        try:
-            with ExitStack() as stack:
-                fresh = _opened(stack, partial)
-                os.ftruncate(fresh, 0)
-                with open(os.dup(fresh), "wb") as file:  # noqa: PTH123 - a descriptor
-                    file.writelines(records)
-                os.fsync(fresh)
-                partial.replace(real)
-                _sync_folder(real.parent)
-                os.dup2(fresh, descriptor)
-        except OSError as error:
-            raise _cannot_write(path, error) from None
-
     def _read(self, *, restart: bool) -> None:
         for number, line in self._lines(self._file, self.path):
+            record = _required(line, f"{self.path}:{number}")
             if restart:
                 # The first line has shown that this is a file of records.
                 break
-            record = _required(line, f"{self.path}:{number}")
             if self._known.get(record.id) is not None or record.id in self._timed_out:
                 raise UsageError(
                     f"{self.path}:{number}: a second record of the id {record.id!r}",
@@ -196,11 +193,12 @@ class Journal:
             end = 0
             for number, line in enumerate(file, 1):
                 end += len(line)
-                if number == 1 and not line.startswith(_BEGIN[: len(line)]):
+                if number == 1 and not _may_be_record(line):
                     _required(line, f"{path}:1")
                 if line.endswith(b"\n"):
                     yield number, line
-                elif _record(line) is not None:
+                elif _is_whole(line):
+                    _required(line, f"{path}:{number}")
                     self._append(descriptor, b"\n")
                     yield number, line + b"\n"
                 else:
@@ -226,12 +224,15 @@ class Journal:
 
     def close(self) -> None:
         """Release the lock and remove the helper files, except waiting records."""
-        if not self._held:
-            self._held_path.unlink(missing_ok=True)
-        with suppress(OSError):
-            # Still held: a waiting process notices that the file was removed.
-            self._lock_path.unlink()
         self._stack.close()
+
+    def _remove_helpers(self) -> None:
+        """Called while the lock is held: a waiting process notices that its file was removed."""
+        with suppress(OSError):
+            if not self._held_path.stat().st_size:
+                self._held_path.unlink()
+        with suppress(OSError):
+            self._lock_path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -312,6 +313,26 @@ def _record(line: bytes) -> _Record | None:
     return None
 
 
+def _may_be_record(line: bytes) -> bool:
+    """Whether a line, perhaps an incomplete one, begins as records do."""
+    if len(line) <= len(_BEGIN):
+        return _BEGIN.startswith(line)
+    found = _ID.match(line)
+    if found is None:
+        return False
+    # Cut within the id nothing follows; else what follows is what records have there.
+    return _AFTER_ID.startswith(line[found.end() : found.end() + len(_AFTER_ID)])
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is JSON, which what a kill left of one never is."""
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _required(line: bytes, location: str) -> _Record:
     """Raises UsageError for a line that is not a record."""
     if (record := _record(line)) is None:
@@ -326,6 +347,33 @@ def _opened(stack: ExitStack, path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     stack.callback(os.close, descriptor)
     return descriptor
+
+
+def _rewrite(path: Path, descriptor: int, records: Iterable[bytes]) -> None:
+    """Replace an open file by one with these records, locked like it.
+
+    The new file is complete before it replaces the old one, so a kill loses nothing.
+    """
+    partial = path.with_name(path.name + PARTIAL_SUFFIX)
+    try:
+        with ExitStack() as stack:
+            fresh = _opened(stack, partial)
+            _lock(fresh)
+            os.ftruncate(fresh, 0)
+            with open(os.dup(fresh), "wb") as file:  # noqa: PTH123 - a descriptor
+                file.writelines(records)
+            os.fsync(fresh)
+            partial.replace(path)
+            _sync_folder(path.parent)
+            os.dup2(fresh, descriptor)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file itself, which may have several names. Raises BlockingIOError."""
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -35,10 +35,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Bad:
-    """A line that cannot be answered, and the reason."""
+    """A line that cannot be answered, and the reason, which may be a fault of specli."""
 
     location: str
     reason: str
+    fault: bool = False
 
 
 def require_unicode(prompt: Prompt) -> None:

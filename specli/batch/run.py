@@ -12,10 +12,10 @@ from specli.batch.input import Entry, Source
 from specli.batch.output import TIMEOUT, InOrder, Output, Settings, record_line, short_hash
 from specli.batch.prompt import Bad, Prompt
 from specli.batch.requests import Defaults, build, request_hash
-from specli.batch.totals import Failure, Totals
+from specli.batch.totals import Failure, FailureKind, Totals
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
-from specli.errors import BatchFailedError, SpecliError, UsageError
+from specli.errors import BatchFailedError, FaultError, SpecliError, UsageError
 from specli.events import Event, Finished
 from specli.generation import Generation
 from specli.llama.grammar import Grammar
@@ -95,18 +95,20 @@ def validate(work: Work, engine: Engine, model: Model, failed: Callable[[Failure
     met = Ids()
     count = 0
     for entry in work.source.entries():
-        reason = entry.reason if isinstance(entry, Bad) else None
-        if isinstance(entry, Prompt):
-            if met.get(entry.id) is not None:
-                reason = _duplicate(entry)
-            met.put(entry.id, _MET)
+        failure = None
+        if isinstance(entry, Bad):
+            failure = _bad(entry)
+        else:
             try:
                 _close(_buildable(entry, work, engine, model))
             except Exception as error:
-                reason = reason or _reason(error)
-        if reason is not None:
+                failure = _failure(entry, error)
+            if met.get(entry.id) is not None:
+                failure = Failure(entry.location, _duplicate(entry))
+            met.put(entry.id, _MET)
+        if failure is not None:
             count += 1
-            failed(Failure(entry.location, reason))
+            failed(failure)
     return count
 
 
@@ -155,7 +157,7 @@ class _Batch:
                 self.ended = True
                 self.totals.expected = self.totals.seen + len(self.live)
             elif isinstance(entry, Bad):
-                self._fail(Failure(entry.location, entry.reason))
+                self._fail(_bad(entry))
             else:
                 self._begin(entry)
             if self.work.stopped():
@@ -187,7 +189,7 @@ class _Batch:
             request = _buildable(prompt, self.work, self.engine, self.model)
             seq = self.engine.submit(request)
         except Exception as error:
-            self._fail(Failure(prompt.location, _reason(error)))
+            self._fail(_failure(prompt, error))
             return
         ticket = self.order.draw()
         self.live[seq] = _Answer(ticket, prompt, hash_, request, perf_counter())
@@ -203,20 +205,22 @@ class _Batch:
         answer = self.live.pop(finished.seq)
         _close(answer.request)
         self.totals.finish_reasons[finished.reason] += 1
-        line, failure = None, None
+        line, failure, location = None, None, answer.prompt.location
         if finished.error is not None:
             # A sequence that could not go on has no answer; the others go on.
-            failure = finished.error.message
+            kind: FailureKind = "fault" if isinstance(finished.error, FaultError) else "error"
+            failure = Failure(location, finished.error.message, kind)
         else:
             report = answer.generation.stats.report(answer.generation.text, finished.reason)
             line = record_line(answer.prompt.id, report, self.work.settings, answer.hash)
             if finished.reason == TIMEOUT:
-                failure = "took longer than --timeout; the same command tries it again"
+                again = "took longer than --timeout; the same command tries it again"
+                failure = Failure(location, again, "timeout")
         self.order.put(answer.ticket, answer.prompt.id, line)
         if failure is None:
             self.totals.answered += 1
         else:
-            self._fail(Failure(answer.prompt.location, failure))
+            self._fail(failure)
 
     def _expire(self) -> None:
         timeout = self.work.limits.timeout
@@ -248,8 +252,15 @@ def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> Gene
     return request
 
 
-def _reason(error: Exception) -> str:
-    return error.message if isinstance(error, SpecliError) else f"{type(error).__name__}: {error}"
+def _bad(entry: Bad) -> Failure:
+    return Failure(entry.location, entry.reason, "fault" if entry.fault else "input")
+
+
+def _failure(prompt: Prompt, error: Exception) -> Failure:
+    """A prompt that could not be begun; what is no error of ours is a fault of specli."""
+    if isinstance(error, SpecliError):
+        return Failure(prompt.location, error.message)
+    return Failure(prompt.location, FaultError.of(error).message, "fault")
 
 
 def _close(request: GenerationRequest) -> None:

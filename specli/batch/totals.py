@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
+from typing import Literal
 
 from specli.events import Event, Prefilled, Stats
+
+FailureKind = Literal["input", "timeout", "error", "fault"]
 
 MOST_FAILURES = 100
 """Failures listed in the report."""
@@ -14,10 +17,14 @@ MOST_FAILURES = 100
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A prompt without a complete answer: its file and line, and the reason."""
+    """A prompt without a complete answer: its file and line, and the reason.
+
+    Only an `input` is bad for good; the same command tries the others again.
+    """
 
     location: str
     reason: str
+    kind: FailureKind = "input"
 
 
 @dataclass(slots=True)

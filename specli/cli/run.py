@@ -73,9 +73,12 @@ def run(
     from specli.cli.views import run_view
 
     done = answer(
-        options, text, sink.feedback(), lambda: run_view(sink, explained=bool(options.legend))
+        options,
+        text,
+        sink.feedback(),
+        lambda: run_view(sink, explained=bool(options.legend)),
+        lambda done: sink.data(done.report(explain=bool(options.explain)), indent=None),
     )
-    sink.data(done.report(explain=bool(options.explain)), indent=None)
     if not sink.json:
         _remarks(sink, options, done)
     _end(done)

@@ -109,7 +109,7 @@ class DraftModel:
         while drafting:
             for one in drafting:
                 self._add(one)
-            self._decoder.decode()
+            self._decode()
             if not checkpointed:
                 checkpointed = True
                 for one in drafting:
@@ -171,5 +171,15 @@ class DraftModel:
         for start in range(0, len(tokens), self._decoder.n_batch):
             chunk = tokens[start : start + self._decoder.n_batch]
             self._decoder.add(seq, chunk, len(cached), 0)
-            self._decoder.decode()
+            self._decode()
             cached.extend(chunk)
+
+    def _decode(self) -> None:
+        """Run the batch; after a failure nobody knows what the cache holds."""
+        try:
+            self._decoder.decode()
+        except DecodeError:
+            for seq, cached in self._cached.items():
+                self._decoder.rollback(seq, 0)
+                cached.clear()
+            raise

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -18,7 +19,7 @@ from specli.engine.sequence import Sequence as Live
 from specli.engine.slots import Slots
 from specli.engine.text import TextStream
 from specli.engine.verification import Pieces, Verification, judge
-from specli.errors import PromptTooLongError, UsageError
+from specli.errors import FaultError, PromptTooLongError, SpecliError, UsageError
 from specli.events import TARGET, Event, Finished, FinishReason, Prefilled, Round, Source
 from specli.llama.decoder import Decoder
 from specli.sampling.chooser import Chooser
@@ -143,8 +144,16 @@ class Engine:
         3. accept: the sequence's own choice at each position; the longest matching prefix of the
            proposal is kept, plus the one token that the target adds;
         4. commit: the target's cache is cut back to what was accepted, drafters and policy learn.
+
+        Where llama.cpp or a drafter fails in between, every live sequence ends with the error.
         """
-        self._before_step()
+        try:
+            self._before_step()
+            return self._round()
+        except Exception as error:
+            return self._abandon(error)
+
+    def _round(self) -> list[Event]:
         native = self._native_ns()
         began = self._clock()
         self._admit()
@@ -371,6 +380,21 @@ class Engine:
         if check.finish is not None:
             self._retire(live)
             events.append(Finished(live.id, check.finish, held, check.error))
+        return events
+
+    def _abandon(self, error: Exception) -> list[Event]:
+        """End every live sequence; nobody knows what the caches hold of them."""
+        ours = error if isinstance(error, SpecliError) else FaultError.of(error)
+        events: list[Event] = []
+        for live in list(self._live.values()):
+            live.cached = 0
+            held = live.text.finish(TARGET)
+            with suppress(Exception):
+                # A drafter may have failed before it knew of the sequence.
+                self._retire(live)
+            events.append(Finished(live.id, "error", held, ours))
+        if not events:
+            raise error
         return events
 
     def _retire(self, live: Live) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 from specli.drafters.protocol import Proposal
 from specli.engine.policy.protocol import Turn
 from specli.engine.sequence import Sequence
-from specli.errors import DecodeError, SpecliError
+from specli.errors import FaultError, SpecliError
 from specli.events import TARGET, FinishReason, Piece, TokenLogprob
 from specli.llama.decoder import Decoder
 from specli.sampling.logprobs import logprob
@@ -53,12 +53,20 @@ class Verification:
 def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
     """Choose token by token until a choice differs from the proposal or the text ends.
 
-    A sequence whose logits are no numbers, or on which a drafter failed, ends with an error, and no
-    other one does.
+    A sequence whose logits are no numbers, on which a drafter failed or that meets a fault of
+    specli, ends with an error, and no other one does.
     """
-    if check.turn.error is not None:
-        check.finish, check.error = "error", check.turn.error
-        return
+    try:
+        if check.turn.error is not None:
+            raise check.turn.error
+        _judge(check, target, vocab)
+    except SpecliError as error:
+        check.finish, check.error = "error", error
+    except Exception as error:
+        check.finish, check.error = "error", FaultError.of(error)
+
+
+def _judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
     sequence, proposal = check.sequence, check.proposal
     room = sequence.room(target.n_ctx)
     if room < 1:
@@ -69,12 +77,8 @@ def judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
         check.logprobs = []
     while check.finish is None:
         index = len(check.emitted)
-        try:
-            logits = target.logits(check.row + index)
-            token = sequence.chooser.choose(logits, start + index)
-        except DecodeError as error:
-            check.finish, check.error = "error", error
-            return
+        logits = target.logits(check.row + index)
+        token = sequence.chooser.choose(logits, start + index)
         if token is None:
             check.finish = "stop"
             break

@@ -101,7 +101,10 @@ def requested(url: str, what: object, start: int = 0, end: int | None = None) ->
     """
     import httpx2
     from huggingface_hub import constants
-    from huggingface_hub.utils import build_hf_headers, get_session
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        build_hf_headers,
+        get_session,
+    )
 
     # A connection of its own, so that the guard sees it being made.
     headers = build_hf_headers() | {"Accept-Encoding": "identity", "Connection": "close"}
@@ -256,7 +259,7 @@ def _refusal(what: object, status: int, code: str | None, message: str | None) -
 def require_repository(repo: str) -> None:
     """Raises UsageError for a name that no repository can have."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     try:
         validate_repo_id(repo)

@@ -11,7 +11,7 @@ import numpy as np
 from llama_cpp.llama_grammar import json_schema_to_gbnf
 from numpy.typing import NDArray
 
-from specli.errors import UsageError
+from specli.errors import UsageError, shortened
 from specli.llama import library
 from specli.llama.decoder import Logits
 from specli.llama.vocab import Vocab
@@ -23,15 +23,22 @@ def gbnf_of_schema(schema: str) -> str:
     """The grammar of a JSON schema. Raises UsageError when it is no schema."""
     try:
         json.loads(schema)
-    except json.JSONDecodeError as error:
+    except RecursionError:
+        raise UsageError("the JSON schema is nested too deeply") from None
+    except ValueError as error:
         raise UsageError(
             f"the JSON schema is not valid JSON: {error}",
             hint="give the schema itself, or the name of a file that holds it",
         ) from None
     try:
         return json_schema_to_gbnf(schema)
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError) as error:
-        raise UsageError(f"the JSON schema cannot be turned into a grammar: {error}") from None
+    except RecursionError:
+        raise UsageError("the JSON schema is nested too deeply") from None
+    except Exception as error:
+        # llama-cpp-python's converter raises whatever its code runs into.
+        raise UsageError(
+            f"the JSON schema cannot be turned into a grammar: {shortened(error)}"
+        ) from None
 
 
 class Grammar:

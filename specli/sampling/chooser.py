@@ -77,10 +77,7 @@ class Chooser:
         Raises DecodeError when the model has computed no number (NaN).
         """
         if self.plain and self._grammar is None and not self._margins:
-            token = int(logits.argmax())
-            if math.isnan(logits[token]):
-                raise _not_a_number(position)
-            return token
+            return _best(logits, position)
         adjusted = self._adjust(logits)
         token = self._pick(adjusted, position)
         if self._grammar is None or self._grammar.allows(token):
@@ -118,8 +115,8 @@ class Chooser:
         return token, math.exp(chosen - top) / float(weights.sum())
 
     def guess(self, logits: Logits, position: int) -> int:
-        """See `drafters.protocol.Chooser`."""
-        return int(logits.argmax()) if self.plain else self._pick(self._adjust(logits), position)
+        """See `drafters.protocol.Chooser`. Raises DecodeError as `choose` does."""
+        return _best(logits, position) if self.plain else self._pick(self._adjust(logits), position)
 
     def _remember(self, token: int) -> None:
         if len(self._recent) == self._recent.maxlen:
@@ -160,10 +157,8 @@ class Chooser:
 
     def _pick(self, logits: Logits, position: int) -> int:
         params = self._params
-        best = int(logits.argmax())
+        best = _best(logits, position)
         top = float(logits[best])
-        if math.isnan(top):
-            raise _not_a_number(position)
         if params.takes_best:
             if self._margins:
                 self.margin = _distance_of_two_best(logits)
@@ -199,8 +194,12 @@ def _distance_of_two_best(scores: NDArray[np.float32] | NDArray[np.float64]) -> 
     return float(first - second)
 
 
-def _not_a_number(position: int) -> DecodeError:
-    return DecodeError(
-        f"the model computed no number (NaN) at position {position}",
-        hint="the weights are probably damaged: fetch the file again",
-    )
+def _best(logits: Logits, position: int) -> int:
+    """The token of the highest logit. Raises DecodeError where any logit is no number."""
+    best = int(logits.argmax())
+    if math.isnan(logits[best]):
+        raise DecodeError(
+            f"the model computed no number (NaN) at position {position}",
+            hint="the weights are probably damaged: fetch the file again",
+        )
+    return best

@@ -23,7 +23,7 @@ from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.engine.recalibration import Recalibration
-from specli.errors import UsageError
+from specli.errors import SpecliError, UsageError
 from specli.events import MODEL, Source
 from specli.hub.progress import ProgressSink, ignore
 from specli.llama.context import Context
@@ -112,7 +112,7 @@ class Session:
                 self.target_model.vocab,
                 self.draft,
                 self.head,
-                stack.callback,
+                lambda action: stack.callback(_noted, action, notice),
                 self._translation(checked, notice),
             )
             self._own = {
@@ -354,3 +354,11 @@ class Computing(Protocol):
 def decoding_seconds(contexts: Sequence[Computing]) -> float:
     """The time spent inside llama.cpp so far."""
     return sum(context.native_ns for context in contexts) / 1e9
+
+
+def _noted(action: Callable[[], None], notice: Callable[[str], None]) -> None:
+    """Run an action at the end of a session; what fails then must not take the answer with it."""
+    try:
+        action()
+    except SpecliError as error:
+        notice(error.message)

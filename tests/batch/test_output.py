@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,33 @@ def test_restart_drops_what_there_is(path: Path) -> None:
 
 
 @pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"prompt": "a"}\n', b'{"a"'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"my notes",
+        b"my notes\n",
+        b'{"prompt": "a"}\n',
+        b'{"a"',
+        b'{"id": "1", "label": "mine',
+        b'{"id": 1, "text": "mine',
+        b'{"id": "1"}',
+        b'{"id": "1", "text": "mine", "label": 2}',
+        b'{"id": "1", "text": "mine", "label": 2}\n{"id": "2", "text": "mine", "label": 3}',
+    ],
+)
 def test_a_file_of_something_else_is_left_alone(path: Path, content: bytes, restart: bool) -> None:
     path.write_bytes(content)
     with pytest.raises(UsageError, match=r"answers\.jsonl:1 is not a record"):
         Journal(path, Ids(), restart=restart)
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path], "nothing is left beside it either"
+
+
+def test_a_foreign_last_line_is_refused_as_well(path: Path) -> None:
+    content = line("a") + b'{"id": "2", "text": "mine"}'
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"answers\.jsonl:2 is not a record"):
+        Journal(path, Ids())
     assert path.read_bytes() == content
 
 
@@ -202,6 +225,42 @@ def test_two_runs_cannot_write_one_file(path: Path) -> None:
     with Journal(path, Ids()), pytest.raises(SpecliError, match="another specli batch"):
         Journal(path, Ids())
     Journal(path, Ids()).close()
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_file_with_two_names_is_locked_under_both(
+    path: Path, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    path.write_bytes(WHOLE)
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / "other.jsonl"
+    link(other, path)
+    with Journal(path, Ids()) as journal:
+        journal.write("d", line("d"))
+        with pytest.raises(SpecliError, match="another specli batch"):
+            Journal(other, Ids())
+    with Journal(other, Ids()) as journal:
+        assert journal.records == 4
+        journal.write("e", line("e"))
+    assert ids_in(path) == [*IDS, "d", "e"]
+    assert list(other.parent.iterdir()) == [other]
+
+
+def test_a_file_that_was_replaced_is_still_locked(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(timed_out("a"))
+    with Journal(path, Ids()) as journal:
+        journal.write("a", line("a"))
+        (tmp_path / "other.jsonl").hardlink_to(path)
+        with pytest.raises(SpecliError, match="another specli batch"):
+            Journal(tmp_path / "other.jsonl", Ids())
+
+
+def test_an_output_that_is_deleted_meanwhile_is_an_error(path: Path) -> None:
+    with Journal(path, Ids()) as journal:
+        journal.write("a", line("a"))
+        path.unlink()
+        with pytest.raises(SpecliError, match="it was deleted meanwhile"):
+            journal.write("ü", line("ü"))
 
 
 def test_a_full_disk_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from specli.batch.prompt import Prompt
+from specli.batch.requests import Defaults, build
+from specli.engine.sequence import GenerationRequest
+from specli.llama.model import Model
 from tests.cli.conftest import Specli
 
 TARGET = ["-m", "target.gguf", "--ignore-eos", "-n", "24"]
@@ -123,6 +127,50 @@ def test_a_line_may_say_what_its_answer_will_be_like(
     assert [r["text"] for r in found] == [r["text"] for r in plain]
     drafted = [r["speculation"]["by_drafter"].get("prediction", {"drafted": 0}) for r in found]
     assert all(counts["drafted"] > 0 for counts in drafted)
+
+
+HOSTILE = [
+    r"""{"id": "cut \ud83d", "prompt": "a"}""",
+    r"""{"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud83d"}]}]}""",
+    r"""{"custom_id": "p", "body": {"messages": [{"role": "user", "content": "a"}],
+        "prediction": {"type": "content", "content": "\udc00"}}}""".replace("\n", " "),
+    '{"custom_id": "q", "body": {"prompt": "a", "frequency_penalty": 1e39}}',
+    '{"prompt": "a", "temperature": 1e39}',
+    '{"prompt": "a", "max_tokens": 1' + 30 * "0" + "}",
+    '{"prompt": "a", "seed": 1' + 30 * "0" + "}",
+    '{"prompt": "a", "max_tokens": ' + 5000 * "9" + "}",
+    '{"prompt": "a", "json_schema": {"type": "string", "pattern": "^*$"}}',
+    '{"prompt": "a", "json_schema": ' + 900 * '{"items": ' + "{}" + 900 * "}" + "}",
+    '{"prompt": "a", "json_schema": ' + 90_000 * '{"items": ' + "{}" + 90_000 * "}" + "}",
+    '{"prompt": "a", "json_schema": "' + 90_000 * "[" + '"}',
+]
+
+
+def test_no_line_ends_a_batch(
+    specli: Specli, tmp_path: Path, answers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    last = '{"prompt": "z", "id": "last"}'
+    path.write_text("\n".join([*HOSTILE, '{"prompt": "planted"}', last]) + "\n")
+
+    def planted(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest:
+        if prompt.messages[0][1] == "planted":
+            raise LookupError("it was planted")
+        return build(model, prompt, defaults)
+
+    monkeypatch.setattr("specli.batch.run.build", planted)
+    report = tmp_path / "report.json"
+    flags = [*TARGET, "-n", "2", "-o", str(answers), "--report", str(report)]
+    outcome = specli("batch", str(path), *flags)
+    assert outcome.code == 5, outcome.err
+    assert list(texts(answers)) == ["last"]
+    failures = json.loads(report.read_text())["failures"]
+    assert len(failures) == len(HOSTILE) + 1
+    *others, fault = failures
+    assert {one["kind"] for one in others} == {"input"}
+    assert fault["kind"] == "fault"
+    assert "LookupError: it was planted; please report it" in fault["reason"]
+    monkeypatch.undo()
 
 
 def test_bad_lines_are_told_and_the_others_answered(
