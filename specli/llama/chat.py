@@ -5,16 +5,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
-import jinja2
 import llama_cpp
-from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
 from specli.errors import UsageError
 from specli.llama.model import Model
+from specli.llama.rendering import Renderer, RenderError
 from specli.llama.vocab import Vocab
+
+_renderer = Renderer()
 
 Tools = Sequence[Mapping[str, Any]]
 """Functions in the form of OpenAI's `tools`."""
@@ -57,14 +57,17 @@ def tokens_of(model: Model, text: str) -> list[int]:
 def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) -> str:
     """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
     a template adds by itself, such as a default system prompt."""
-    edges = [vocab.name(token) if token >= 0 else "" for token in (vocab.bos, vocab.eos)]
+    bos, eos = (vocab.name(token) if token >= 0 else "" for token in (vocab.bos, vocab.eos))
+    variables = {
+        "messages": [{"role": m.role, "content": m.content, **m.more} for m in messages],
+        "tools": [dict(tool) for tool in tools] or None,
+        "bos_token": bos,
+        "eos_token": eos,
+        "add_generation_prompt": True,
+    }
     try:
-        formatter = _formatter(template, *edges)
-        rendered = formatter(
-            messages=[{"role": m.role, "content": m.content, **m.more} for m in messages],  # type: ignore[misc]
-            tools=[dict(tool) for tool in tools] or None,  # type: ignore[misc]
-        )
-    except (jinja2.TemplateError, ValueError, TypeError, RecursionError) as error:
+        return _renderer.render(template, variables)
+    except RenderError as error:
         text = _built_in(template, messages)
         if text is None:
             raise UsageError(
@@ -72,13 +75,6 @@ def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) 
                 hint="--raw sends the prompt without a template",
             ) from None
         return text
-    return rendered.prompt
-
-
-@lru_cache(maxsize=4)
-def _formatter(template: str, bos: str, eos: str) -> Jinja2ChatFormatter:
-    """Kept, because compiling a template takes longer than many a prompt takes to be decoded."""
-    return Jinja2ChatFormatter(template=template, bos_token=bos, eos_token=eos)
 
 
 def _built_in(template: str, messages: list[Message]) -> str | None:
