@@ -39,5 +39,5 @@ def read_within(path: Path, most: int) -> bytes:
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
-        raise OSError(errno.EFBIG, f"it holds more than {most >> 20} MiB", str(path))
+        raise OSError(errno.EFBIG, f"it holds more than {most >> 10} KiB", str(path))
     return data

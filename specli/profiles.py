@@ -27,7 +27,7 @@ from specli.options import OPTIONS, Option, closest, parsed
 
 SUFFIXES = (".yaml", ".yml")
 
-MOST_BYTES = 1 << 20
+MOST_BYTES = 1 << 18
 """Size of a profile; those that specli ships and writes have a few thousand bytes."""
 
 MANY = 12
@@ -228,6 +228,9 @@ def read_profile(path: Path) -> Profile:
 
 def _parse(path: Path, text: str) -> Profile:
     try:
+        # A few lines of aliases of aliases stand for more values than any memory holds.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise UsageError(f"{path}: aliases (*name) are not read in profiles")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

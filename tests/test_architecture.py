@@ -16,7 +16,7 @@ import specli
 ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "events", "files", "generation"}
+GROUND = {"errors", "escapes", "events", "files", "generation"}
 ASKED = GROUND | {"options"}
 NATIVE = GROUND | {"gguf", "llama", "native", "sampling"}
 PAIR = {"hub", "pairs", "profiles"}
@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "errors", "events", "speculative"},
     "__main__": {"cli"},
     "errors": set(),
+    "escapes": set(),
     "files": {"errors"},
     "options": {"errors", "speculative"},
     "native": {"errors"},

@@ -62,15 +62,15 @@ def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * (2 << 20))
     assert len(read_within(path, 2 << 20)) == 2 << 20
-    with pytest.raises(OSError, match="more than 1 MiB"):
+    with pytest.raises(OSError, match="more than 1024 KiB"):
         read_within(path, 1 << 20)
 
 
 @needs_devices
 def test_a_device_without_an_end_is_refused_as_a_text_a_profile_and_a_lookup_cache() -> None:
-    with pytest.raises(UsageError, match="cannot read /dev/zero: it holds more than 64 MiB"):
+    with pytest.raises(UsageError, match="cannot read /dev/zero: it holds more than 65536 KiB"):
         read_text(ENDLESS)
-    with pytest.raises(UsageError, match="holds more than 1 MiB"):
+    with pytest.raises(UsageError, match="holds more than 256 KiB"):
         read_profile(ENDLESS)
     with pytest.raises(UsageError, match="no regular file"):
         load(ENDLESS, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -224,7 +225,7 @@ def settings_of(
     }
     sampled["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
     every = {
-        "model": setup.target.name,
+        "model": os.fsencode(setup.target.name).decode("utf-8", "backslashreplace"),
         "model_bytes": setup.target.stat().st_size,
         "ctx_size": options.number("ctx_size"),
         "cache_type_k": options.cache_type_k,

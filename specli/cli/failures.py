@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
@@ -31,6 +33,7 @@ def guarded(body: Callable[[], object]) -> int:
     """
     try:
         code = body()
+        sys.stdout.flush()
     except SpecliError as error:
         _debug()
         print_stderr(f"error: {with_flags(error.message)}")
@@ -47,6 +50,16 @@ def guarded(body: Callable[[], object]) -> int:
         return INTERRUPTED
     except SystemExit as left:
         return left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough, as `head` does.
+        _forget_output()
+        return RUNTIME
+    except OSError as error:
+        _debug()
+        _forget_output()
+        print_stderr(f"error: {_refused(error)}")
+        print_stderr("hint: check the disk, the folder and where the output goes")
+        return RUNTIME
     except Exception as error:
         _debug()
         print_stderr(f"error: {type(error).__name__}: {error}")
@@ -58,6 +71,21 @@ def guarded(body: Callable[[], object]) -> int:
 def with_flags(text: str) -> str:
     """A text of an error, with flags where it names settings: `temp` becomes --temp."""
     return _SETTING.sub(lambda found: OPTIONS[found[1]].flag, text)
+
+
+def _refused(error: OSError) -> str:
+    """What the system refused, in a sentence."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder is not there any more"
+    where = f" ({error.filename})" if error.filename else ""
+    return f"the system refused it: {error.strerror or error}{where}"
+
+
+def _forget_output() -> None:
+    """Drop what cannot be written, which Python would try again when it ends."""
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _debug() -> None:

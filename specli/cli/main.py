@@ -14,6 +14,7 @@ from specli.cli.batch import batch
 from specli.cli.chat import chat
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
+from specli.cli.output import open_streams
 from specli.cli.pull import pull
 from specli.cli.run import run
 from specli.cli.serve import serve
@@ -85,6 +86,7 @@ def options(
 
 def main() -> None:
     """Entry point of the `specli` command."""
+    open_streams()
     # Taken anywhere on the line, as people add it when something has failed.
     arguments = sys.argv[1:]
     if "--debug" in arguments and "--" not in arguments:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from specli.escapes import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -16,14 +21,48 @@ if TYPE_CHECKING:
 
 def print_stderr(line: str) -> None:
     """One line on stderr."""
-    print(line, file=sys.stderr)  # noqa: T201
+    print(harmless(line), file=sys.stderr)  # noqa: T201
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A terminal, or what takes its place; nothing that is printed is read as markup."""
-    from rich.console import Console
+    """A terminal, or what takes its place; see `Terminal`."""
+    from specli.ui.terminal import Terminal
 
-    return Console(stderr=stderr, markup=False, highlight=False)
+    return Terminal(stderr=stderr)
+
+
+def open_streams() -> None:
+    """Give a process the standard streams that it was started without.
+
+    Else the first file that is opened takes the number of a missing one, and what is written to
+    stderr goes to stdout. Writing to a missing stdout stays an error. Names of files that are not
+    UTF-8 are printed as they are.
+    """
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        # Not opened as text: Python checks that the file can be written.
+        sys.stdout = io.TextIOWrapper(_Closed(), encoding="utf-8", write_through=True)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+
+
+class _Closed(io.RawIOBase):
+    """A stdout that is not there."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _data: object) -> int:
+        raise OSError(errno.EBADF, "stdout is closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +83,15 @@ class Sink:
     def document(self, text: str) -> None:
         """The result as JSON that has been written already."""
         if self.json:
-            print(text)  # noqa: T201
+            print(harmless(text) if sys.stdout.isatty() else text, flush=True)  # noqa: T201
 
     def data(self, value: object, *, indent: int | None = 2) -> None:
         """The result as JSON."""
-        self.document(json.dumps(value, ensure_ascii=False, indent=indent, default=str))
+        text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            # The name of a file that is not UTF-8.
+            text = json.dumps(value, indent=indent, default=str)
+        self.document(text)
 
     def show(self, *parts: RenderableType, style: str | None = None, **more: Any) -> None:
         """The result for people. Text is wrapped by the terminal, not here."""
@@ -60,7 +103,7 @@ class Sink:
     def write(self, text: str) -> None:
         """A result that other programs read as it is: a path, a file's content."""
         if not self.json:
-            sys.stdout.write(text)
+            sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
             sys.stdout.flush()
 
     def note(self, text: str) -> None:

@@ -12,12 +12,12 @@ from specli.app.follow import Silent, View
 from specli.app.legend import legend_due
 from specli.cli.collector import freeze_loaded
 from specli.cli.output import Sink, console
+from specli.escapes import harmless
 from specli.events import Event, Prefilled, Stats
 from specli.ui.bars import has_bars
 from specli.ui.legend import legend
 from specli.ui.live import LiveView
 from specli.ui.summary import summary_line, summary_table
-from specli.ui.text import harmless
 from specli.ui.waiting import WaitingLine
 
 

@@ -35,7 +35,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises FetchError when the folder or the lock cannot be written.
     """
     locks = cache_dir() / "locks"
-    name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
     with explained_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         locks.mkdir(parents=True, exist_ok=True)

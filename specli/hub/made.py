@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from specli.errors import ModelFileError
+from specli.gguf.check import check_file
 from specli.gguf.split import parts_of
 from specli.hub.cache import cache_dir, file_sha256, locked, writing
 from specli.hub.progress import Progress, ProgressSink, ignore, watching
@@ -46,16 +48,25 @@ def made_path(recipe: Recipe, source: Path) -> Path:
     return cache_dir() / "made" / f"{stem}.{recipe.quantize.upper()}{pruned}-{digest}.gguf"
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a made file is there and not cut short; a damaged one is made again."""
+    try:
+        check_file(path)
+    except ModelFileError:
+        return False
+    return True
+
+
 def make(recipe: Recipe, source: Path, quantize: Quantize, report: ProgressSink = ignore) -> Path:
     """The file made from `source` after `recipe`, from the cache or else made now.
 
     Raises what `quantize` raises, FetchError when the cache cannot be written.
     """
     path = made_path(recipe, source)
-    if path.exists():
+    if is_whole(path):
         return path
     with locked(path):
-        if path.exists():
+        if is_whole(path):
             return path
         with writing(path) as partial, watching(partial, "make", path.name, None, report):
             quantize(source, partial, recipe.quantize, list(recipe.prune_layers))

@@ -9,7 +9,7 @@ from specli.gguf.split import part_name, split_part
 from specli.hub.huggingface import PREFIX as HUB_PREFIX
 from specli.hub.huggingface import HubReference, cached_model, parse_hub
 from specli.hub.local import local_models, named
-from specli.hub.made import Quantize, Recipe, made_path, make
+from specli.hub.made import Quantize, Recipe, is_whole, made_path, make
 from specli.hub.package import PREFIX as PACKAGE_PREFIX
 from specli.hub.package import PackageReference, cached_package, fetch_package, parse_package
 from specli.hub.progress import ProgressSink, ignore
@@ -42,7 +42,7 @@ def present(model: str | Recipe) -> Path | None:
     if isinstance(model, Recipe):
         source = present(model.source)
         made = None if source is None else made_path(model, source)
-        return made if made is not None and made.exists() else None
+        return made if made is not None and is_whole(made) else None
     location = locate(model)
     if isinstance(location, PackageReference):
         return cached_package(location)

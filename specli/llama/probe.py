@@ -121,7 +121,7 @@ def _record(path: Path, records: Path, native: Native = USUAL) -> Path:
         adapters = [Path(file).expanduser() for file, _scale in native.loras]
         stats = [one.stat() for one in adapters if one.exists()]
         key += f"\n{native!r}\n{[(one.st_size, one.st_mtime_ns) for one in stats]}"
-    return records / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    return records / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
 
 
 def _try(path: Path, seconds: int, native: Native, *, plain: bool = False) -> _Failure | None:

@@ -11,6 +11,7 @@ from rich.progress import Progress, TextColumn
 
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.batch import duration
+from specli.ui.terminal import Terminal
 
 Watch = Callable[[str, int], None]
 """Called with what was measured last and the number of runs done."""
@@ -28,7 +29,7 @@ def watching(
     clock: Callable[[], float] = monotonic,
 ) -> Iterator[Watch]:
     """Show a bench of `total` runs: a bar on a terminal, else about ten lines."""
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     began = clock()
 
     def left(done: int) -> str:

@@ -15,6 +15,7 @@ from specli.drafts.make import PAYS, OnProgress
 from specli.pairs.quantities import short_bytes
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.figures import percent
+from specli.ui.terminal import Terminal
 
 WIDE = 60
 """Columns from which the best so far fits next to the bar."""
@@ -23,7 +24,7 @@ WIDE = 60
 @contextmanager
 def make_progress(*, quiet: bool = False, console: Console | None = None) -> Iterator[OnProgress]:
     """Show the progress of a search: a bar on a terminal, else a line for each new best."""
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     if quiet:
         yield lambda _task, _spent, _best: None
     elif not has_bars(console):

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from specli.hub.progress import Action, Progress, ProgressSink, ignore
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
+from specli.ui.terminal import Terminal
 
 WIDE = 72
 """Columns from which the speed fits next to the bar."""
@@ -45,7 +46,7 @@ def reporting(
     if quiet:
         yield ignore
         return
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     view = _Bars(console) if has_bars(console) else _Lines(console, slow_seconds)
     try:
         yield view

@@ -13,6 +13,7 @@ from rich.text import Text
 from specli.bench.evidence import Row, spread
 from specli.bench.tuner import SearchState
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
+from specli.ui.terminal import Terminal
 
 NARROW = 72
 """Columns below which the table has only the speed-up of each setting."""
@@ -25,7 +26,7 @@ Watch = Callable[[SearchState, float], None]
 @contextmanager
 def watching(budget: float, *, quiet: bool, console: Console | None = None) -> Iterator[Watch]:
     """Show a search of `budget` seconds: a bar on a terminal, else a line per stage."""
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     if quiet:
         yield lambda _state, _elapsed: None
         return
