@@ -109,9 +109,7 @@ def run(
                 generation,
             )
         drew_seed = not sampling.greedy and options.seed in (None, -1)
-        answer = Answer(
-            generation, setup, sampling, explanation, check, interrupted, drew_seed
-        )
+        answer = Answer(generation, setup, sampling, explanation, check, interrupted, drew_seed)
         deliver(answer)
     return answer
 
