@@ -148,3 +148,17 @@ def test_whatever_stands_in_a_profile_it_is_read_or_refused(
     path.write_text(GOOD[:place] + text + GOOD[place + length :], encoding="utf-8", newline="")
     with contextlib.suppress(UsageError):
         assert read_profile(path).name == "mine"
+
+
+def test_aliases_of_aliases_are_refused_at_once() -> None:
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        bomb += f"{name}: &{name} [{', '.join(9 * [f'*{before}'])}]\n"
+    with pytest.raises(UsageError, match=r"aliases \(\*name\) are not read in profiles"):
+        read_profile(_write(GOOD + bomb))
+
+
+@pytest.mark.parametrize("line", ["threads: 1" + 20 * "0", "temp: 1.0e+39", "seed: " + 40 * "9"])
+def test_numbers_have_upper_bounds(line: str) -> None:
+    with pytest.raises(UsageError, match="less than or equal to"):
+        read_profile(_write(f"{GOOD}  {line}\n"))

@@ -10,8 +10,9 @@ from typing import Any
 import llama_cpp
 
 from specli.errors import UsageError
+from specli.llama.child import ChildError
 from specli.llama.model import Model
-from specli.llama.rendering import Renderer, RenderError
+from specli.llama.rendering import Renderer
 from specli.llama.vocab import Vocab
 
 _renderer = Renderer()
@@ -67,7 +68,7 @@ def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) 
     }
     try:
         return _renderer.render(template, variables)
-    except RenderError as error:
+    except ChildError as error:
         text = _built_in(template, messages)
         if text is None:
             raise UsageError(

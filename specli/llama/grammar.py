@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from specli.errors import UsageError, shortened
 from specli.llama import library
 from specli.llama.decoder import Logits
+from specli.llama.grammar_trial import require_harmless
 from specli.llama.vocab import Vocab
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
@@ -48,6 +49,7 @@ class Grammar:
         """Raises UsageError, with llama.cpp's reason, when the grammar does not parse."""
         library.start()
         self._handle: Any = None
+        require_harmless(gbnf, root)
         library.forget_log()
         with library.holding_stderr() as written:
             handle = llama_cpp.llama_sampler_init_grammar(

@@ -10,17 +10,18 @@ from specli.errors import LoadError
 from specli.hub import made
 from specli.hub.made import Recipe, make
 from specli.hub.progress import Progress
+from tests import tiny_gguf as tiny
 
 
 class Quantiser:
-    """Writes what it was asked for into the file it makes."""
+    """Remembers what it was asked for and writes a model."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.calls: list[tuple[str, str, list[int]]] = []
 
     def __call__(self, source: Path, made: Path, kind: str, prune: Sequence[int]) -> None:
-        self.calls += 1
-        made.write_text(f"{source.read_text()} {kind} {list(prune)}")
+        self.calls.append((source.read_text(), kind, list(prune)))
+        made.write_bytes(tiny.llama_bytes())
 
 
 @pytest.fixture
@@ -34,11 +35,19 @@ def test_a_model_is_made_once(source: Path, own_cache: Path) -> None:
     quantise = Quantiser()
     recipe = Recipe("tiny", "Q2_K", (1, 2))
     path = make(recipe, source, quantise)
-    assert path.read_text() == "weights Q2_K [1, 2]"
     assert make(recipe, source, quantise) == path
-    assert quantise.calls == 1
+    assert quantise.calls == [("weights", "Q2_K", [1, 2])]
     assert path.name.startswith("Tiny-135M.Q2_K-pruned-")
     assert path.is_relative_to(own_cache)
+
+
+def test_a_made_model_that_is_cut_short_is_made_again(source: Path) -> None:
+    quantise = Quantiser()
+    path = make(Recipe("tiny", "F32"), source, quantise)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    assert make(Recipe("tiny", "F32"), source, quantise) == path
+    assert path.read_bytes() == whole
 
 
 def test_another_type_other_blocks_and_another_source_are_other_files(source: Path) -> None:

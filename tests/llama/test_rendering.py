@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-from specli.llama.rendering import Renderer, RenderError
+from specli.llama.child import ChildError
+from specli.llama.rendering import Renderer
 
 VARIABLES = {
     "messages": [{"role": "user", "content": "Hi 😀 ü"}],
@@ -23,7 +24,7 @@ VARIABLES = {
 def renderer() -> Iterator[Renderer]:
     one = Renderer(seconds=2.0)
     yield one
-    one.close()
+    one.child.close()
 
 
 TEMPLATES = [
@@ -76,7 +77,7 @@ REFUSED = {
 def test_a_template_that_takes_all_time_or_memory_is_stopped(
     renderer: Renderer, template: str
 ) -> None:
-    with pytest.raises(RenderError, match=r"did not end|more than|range|ended"):
+    with pytest.raises(ChildError, match=r"did not end|more than|range|ended"):
         renderer.render(template, VARIABLES)
     assert renderer.render("{{ messages[0].role }}", VARIABLES) == "user"
 
@@ -85,7 +86,7 @@ def test_a_template_that_takes_all_time_or_memory_is_stopped(
 def test_a_template_that_fails_is_refused_with_its_reason(
     renderer: Renderer, template: str
 ) -> None:
-    with pytest.raises(RenderError, match=REFUSED[template]):
+    with pytest.raises(ChildError, match=REFUSED[template]):
         renderer.render(template, VARIABLES)
 
 
@@ -96,12 +97,12 @@ def test_one_child_serves_all_and_gets_no_secret(
     own = Renderer()
     try:
         own.render("a", VARIABLES)
-        child = own._child
+        child = own.child._child
         own.render("b", VARIABLES)
-        assert own._child is child
+        assert own.child._child is child
         assert child is not None
         if sys.platform == "linux":
             with open(f"/proc/{child.pid}/environ", "rb") as file:  # noqa: PTH123
                 assert b"hf_secret" not in file.read()
     finally:
-        own.close()
+        own.child.close()
