@@ -7,8 +7,9 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 # Processes for tests without a real model, each of which keeps one core busy.
 WORKERS ?= 2
+MINUTES ?= 30
 
-.PHONY: demo test test-fast coverage lint docs site bench-llama-cpp
+.PHONY: demo test test-fast fuzz coverage lint docs site bench-llama-cpp
 
 demo: $(INSTALLED)
 	$(BIN)/specli run "Write a Python function that computes a factorial" -n 128
@@ -19,6 +20,10 @@ test: test-fast
 
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" $(ARGS)
+
+# Inputs that nobody has tried yet, for every way in; a seed of each finding is printed.
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.hostile --minutes $(MINUTES) $(ARGS)
 
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not real and not slow" --cov --cov-report= $(ARGS)

