@@ -307,6 +307,9 @@ def _mistakes(path: Path, root: yaml.Node, error: ValidationError) -> list[Usage
     found, meant = [], set()
     for item in items:
         node, keys = _find(root, item["loc"])
+        if item["type"] != "missing":
+            # A key that was merged in by `<<` is in the data and not in the mapping.
+            keys = keys or [str(step) for step in item["loc"][-1:]] or ["profile"]
         hint = None
         if item["type"] == "extra_forbidden":
             owner, close = _meant(keys)

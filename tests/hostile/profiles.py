@@ -116,6 +116,7 @@ ENTRY = Entry(
     seeds=(
         (BASE + _BOMB).encode(),
         (BASE + "  threads: 1" + 20 * "0").encode(),
+        (BASE + "<<: {from: 1}").encode(),
         b"[" * 100_000,
         b"\xff\xfe",
         b"",
