@@ -193,9 +193,7 @@ class Engine:
                 return
             self._waiting.popleft()
             slot, reused = self._slots.take(request.prompt, self._live.values())
-            if request.speculate:
-                reused = self._begin(slot, request, reused)
-            self._live[seq] = Live(
+            live = self._live[seq] = Live(
                 id=seq,
                 slot=slot,
                 request=request,
@@ -206,6 +204,8 @@ class Engine:
                 text=TextStream(request.stops),
                 prompt_n=len(request.prompt),
             )
+            if request.speculate:
+                live.cached = live.reused = self._begin(slot, request, reused)
 
     def _begin(self, slot: int, request: GenerationRequest, reused: int) -> int:
         """Tell the drafters; how much of the target's cache may be reused if they are to see the
