@@ -72,11 +72,8 @@ def print_prompt(
     marks = [f"{name}: TEXT DIFFERS" for name, one in ratios.items() if not one.same_text]
     if not agree(ours, theirs, length):
         marks.append(f"COUNTS DIFFER: {ours} and {theirs}")
-    print(
-        f"{prompt.name:13} {ours[1]:3} of {ours[0]:3} ({theirs[1]} of {theirs[0]})  {told}  ({speeds})",
-        *marks,
-        flush=True,
-    )
+    counts = f"{ours[1]:3} of {ours[0]:3} ({theirs[1]} of {theirs[0]})"
+    print(f"{prompt.name:13} {counts}  {told}  ({speeds})", *marks, flush=True)
 
 
 def main() -> None:
