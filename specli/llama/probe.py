@@ -50,7 +50,7 @@ _unwritable: set[Path] = set()
 """Folders of records that could not be written, for which a note was returned already."""
 
 
-def probe(path: Path, records: Path, *, native: Native = USUAL) -> Probe:
+def probe(path: Path, records: Path, native: Native = USUAL) -> Probe:
     """Try `path` in a child process, or read from `records` (a folder) that it passed before.
 
     With other parameters than llama.cpp's own it is tried with them.

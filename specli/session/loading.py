@@ -165,7 +165,7 @@ def load_model(
     size = path.stat().st_size
     if tried(path, records, placement.native) is None:
         report(Progress("check", path.name, 0, None))
-    found = probe(path, records, native=placement.native)
+    found = probe(path, records, placement.native)
     if found.note is not None:
         notice(found.note)
     if not found.repacked:
