@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from specli.drafts.make import find_made_draft
-from specli.errors import SpecliError, UsageError
+from specli.errors import FetchError, SpecliError, UsageError
+from specli.gguf.heads import read_mtp_layers
+from specli.hub.huggingface import HubReference, list_models
 from specli.hub.local import local_models
+from specli.hub.package import PackageReference
+from specli.hub.quants import may_be_head
+from specli.hub.references import locate
 from specli.hub.remote import read_model_header
 from specli.options import Options
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
+from specli.pairs.heads import described, mtp_graph
 from specli.pairs.memory import free_memory
 from specli.pairs.search import Candidate, Findings, find_drafts, of_one_family
 from specli.pairs.sizing import CacheTypes
 from specli.profiles import profile_files, read_profile
 
 CATALOGUE = "catalogue"
+REPOSITORY = "repository"
+"""Where a candidate is that is not here: in the catalogue, or in the target's repository."""
 RANKED_BY = (
     "Cost: bytes that a draft token reads, as a share of a target token's. How often a draft is "
     "right cannot be read from its header: measure it with specli bench."
@@ -59,10 +67,49 @@ def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Find
     """
     model = examine(read_model_header(target))
     candidates = {one.reference: one for one in local_candidates(folders)}
+    unreadable: list[SpecliError] = []
+    try:
+        beside = _heads_beside(locate(target))
+    except FetchError as error:
+        beside = []
+        unreadable.append(error)
+    for one in beside:
+        candidates.setdefault(one.reference, one)
     for reference in _catalogue(target, model):
         candidates.setdefault(reference, Candidate(reference, reference, CATALOGUE))
     setup = CheckOptions(free=free_memory())
-    return model, find_drafts(model, candidates.values(), read_model_header, setup)
+    findings = find_drafts(model, candidates.values(), read_model_header, setup)
+    findings.unreadable += unreadable
+    return model, findings
+
+
+def own_heads(model: ExaminedModel) -> str | None:
+    """The MTP layers in a target's own file in one line; None where none of them can draft."""
+    mtp = read_mtp_layers(model.header)
+    if mtp is None or mtp_graph(model.facts, mtp).verdict == "fail":
+        return None
+    return described(mtp)
+
+
+def _heads_beside(target: Path | HubReference | PackageReference) -> list[Candidate]:
+    """Files that are named as draft heads are, in the target's folder or repository.
+
+    Raises FetchError where the Hub cannot be asked.
+    """
+    if isinstance(target, HubReference):
+        return [
+            Candidate(name, name, REPOSITORY, model.parts[0].size)
+            for model in list_models(target).models
+            if may_be_head(model.path)
+            for name in [str(replace(target, file=model.path, quant=None))]
+        ]
+    if isinstance(target, Path):
+        return [
+            Candidate(path.stem, str(path), "folder", path.stat().st_size)
+            for path in sorted(target.parent.glob("*.gguf"))
+            if may_be_head(path.name) and path.name != target.name
+        ]
+    return []
 
 
 def local_candidates(folders: Sequence[Path] = ()) -> dict[Candidate, Path]:
@@ -130,6 +177,7 @@ def report_json(report: PairCheck) -> dict[str, object]:
     """A report as `--json` prints it."""
     return {
         "draft": report.draft.header.name,
+        "head": None if report.draft.head is None else asdict(report.draft.head),
         "compatible": report.compatible,
         "verdict": report.verdict,
         "rules": [asdict(rule) for rule in report.rules],
@@ -157,6 +205,7 @@ def findings_json(findings: Findings) -> dict[str, object]:
         ],
         "passed_over": {
             "other_vocabulary": findings.other_vocabulary,
+            "other_target": findings.other_target,
             "not_smaller": findings.not_smaller,
         },
         "unreadable": [str(error) for error in findings.unreadable],

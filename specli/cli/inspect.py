@@ -45,11 +45,15 @@ def inspect(
 def _json(model: ExaminedModel, context: int, need: MemoryNeed) -> dict[str, object]:
     from dataclasses import asdict
 
-    tokenizer = model.tokenizer
+    from specli.gguf.heads import read_mtp_layers
+
+    tokenizer, mtp = model.tokenizer, read_mtp_layers(model.header)
     return {
         "file": model.header.name,
         "bytes": model.header.file_size,
         **asdict(model.facts),
+        "head": None if model.head is None else asdict(model.head),
+        "mtp": None if mtp is None else asdict(mtp),
         "tokenizer": {
             "type": tokenizer.kind,
             "pre": tokenizer.pre,
@@ -63,6 +67,25 @@ def _json(model: ExaminedModel, context: int, need: MemoryNeed) -> dict[str, obj
         "kv_bytes_per_token": model.facts.kv_bytes_per_token(),
         "memory": {**asdict(need), "total": need.total, "context": context},
     }
+
+
+def _head_rows(model: ExaminedModel) -> dict[str, str]:
+    """What a head is and was made for, or the MTP layers in a model's own file."""
+    from specli.gguf.heads import read_mtp_layers
+    from specli.pairs.heads import described, mtp_graph
+
+    head, mtp = model.head, read_mtp_layers(model.header)
+    if head is not None:
+        return {
+            "head": described(head),
+            "made for": f"a target of hidden size {head.hidden_size} and {head.vocabulary} tokens",
+            "proposes": f"{head.draft_vocabulary} of {head.vocabulary} tokens "
+            f"({100 * head.share:.0f} %)",
+        }
+    if mtp is None:
+        return {}
+    rule = mtp_graph(model.facts, mtp)
+    return {"MTP layers": f"{described(mtp)}: {rule.detail}"}
 
 
 def _rows(model: ExaminedModel, context: int, need: MemoryNeed) -> dict[str, str]:
@@ -99,10 +122,14 @@ def _rows(model: ExaminedModel, context: int, need: MemoryNeed) -> dict[str, str
         rows["BOS"] = text(tokenizer.bos) + (", added to prompts" if tokenizer.add_bos else "")
     if tokenizer.eos is not None:
         rows["EOS"] = text(tokenizer.eos) + (", added to prompts" if tokenizer.add_eos else "")
-    return rows | {
-        "ends": ", ".join(text(token) for token in sorted(tokenizer.ends)) or "none",
-        "chat template": f"yes, {len(template)} characters" if template else "none",
-        "KV cache": f"{short_bytes(facts.kv_bytes_per_token())} per token (f16)",
-        "memory": f"{short_bytes(need.total)} at {context} tokens: {short_bytes(need.weights)} "
-        f"weights, {short_bytes(need.cache)} cache, about {short_bytes(need.scratch)} scratch",
-    }
+    return (
+        rows
+        | _head_rows(model)
+        | {
+            "ends": ", ".join(text(token) for token in sorted(tokenizer.ends)) or "none",
+            "chat template": f"yes, {len(template)} characters" if template else "none",
+            "KV cache": f"{short_bytes(facts.kv_bytes_per_token())} per token (f16)",
+            "memory": f"{short_bytes(need.total)} at {context} tokens: {short_bytes(need.weights)} "
+            f"weights, {short_bytes(need.cache)} cache, about {short_bytes(need.scratch)} scratch",
+        }
+    )

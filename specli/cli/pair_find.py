@@ -25,14 +25,15 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     Of models that are not here only the headers are fetched. Exit code 0 when a draft fits, 3
     when none does, 1 when the target cannot be read.
     """
-    from specli.app.pairs import RANKED_BY, cost_share, findings_json
+    from specli.app.pairs import RANKED_BY, cost_share, findings_json, own_heads
     from specli.app.pairs import find as find_drafts
     from specli.ui.pairs import ranking_table
 
     model, findings = find_drafts(target, folders or [])
     best = findings.drafts[0] if findings.drafts else None
-    command = None
-    if best is not None:
+    own = own_heads(model)
+    command = None if own is None else example(target)
+    if best is not None and own is None:
         draft = ["-md", best.candidate.reference] if best.report.may_pay else []
         command = example(target, *draft)
     sink = Sink.of(options)
@@ -44,14 +45,20 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
         sink.show(ranking_table(rows))
     skipped = {
         "of another vocabulary": findings.other_vocabulary,
+        "heads for other targets": findings.other_target,
         "not smaller than the target": findings.not_smaller,
     }
     notes = [f"{count} {reason}" for reason, count in skipped.items() if count]
     if notes:
         sink.show(f"skipped: {', '.join(notes)}", style="dim")
-    if best is None or command is None:
+    if own is not None:
+        sink.show(f"{target} drafts with its own MTP layers ({own}) where no draft is named.")
+    if command is None:
         sink.show(_advice(target, model, findings))
         raise typer.Exit(PairIncompatibleError.exit_code)
+    if best is None:
+        sink.show(command, style="bold")
+        return
     if best.report.may_pay:
         cost = cost_share(best.report)
         sink.show(f"Smallest: {best.candidate.name}, at {cost} of the target's cost.")
@@ -62,13 +69,16 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
 
 
 def _title(found: FoundDraft) -> str:
-    from specli.app.pairs import CATALOGUE
+    from specli.app.pairs import CATALOGUE, REPOSITORY
     from specli.pairs.quantities import short_bytes
 
     size = short_bytes(found.report.draft.header.file_size)
     origin = found.candidate.origin
-    where = {CATALOGUE: "to download", "folder": "here"}.get(origin, f"here, by {origin}")
-    return f"{found.candidate.name}\n{size}, {where}"
+    fetched = {CATALOGUE: "to download", REPOSITORY: "to download, beside the target"}
+    where = {**fetched, "folder": "here"}.get(origin, f"here, by {origin}")
+    head = found.report.draft.head
+    what = "" if head is None else f", a head for {head.kind}"
+    return f"{found.candidate.name}\n{size}, {where}{what}"
 
 
 def _advice(target: str, model: ExaminedModel, findings: Findings) -> str:

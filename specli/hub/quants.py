@@ -22,6 +22,15 @@ _QUANT = re.compile(
     r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d_\d|BF16|FP?16|FP?32|MXFP4\w*|NVFP4))$", re.IGNORECASE
 )
 
+HEAD_PREFIXES = ("mtp-", "eagle3-", "dflash-", "dspark-")
+"""How llama.cpp names a draft head that is stored beside its target."""
+_HEAD_WORD = re.compile(r"(?:^|[-_.])(?:mtp|eagle-?3|dflash|dspark|assistant)(?:[-_.]|$)", re.I)
+
+
+def may_be_head(path: str) -> bool:
+    """Whether a file is named as draft heads are; MTP layers may also be part of a whole model."""
+    return _HEAD_WORD.search(PurePosixPath(path).stem) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
@@ -87,7 +96,8 @@ def by_quant(models: Sequence[HubModel], quant: str | None, repo: str) -> HubMod
     if quant is None and len(models) == 1:
         return models[0]
     wanted = (quant or DEFAULT_QUANT).upper()
-    found = [model for model in models if model.quant == wanted]
+    whole = [one for one in models if not PurePosixPath(one.path).name.startswith(HEAD_PREFIXES)]
+    found = [model for model in whole or models if model.quant == wanted]
     if len(found) == 1:
         return found[0]
     quants = sorted({model.quant for model in models if model.quant})

@@ -6,12 +6,14 @@ The rules of llama.cpp decide whether a pair works; all others only warn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
+from specli.gguf.heads import HeadFacts, read_head
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.pairs import advice
+from specli.pairs.heads import head_rules
 from specli.pairs.sizing import (
     PAYING_COST_RATIO,
     CacheTypes,
@@ -39,11 +41,12 @@ class CheckOptions:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedModel:
-    """A model that is read once however many drafts it is compared with."""
+    """A model that is read once however many drafts it is compared with; `head` where it is one."""
 
     header: Header
     facts: ModelFacts
     tokenizer: Tokenizer
+    head: HeadFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +65,15 @@ class PairCheck:
 
     @property
     def cost_ratio(self) -> float:
-        """How many times more bytes a token of the target reads than one of the draft."""
-        return cost_ratio(self.target.facts, self.draft.facts)
+        """How many times more bytes a token of the target reads than one of the draft.
+
+        A head without an output matrix reads the target's.
+        """
+        draft = self.draft.facts
+        if self.draft.head is not None and self.draft.head.borrows_output:
+            borrowed = draft.active_bytes + self.target.facts.output_bytes
+            draft = replace(draft, active_bytes=borrowed)
+        return cost_ratio(self.target.facts, draft)
 
     @property
     def may_pay(self) -> bool:
@@ -79,11 +89,11 @@ class PairCheck:
 
 def examine(header: Header) -> ExaminedModel:
     """Read what a check needs. Raises ModelFileError for a model that would not load."""
-    return ExaminedModel(header, read_facts(header), read_tokenizer(header))
+    return ExaminedModel(header, read_facts(header), read_tokenizer(header), read_head(header))
 
 
 def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions) -> PairCheck:
-    """Check a pair by every rule."""
+    """Check a pair by every rule; a head by those for heads."""
     facts, tokenizers = (target.facts, draft.facts), (target.tokenizer, draft.tokenizer)
     context = chosen_context(target.facts, setup.context)
     types = (setup.types, setup.draft_types)
@@ -91,29 +101,32 @@ def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions)
         memory_need(target.facts, context, setup.types),
         memory_need(draft.facts, context, setup.draft_types),
     )
-    rules = [
-        *compare_tokenizers(*tokenizers),
-        advice.special_tokens(*tokenizers),
-        advice.ends(*tokenizers),
-        advice.pre_tokenizer(*tokenizers),
-        advice.chat_template(*facts),
-        advice.family(*facts),
-        advice.context(*facts, context),
-        advice.rollback(*facts),
-        advice.size_advice(*facts),
-        advice.cost(*facts),
-    ]
+    if draft.head is not None:
+        rules = head_rules(target.facts, draft.head, *tokenizers)
+    else:
+        rules = [
+            *compare_tokenizers(*tokenizers),
+            advice.special_tokens(*tokenizers),
+            advice.ends(*tokenizers),
+            advice.pre_tokenizer(*tokenizers),
+            advice.chat_template(*facts),
+            advice.family(*facts),
+            advice.size_advice(*facts),
+            advice.cost(*facts),
+        ]
+    rules += [advice.context(*facts, context), advice.rollback(*facts)]
     if setup.free is not None:
         rules.append(advice.memory(*facts, memory, context, types, setup.free))
     return PairCheck(target, draft, context, rules, memory)
 
 
-def merit(report: PairCheck) -> tuple[bool, float]:
-    """Sorts pairs: those that work first, then those whose draft reads the fewest bytes a token.
+def merit(report: PairCheck) -> tuple[bool, bool, float]:
+    """Sorts pairs: those that work first, among them heads, then by bytes that a draft token reads.
 
-    How often a draft is right cannot be read from its header.
+    How often a draft is right cannot be read from its header, but a head was trained on the very
+    target.
     """
-    return not report.compatible, -report.cost_ratio
+    return not report.compatible, report.draft.head is None, -report.cost_ratio
 
 
 def rank(reports: Sequence[PairCheck]) -> list[PairCheck]:

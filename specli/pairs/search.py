@@ -42,6 +42,7 @@ class Findings:
     drafts: list[FoundDraft] = field(default_factory=list)
     not_smaller: int = 0
     other_vocabulary: int = 0
+    other_target: int = 0
     unreadable: list[SpecliError] = field(default_factory=list)
 
 
@@ -71,6 +72,8 @@ def find_drafts(
         report = check_pair(target, draft, setup)
         if report.compatible:
             findings.drafts.append(FoundDraft(candidate, report))
+        elif draft.head is not None:
+            findings.other_target += 1
         else:
             findings.other_vocabulary += 1
     findings.drafts.sort(key=lambda one: merit(one.report))

@@ -61,11 +61,11 @@ def compare_vocabularies(target: Header, draft: Header) -> list[RuleResult]:
 def compare_tokenizers(target: Tokenizer, draft: Tokenizer) -> list[RuleResult]:
     """`compare_vocabularies` for tokenizers that have been read already."""
     return [
-        _vocabulary_type(target, draft),
+        vocabulary_type(target, draft),
         _edge_token("bos", target, draft),
         _edge_token("eos", target, draft),
         _size(target, draft),
-        _texts(target, draft),
+        token_texts(target, draft),
     ]
 
 
@@ -98,7 +98,8 @@ _SAME_FAMILY = (
 )
 
 
-def _vocabulary_type(target: Tokenizer, draft: Tokenizer) -> RuleResult:
+def vocabulary_type(target: Tokenizer, draft: Tokenizer) -> RuleResult:
+    """Whether both split text by the same kind of tokenizer."""
     rule = "vocabulary type"
     if target.kind == draft.kind:
         return passed(rule, f"both {target.kind}")
@@ -148,7 +149,8 @@ def _size(target: Tokenizer, draft: Tokenizer) -> RuleResult:
     return RuleResult(rule, "fail", detail, _SAME_FAMILY)
 
 
-def _texts(target: Tokenizer, draft: Tokenizer) -> RuleResult:
+def token_texts(target: Tokenizer, draft: Tokenizer) -> RuleResult:
+    """Whether ids past the special tokens mean the same text."""
     rule = "token texts"
     first, end = FIRST_COMPARED_ID, min(len(target), len(draft))
     if target.texts[first:end] == draft.texts[first:end]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from specli.cli.inspect import inspect
 from specli.errors import ModelFileError
 from tests import tiny_gguf as tiny
+from tests import tiny_heads, tiny_mtp
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +66,21 @@ def test_json_holds_the_same_facts(tmp_path: Path) -> None:
 def test_a_broken_file_is_an_error(tmp_path: Path) -> None:
     broken = tiny.write(tmp_path / "broken.gguf", tiny.llama_bytes()[:5000])
     assert isinstance(run(broken).exception, ModelFileError)
+
+
+def test_a_head_says_for_which_target_it_was_made(tmp_path: Path) -> None:
+    head = tiny_heads.eagle3_head(draft_vocabulary=tiny_heads.CYCLE[:32])
+    path = tiny.write(tmp_path / "head.gguf", head.bytes())
+    rows = {line[:15].strip(): line[15:].strip() for line in run(path).stdout.splitlines()}
+    assert rows["head"].startswith("draft-eagle3, 1 layer, ")
+    assert rows["head"].endswith("reads layers 1, 2, 3")
+    assert rows["made for"] == "a target of hidden size 128 and 320 tokens"
+    assert rows["proposes"] == "32 of 320 tokens (10 %)"
+    assert json.loads(run(path, "--json").stdout)["head"]["target_layers"] == [1, 2, 3]
+
+
+def test_mtp_layers_in_a_target_are_shown_with_their_size(tmp_path: Path) -> None:
+    path = tiny.write(tmp_path / "target.gguf", tiny_mtp.glm4moe().bytes())
+    shown = run(path).stdout
+    assert "draft-mtp, 1 layer, 565 KiB: one, used at every draft step" in shown
+    assert json.loads(run(path, "--json").stdout)["mtp"]["layers"] == 1

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from specli.cli import failures, pair
 from specli.errors import ModelFileError, UsageError
 from tests import tiny_gguf as tiny
+from tests import tiny_heads
 from tests.tiny_gguf import Vocabulary
 
 BPE = tiny.bpe_vocabulary()
@@ -48,6 +49,19 @@ def test_a_pair_that_works_is_compatible_without_a_promised_speedup(
     assert any(line.startswith("Compatible: ") and "cost per token" in line for line in lines)
     assert "×" not in result.stdout
     assert "How often a draft is right cannot be read" in result.stdout
+
+
+def test_a_head_is_checked_by_the_rules_for_heads(tmp_path: Path) -> None:
+    target = tiny.write(tmp_path / "target.gguf", tiny_heads.llama_target().bytes())
+    head = tiny.write(tmp_path / "head.gguf", tiny_heads.eagle3_head().bytes())
+    other = tiny_heads.eagle3_head(target_width=64)
+    foreign = tiny.write(tmp_path / "other.gguf", other.bytes())
+
+    assert run(target, head).exit_code == 0
+    refused = run(target, foreign)
+    assert refused.exit_code == 3
+    said = "this head was made for a hidden size of 64; the target has 128"
+    assert said in refused.stdout
 
 
 def test_a_pair_that_cannot_work_names_rule_id_and_strings(target: Path, tmp_path: Path) -> None:

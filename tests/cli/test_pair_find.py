@@ -13,6 +13,7 @@ from specli.errors import ModelFileError
 from specli.hub.references import fetch
 from specli.hub.remote import FIRST_BYTES
 from tests import tiny_gguf as tiny
+from tests import tiny_heads, tiny_mtp
 from tests.hub.fake_hub import FakeHub
 from tests.tiny_gguf import Shape, Vocabulary
 
@@ -86,7 +87,7 @@ def test_json_holds_every_draft_and_the_command(here: Path) -> None:
     assert draft["bytes"] == (here / "small.gguf").stat().st_size
     assert draft["compatible"] is True
     assert draft["cost_ratio"] > 1
-    assert told["passed_over"] == {"other_vocabulary": 1, "not_smaller": 1}
+    assert told["passed_over"] == {"other_vocabulary": 1, "other_target": 0, "not_smaller": 1}
     assert len(told["unreadable"]) == 1
     assert "broken.gguf" in told["unreadable"][0]
     assert "-md small.gguf" in told["command"]
@@ -170,6 +171,49 @@ def test_a_draft_that_is_hardly_smaller_is_not_recommended(here: Path) -> None:
     result = find("target.gguf", "--dir", ".")
     assert result.exit_code == 0
     assert "small enough to pay" in result.stdout
+    assert "-md" not in result.stdout.splitlines()[-1]
+
+
+def test_a_head_beside_the_target_comes_before_smaller_drafts(here: Path) -> None:
+    tiny.write(here / "target.gguf", tiny_heads.llama_target().bytes())
+    tiny.write(here / "eagle3-target.gguf", tiny_heads.eagle3_head().bytes())
+    tiny.write(here / "eagle3-other.gguf", tiny_heads.eagle3_head(target_width=64).bytes())
+    (here / "drafts").mkdir()
+    tiny.write(here / "drafts" / "small.gguf", model(shape=Shape(layers=1, n_embd=32)))
+
+    result = find("target.gguf", "--dir", "drafts")
+
+    assert result.exit_code == 0, result.exception
+    assert "a head for draft-eagle3" in result.stdout
+    assert "skipped: 1 heads for other targets" in result.stdout
+    assert "-md eagle3-target.gguf" in result.stdout.splitlines()[-1]
+
+
+def test_a_head_in_the_targets_repository_is_found_by_its_published_name(
+    here: Path, hub: FakeHub
+) -> None:
+    target, head = "Zebra-Q8_0.gguf", "mtp-Zebra-Q8_0.gguf"
+    whole = tiny_mtp.glm4moe()
+    files = {
+        target: tiny_mtp.without_heads(whole).bytes(),
+        head: tiny_mtp.head_only(whole).bytes(),
+    }
+    hub.add(REPO, files)
+
+    told = json.loads(find(f"hf:{REPO}:Q8_0", "--json").stdout)
+
+    (found,) = told["drafts"]
+    assert (found["reference"], found["origin"]) == (f"hf:{REPO}/{head}", "repository")
+    assert found["head"]["kind"] == "draft-mtp"
+
+
+def test_a_target_with_mtp_layers_needs_no_draft(here: Path) -> None:
+    tiny.write(here / "target.gguf", tiny_mtp.glm4moe().bytes())
+
+    result = find("target.gguf")
+
+    assert result.exit_code == 0
+    assert "target.gguf drafts with its own MTP layers (draft-mtp, 1 layer, " in result.stdout
     assert "-md" not in result.stdout.splitlines()[-1]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from specli.errors import UsageError
-from specli.hub.quants import HubFile, by_file, by_quant, models_among
+from specli.hub.quants import HubFile, by_file, by_quant, may_be_head, models_among
 
 REPO = "someone/Tiny-GGUF"
 
@@ -66,6 +66,30 @@ def test_two_models_of_one_quantisation_ask_for_the_file() -> None:
     with pytest.raises(UsageError, match="2 models in Q8_0") as caught:
         by_quant(models, "Q8_0", REPO)
     assert "hf:someone/Tiny-GGUF/b-Q8_0.gguf" in (caught.value.hint or "")
+
+
+def test_a_head_beside_its_target_is_not_taken_for_the_target() -> None:
+    models = models_among(_files("m-Q8_0.gguf", "mtp-m-Q8_0.gguf", "eagle3-m-Q8_0.gguf"))
+    assert by_quant(models, "Q8_0", REPO).path == "m-Q8_0.gguf"
+    heads = models_among(_files("mtp-m-Q8_0.gguf"))
+    assert by_quant(heads, None, REPO).path == "mtp-m-Q8_0.gguf"
+
+
+@pytest.mark.parametrize(
+    ("path", "head"),
+    [
+        ("mtp-gemma-4-12B-it.gguf", True),
+        ("MTP/gemma-4-12B-it-Q8_0-MTP.gguf", True),
+        ("gemma-4-E2B-it-assistant-IQ4_NL.gguf", True),
+        ("LFM2.5-1.2B-Instruct-DSpark-5L-draft-f16.gguf", True),
+        ("Qwen3.6-27B-DFlash-Q4_K_M.gguf", True),
+        ("Qwen3-4B-eagle3.gguf", True),
+        ("Qwen3-4B-Q4_K_M.gguf", False),
+        ("my-assistants.gguf", False),
+    ],
+)
+def test_heads_are_known_by_their_published_names(path: str, head: bool) -> None:
+    assert may_be_head(path) is head
 
 
 def test_names_without_a_quantisation_are_listed_as_files() -> None:
