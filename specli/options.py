@@ -163,7 +163,9 @@ _GROUPS = {
         option("--strict-vocab", "Refuse a draft model with another vocabulary instead of "
                "translating.", "switch"),
         option("--no-draft", "Do not use a draft model.", "switch", common=True, setting=False),
-        option("--spec-type", "Drafters: draft, suffix, ngram-simple, ngram-cache, none.",
+        option("--no-mtp", "Do not draft with the MTP layers in the target's file.", "switch"),
+        option("--spec-type", "Drafters: draft, draft-mtp, draft-eagle3, draft-dflash, "
+               "draft-dspark, suffix, ngram-simple, ngram-cache, none.",
                metavar="KIND,...", default=AUTO, common=True),
         option("--prediction", "Text that the answer is expected to repeat in part.", "file",
                common=True),

@@ -136,8 +136,9 @@ class FixedLength:
 
 PolicyConfig = Adaptive | FixedLength
 
-HEADS = ("draft-eagle3", "draft-dflash", "draft-dspark")
-"""Kinds of heads that are files of their own."""
+MTP = "draft-mtp"
+HEADS = ("draft-eagle3", "draft-dflash", "draft-dspark", MTP)
+"""Kinds of heads. MTP layers are in the target's own file, or like the others in one of theirs."""
 
 KINDS: Mapping[str, str] = {
     "draft": DraftModel.kind,
@@ -197,8 +198,10 @@ class SpeculativeConfig:
         return any(one.kind == KINDS.get(kind, kind) for one in self.drafters)
 
     def without_model(self) -> SpeculativeConfig:
-        """The same without the drafters that are files of their own."""
-        return self.with_drafters(one for one in self.drafters if one not in self.models)
+        """The same without a draft model and without a head."""
+        return self.with_drafters(
+            one for one in self.drafters if not isinstance(one, DraftModel | Head)
+        )
 
     def with_model(self, draft: DraftModel | Head) -> SpeculativeConfig:
         """The same with another draft model or head in the place of its own, if it has one."""
@@ -410,6 +413,9 @@ def _with_model(
     model = given.get("model_draft")
     needing = [kind for kind in (DraftModel.kind, *HEADS) if kind in kinds]
     if given.get("draft_max") == 0 or (model is None and spec_type == AUTO):
+        return
+    if model is None and needing == [MTP]:
+        yield Head(MTP, None, placement(given, "_draft"))
         return
     if needing and model is None:
         raise UsageError(

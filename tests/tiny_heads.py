@@ -105,6 +105,7 @@ def llama_target(
         feed_forward(weights, prefix, shape)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
+    letters_only(weights.tensors)
     fields = common_fields(architecture, shape)
     fields[f"{architecture}.rope.dimension_count"] = shape.n_embd // shape.heads
     target = Tiny({**fields, **vocabulary.fields()}, weights.tensors)
@@ -125,6 +126,13 @@ def as_automaton(target: Tiny, automaton: Automaton) -> Tiny:
     tensors["token_embd.weight"] = embedding(size, width)
     tensors["output.weight"] = output_rows(size, width, automaton)
     return replace(target, tensors=tensors)
+
+
+def letters_only(tensors: dict[str, Tensor], name: str = "output.weight") -> None:
+    """Let an output matrix choose tokens of the automaton alone, so that texts are printable."""
+    others = np.ones(len(tensors[name]), dtype=bool)
+    others[list(CYCLE)] = False
+    tensors[name][others] = 0
 
 
 def embedding(size: int, width: int) -> Tensor:
@@ -197,6 +205,7 @@ def eagle3_head(
     tensors = weights.tensors
     if own_output:
         weights.matrix("output.weight", size, width, scale=0.6)
+        letters_only(tensors)
     if automaton is not None:
         kept = np.zeros((width, len(layers) * target_width), dtype=np.float32)
         kept[np.arange(STATES), target_width + np.arange(STATES)] = 1
@@ -262,6 +271,7 @@ def dflash_head(
     weights.vector("output_norm.weight", width)
     if own_output or draft_vocabulary is not None:
         weights.matrix("output.weight", size, width, scale=0.6)
+        letters_only(weights.tensors)
     tensors = weights.tensors
     if automaton is not None:
         _attend_to_anchor(tensors, automaton, shape)

@@ -31,6 +31,7 @@ from tests.tiny_heads import (
     Automaton,
     Tiny,
     as_automaton,
+    letters_only,
     output_rows,
 )
 
@@ -50,6 +51,7 @@ def _start(shape: Shape, seed: int, vocabulary: Vocabulary) -> Weights:
     weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=1.0)
     weights.vector("output_norm.weight", shape.n_embd)
     weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
+    letters_only(weights.tensors)
     return weights
 
 
@@ -399,6 +401,7 @@ def gemma4_assistant(
     weights = Weights(seed, 0.0)
     size, head_size, blocks = len(vocabulary.tokens), shape.n_embd // shape.heads, 2
     weights.matrix("token_embd.weight", size, width, scale=1.0)
+    letters_only(weights.tensors, "token_embd.weight")
     weights.vector("output_norm.weight", width)
     weights.matrix("nextn.pre_projection.weight", width, 2 * shape.n_embd)
     weights.matrix("nextn.post_projection.weight", shape.n_embd, width)

@@ -12,7 +12,8 @@ from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within
 from specli.gguf.check import check_file
-from specli.gguf.heads import head_kind
+from specli.gguf.facts import read_facts
+from specli.gguf.heads import MTP, head_kind, read_mtp_layers
 from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
@@ -20,6 +21,7 @@ from specli.llama.grammar import gbnf_of_schema
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, OPTIONS, Options
+from specli.pairs.heads import mtp_graph
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import RANGED, SamplingParams, sampler_names
 from specli.session import Session, Setup
@@ -106,6 +108,7 @@ def prepared_setup(
     replaced = [name for name in REPLACED_BY_SUFFIX if name in (options.spec_type or "").split(",")]
     if replaced:
         feedback.note(f"{', '.join(replaced)}: suffix drafting is used instead")
+    by_default = config is None and options.spec_type in (None, AUTO)
     if config is None:
         config = chosen_drafting(options, drafting_model)
     elif config.models:
@@ -119,14 +122,9 @@ def prepared_setup(
         )
     target_file = _local(target, feedback)
     if config.models and drafting_model is not None:
-        if drafting_model == AUTO:
-            file = automatic_draft(target_file)
-            feedback.note(f"using draft model {file.stem}")
-        else:
-            file = _local(drafting_model, feedback)
-        config = config.with_model(_drafting_with(file, config.models[0]))
-        if config.head is not None:
-            feedback.note(f"{file.name} is a head: drafting with {config.head.name}")
+        config = _with_file(config, drafting_model, target_file, feedback)
+    elif by_default and not config.models:
+        config = _with_own_heads(config, target_file, options, feedback)
     file = options.chat_template_file
     return Setup(
         target=target_file,
@@ -150,6 +148,38 @@ def loaded_session(setup: Setup, feedback: Feedback = SILENT) -> Session:
     with feedback.progress() as report:
         records = cache_dir() / "probes"
         return Session(setup, records, feedback.note, report, skips=feedback.skips)
+
+
+def _with_file(
+    config: SpeculativeConfig, model: str | Recipe, target: Path, feedback: Feedback
+) -> SpeculativeConfig:
+    """The same with the file of its draft model or head, whichever the file is."""
+    if model == AUTO:
+        file = automatic_draft(target)
+        feedback.note(f"using draft model {file.stem}")
+    else:
+        file = _local(model, feedback)
+    config = config.with_model(_drafting_with(file, config.models[0]))
+    if config.head is not None:
+        feedback.note(f"{file.name} is a head: drafting with {config.head.name}")
+    return config
+
+
+def _with_own_heads(
+    config: SpeculativeConfig, target: Path, options: Options, feedback: Feedback
+) -> SpeculativeConfig:
+    """The same, with the MTP layers in the target's file where it has some that can draft."""
+    header = check_file(target)
+    mtp = read_mtp_layers(header)
+    if mtp is None or options.no_mtp or options.no_draft or options.draft_max == 0:
+        return config
+    rule = mtp_graph(read_facts(header), mtp)
+    if rule.verdict == "fail":
+        feedback.note(f"{target.name} has MTP layers, but {rule.detail}")
+        return config
+    feedback.note(f"drafting with {target.name}'s own MTP layers ({rule.detail}); --no-mtp: not")
+    head = Head(MTP, None, placement(options.given(), "_draft"))
+    return config.with_drafters((head, *config.drafters))
 
 
 def _drafting_with(file: Path, asked: DraftModel | Head) -> DraftModel | Head:

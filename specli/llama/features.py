@@ -9,34 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specli.errors import LoadError
+from specli.gguf.heads import PUBLISHING, PUBLISHING_LAST, PUBLISHING_NEXTN
 from specli.llama import staging
 
 NEXTN = 1 << 30
 """Stands for the target's last hidden states, which MTP layers continue from. No
 model has so many layers."""
-
-PUBLISHING = frozenset(
-    (
-        *("llama", "qwen3", "qwen3moe", "qwen3next", "qwen35", "qwen35moe", "qwen4exp", "gemma4"),
-        *("gpt-oss", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "hunyuan-dense"),
-        *("hunyuan_vl", "mimo2", "minimax-01", "minimax-m2", "muse-glimmer", "nanbeige"),
-        *("bailingmoe3", "deepseek4"),
-    )
-)
-"""Values of `general.architecture` whose graphs publish layer inputs (llama.cpp 0.5.0). With any
-other, enabling them ends the process by an assertion at the next decode."""
-
-PUBLISHING_LAST = frozenset(("mimo2", "nemotron_h", "nemotron_h_moe", "deepseek4"))
-"""Those that also publish the output of the last layer, as the input of a layer past it."""
-
-PUBLISHING_NEXTN = frozenset(
-    (
-        *("bailingmoe3", "cohere2moe", "deepseek2", "deepseek32", "deepseek4", "gemma4", "glm-dsa"),
-        *("glm4moe", "gpt-oss", "hy_v3", "mimo2", "nemotron_h", "nemotron_h_moe", "qwen35"),
-        *("qwen35moe", "qwen3next", "step35"),
-    )
-)
-"""Those whose graphs publish `NEXTN`; any other gives zeros for it."""
 
 
 def enable(context: int, layers: Sequence[int], architecture: str, n_layer: int) -> None:

@@ -31,7 +31,7 @@ class HeadContext(Context):
         """
         staging.require("drafting with a head", staging.set_nextn, staging.nextn_of_row)
         super().__init__(model, options)
-        self.hidden_size = model.hidden_size
+        self.hidden_size = model.state_size
         self.n_ubatch: int = llama_cpp.llama_n_ubatch(self.handle)
         self._causal = causal
         self._states = np.zeros((self.n_batch, width), dtype=np.float32)
@@ -39,8 +39,15 @@ class HeadContext(Context):
         self._sections: NDArray[np.int32] | None = None
         if llama_cpp.llama_model_rope_type(model.handle) == llama_cpp.LLAMA_ROPE_TYPE_MROPE:
             self._sections = np.zeros(4 * self.n_batch, dtype=np.int32)
+        # Whatever the model's own layers are, a head's attend.
+        self.rollback_means, self.max_rollback = "cut", None
         staging.set_nextn(self._address, True, True)
         llama_cpp.llama_set_causal_attn(self.handle, causal)
+
+    def use_layer(self, layer: int) -> None:
+        """Compute with this one of several MTP layers from the next batch on."""
+        staging.require("drafting with several MTP layers", staging.set_nextn_layer_offset)
+        staging.set_nextn_layer_offset(self._address, layer)
 
     def add_states(
         self,

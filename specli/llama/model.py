@@ -26,7 +26,8 @@ class ModelOptions:
 
     `gpu_layers` None means all layers when the build has a GPU, else none. `devices` are names
     from `library.devices()`; empty means llama.cpp's own choice, `["none"]` means CPU only.
-    `repacked` lets llama.cpp keep weights in the layout that its fastest kernels want.
+    `repacked` lets llama.cpp keep weights in the layout that its fastest kernels want. With `mtp`
+    the weights of MTP layers are loaded too.
     """
 
     gpu_layers: int | None = None
@@ -34,6 +35,7 @@ class ModelOptions:
     vocab_only: bool = False
     repacked: bool = True
     native: Native = USUAL
+    mtp: bool = False
 
 
 class Model:
@@ -63,6 +65,7 @@ class Model:
         params.use_extra_bufts = options.repacked
         # llama.cpp looks at some of these later too.
         self._kept = set_model(params, options.native)
+        params.load_mtp = options.mtp
         # The array must live until the load is over; llama.cpp copies it.
         handles = _device_array(options.devices)
         if handles is not None:
@@ -142,6 +145,16 @@ class Model:
         """A whole number of the file's metadata."""
         text = self.text(key)
         return default if text is None else int(text)
+
+    @property
+    def state_size(self) -> int:
+        """Width of the hidden states that come out, and that MTP layers take."""
+        return llama_cpp.llama_model_n_embd_out(self.handle)
+
+    @property
+    def mtp_layers(self) -> int:
+        """How many MTP layers the file says that it has."""
+        return llama_cpp.llama_model_n_layer_nextn(self.handle)
 
     @property
     def parameters(self) -> int:

@@ -18,6 +18,7 @@ from specli.gguf.heads import (
     PUBLISHING_NEXTN,
     SEVERAL_MTP_HEADS,
     HeadFacts,
+    read_mtp_layers,
 )
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.pairs.quantities import short_bytes
@@ -69,6 +70,21 @@ def require_head(
             raise PairIncompatibleError(
                 f"{head_path} cannot draft for {target_path}: {result.detail}", hint=result.hint
             )
+
+
+def require_own_heads(target: Header, path: str | PathLike[str]) -> None:
+    """Raise PairIncompatibleError where the MTP layers in a target's own file cannot draft."""
+    own = read_mtp_layers(target)
+    if own is None:
+        raise PairIncompatibleError(
+            f"{path} has no MTP layers to draft with",
+            hint="name a file of them with -md, or drop --spec-type draft-mtp",
+        )
+    result = mtp_graph(read_facts(target), own)
+    if result.verdict == "fail":
+        raise PairIncompatibleError(
+            f"{path} cannot draft with its MTP layers: {result.detail}", hint=result.hint
+        )
 
 
 def mtp_graph(target: ModelFacts, head: HeadFacts) -> RuleResult:

@@ -40,6 +40,8 @@ def costs_record(setup: Setup, records: Path) -> Path:
         *(repr(replace(one, threads=threads_of(one))) for one in setup.placements),
         *(device.description for device in library.devices() if device.is_gpu),
     ]
+    if setup.own_head is not None:
+        circumstances.append(setup.own_head.kind)
     return record_path(records, setup.files, circumstances)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from specli.drafters.heads.build import HeadSource, build_head
 from specli.drafters.heads.core import Kind
 from specli.drafters.heads.trial import require_usable
+from specli.gguf.heads import MTP
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
@@ -23,9 +24,18 @@ def load_head(head: Head, target: Path, records: Path, report: ProgressSink = ig
     report(Progress("check", path.name, 0, None))
     repacked = require_usable(path, target, records)
     options = ModelOptions(
-        gpu_layers=placement.gpu_layers, devices=list(placement.devices), repacked=repacked
+        gpu_layers=placement.gpu_layers,
+        devices=list(placement.devices),
+        repacked=repacked,
+        mtp=head.kind == MTP,
     )
     return Model(path, options)
+
+
+def require_own_head(target: Path, records: Path, report: ProgressSink = ignore) -> None:
+    """Try the MTP layers in a target's own file in a child process. Raises ModelFileError."""
+    report(Progress("check", target.name, 0, None))
+    require_usable(target, target, records)
 
 
 def open_head(head: Head, model: Model, target: Context, checked: Checked, slots: int) -> Kind:

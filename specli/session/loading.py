@@ -13,11 +13,13 @@ from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
+from specli.gguf.heads import read_head
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.context import BATCH, UBATCH, Context, ContextOptions
 from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe, tried
+from specli.pairs.heads import require_head, require_own_heads
 from specli.pairs.memory import free_memory
 from specli.pairs.placement import (
     CacheShape,
@@ -80,10 +82,16 @@ def check(setup: Setup) -> Checked:
     headers = tuple(check_file(path) for path in setup.files)
     broken = None
     for one, header in zip(setup.speculative.models, headers[1:], strict=True):
-        if isinstance(one, Head) or one.strict_vocab:
-            require_compatible(headers[0], header, setup.target, Path(str(one.model)))
+        path = Path(str(one.model))
+        head = read_head(header) if isinstance(one, Head) else None
+        if head is not None:
+            require_head(headers[0], header, head, setup.target, path)
+        elif isinstance(one, Head) or one.strict_vocab:
+            require_compatible(headers[0], header, setup.target, path)
         else:
             broken = broken_rule(headers[0], header)
+    if setup.own_head is not None:
+        require_own_heads(headers[0], setup.target)
     facts = [read_facts(header) for header in headers]
     roles = (("target", "-ngl"), ("draft", "-ngld"))
     placements = tuple(
@@ -148,7 +156,7 @@ def explained_shortage(checked: Checked, slots: int) -> Iterator[None]:
         raise MemoryShortError(error.message, hint=hint) from error
 
 
-def load_model(
+def load_model(  # noqa: PLR0913
     path: Path,
     placement: Placement,
     records: Path,
@@ -156,9 +164,10 @@ def load_model(
     report: ProgressSink = ignore,
     *,
     repacked: bool = True,
+    mtp: bool = False,
 ) -> Model:
     """Load a model that can generate text, tried in a child process before; `repacked` False keeps
-    the weights as they are in the file.
+    the weights as they are in the file, `mtp` loads its MTP layers too.
 
     Raises ModelFileError, LoadError and MemoryShortError.
     """
@@ -178,6 +187,7 @@ def load_model(
         devices=list(placement.devices),
         repacked=found.repacked and repacked,
         native=placement.native,
+        mtp=mtp,
     )
     report(Progress("load", path.name, 0, size))
     model = Model(

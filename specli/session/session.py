@@ -33,7 +33,7 @@ from specli.llama.model import Model
 from specli.session.cores import FIRST_WINDOW, Room
 from specli.session.costs import Costs, Knowledge
 from specli.session.exactness import make_exact
-from specli.session.heads import load_head, open_head
+from specli.session.heads import load_head, open_head, require_own_head
 from specli.session.loading import (
     Checked,
     check,
@@ -44,7 +44,7 @@ from specli.session.loading import (
     require_fit,
 )
 from specli.session.setup import Setup
-from specli.speculative import FixedLength, Head, NgramCache, SpeculativeConfig, Suffix
+from specli.speculative import DraftModel, FixedLength, Head, NgramCache, SpeculativeConfig, Suffix
 
 AUTO_SNAPSHOTS = 16
 """Steps of recurrent rollback asked for where the draft length is decided round by round."""
@@ -83,10 +83,18 @@ class Session:
         with explained_shortage(checked, most), ExitStack() as stack:
             # A draft may round as it likes: the target decides.
             repacked = not (setup.exact and rounds_by_batch(checked.tensor_types))
+            if setup.own_head is not None:
+                require_own_head(setup.target, records, report)
             self._models = [
                 stack.enter_context(
                     load_model(
-                        path, placement, records, notice, report, repacked=repacked or number > 0
+                        path,
+                        placement,
+                        records,
+                        notice,
+                        report,
+                        repacked=repacked or number > 0,
+                        mtp=number == 0 and setup.own_head is not None,
                     )
                     if head is None
                     else load_head(head, setup.target, records, report)
@@ -144,7 +152,9 @@ class Session:
             )
         draft: Context | None = None
         head: Kind | None = None
-        for one, model in zip(running.speculative.models, self._models[1:], strict=True):
+        drafting: list[DraftModel | Head] = [*running.speculative.models]
+        drafting += [] if running.own_head is None else [running.own_head]
+        for one, model in zip(drafting, [*self._models[1:], self.target_model], strict=False):
             if isinstance(one, Head):
                 head = open_head(one, model, target, checked, slots)
                 stack.callback(head.decoder.close)

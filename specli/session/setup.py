@@ -40,6 +40,12 @@ class Setup:
         return self.speculative.draft_model
 
     @property
+    def own_head(self) -> Head | None:
+        """The head that is in the target's own file."""
+        head = self.speculative.head
+        return head if head is not None and head.model is None else None
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The target's file, and those of a draft model and of a head where there are such."""
         return (self.target, *(Path(str(one.model)) for one in self.speculative.models))
@@ -57,11 +63,12 @@ class Setup:
 
     def with_threads(self, target: int | None, draft: int | None) -> Setup:
         """The same with other thread counts; None is one per physical core."""
-        config = self.speculative
-        for one in config.models:
-            config = config.with_model(
-                replace(one, placement=replace(one.placement, threads=draft))
-            )
+        config = self.speculative.with_drafters(
+            replace(one, placement=replace(one.placement, threads=draft))
+            if isinstance(one, DraftModel | Head)
+            else one
+            for one in self.speculative.drafters
+        )
         return replace(
             self,
             target_placement=replace(self.target_placement, threads=target),

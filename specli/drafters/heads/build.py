@@ -8,9 +8,19 @@ from dataclasses import dataclass, replace
 from specli.drafters.heads.core import Kind
 from specli.drafters.heads.dflash import Block, BlockHead
 from specli.drafters.heads.eagle3 import Eagle3
+from specli.drafters.heads.mtp import ChainedMtp, Mtp, SharedMtp
 from specli.errors import LoadError, PairIncompatibleError
 from specli.gguf.header import read_header
-from specli.gguf.heads import CONFIDENCE
+from specli.gguf.heads import (
+    ASSISTANT,
+    CONFIDENCE,
+    DFLASH,
+    DSPARK,
+    EAGLE3,
+    MTP,
+    ONE_MTP_HEAD,
+    SEVERAL_MTP_HEADS,
+)
 from specli.llama import features, staging
 from specli.llama.context import Context, ContextOptions
 from specli.llama.head import HeadContext, target_layers
@@ -25,8 +35,9 @@ class HeadSource:
     target: Context
     options: ContextOptions
 
-    def context(self, width: int, **more: bool) -> HeadContext:
-        return HeadContext(self.model, replace(self.options, target=self.target), width, **more)
+    def context(self, width: int, *, mtp: bool = False, causal: bool = True) -> HeadContext:
+        options = replace(self.options, target=self.target, mtp=mtp)
+        return HeadContext(self.model, options, width, causal=causal)
 
 
 def _eagle3(source: HeadSource) -> Kind:
@@ -59,7 +70,7 @@ def _block_head(source: HeadSource, kind: str) -> Kind:
         raise LoadError(f"{head.path} is a DFlash2 head, which specli cannot draft with")
     layers = target_layers(head)
     features.require(layers, target.architecture, target.layers)
-    dspark = kind == "draft-dspark"
+    dspark = kind == DSPARK
     block = Block(
         size=head.integer("dflash.block_size", _BLOCK_SIZE),
         mask=head.vocab.mask,
@@ -82,13 +93,36 @@ def _block_head(source: HeadSource, kind: str) -> Kind:
     return BlockHead(name, context, layers, target.hidden_size, block)
 
 
+def _mtp(source: HeadSource) -> Kind:
+    """MTP layers: those of the target itself, where the source's model is the target's."""
+    model, target = source.model, source.target.model
+    architecture, layers = model.architecture, model.mtp_layers
+    several = architecture in SEVERAL_MTP_HEADS
+    if not layers or (architecture in ONE_MTP_HEAD and layers > 1):
+        raise LoadError(f"{model.path} has {layers} MTP layers, with which llama.cpp cannot draft")
+    if not several and architecture not in (*ONE_MTP_HEAD, ASSISTANT):
+        raise LoadError(f"llama.cpp cannot run the MTP layers of {architecture!r}")
+    features.require([features.NEXTN], target.architecture, target.layers)
+    if model.state_size != target.hidden_size:
+        raise PairIncompatibleError(
+            f"{model.path} was made for a hidden size of {model.state_size}; "
+            f"the target has {target.hidden_size}",
+            hint="use the head that was trained for this very target",
+        )
+    context = source.context(model.state_size, mtp=True)
+    if architecture == ASSISTANT:
+        return SharedMtp(context)
+    return ChainedMtp(context, layers) if several and layers > 1 else Mtp(context)
+
+
 _BLOCK_SIZE = 16
 """llama.cpp's, where the file does not say."""
 
 BUILDERS: Mapping[str, Callable[[HeadSource], Kind]] = {
-    "draft-eagle3": _eagle3,
-    "draft-dflash": lambda source: _block_head(source, "draft-dflash"),
-    "draft-dspark": lambda source: _block_head(source, "draft-dspark"),
+    EAGLE3: _eagle3,
+    DFLASH: lambda source: _block_head(source, DFLASH),
+    DSPARK: lambda source: _block_head(source, DSPARK),
+    MTP: _mtp,
 }
 
 

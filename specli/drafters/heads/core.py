@@ -40,6 +40,8 @@ class HeadDecoder(Decoder, Protocol):
 
     def use_threads(self, threads: int) -> None: ...
 
+    def use_layer(self, layer: int) -> None: ...
+
     def close(self) -> None: ...
 
     def add_states(
@@ -61,10 +63,12 @@ class Part:
     """Rows of hidden states that a head has to decode for one sequence.
 
     `rows[i]` is the target's at position `first + i`, and `tokens[i]` the token that follows it.
+    `token` is the one at `first`.
     """
 
     seq: int
     first: int
+    token: int
     tokens: list[int]
     rows: States
 
@@ -75,9 +79,10 @@ class Part:
     def split(self, count: int) -> tuple[Part, Part]:
         """The first `count` rows, and the others."""
         first, others = self.first, self.first + count
+        last = self.tokens[count - 1]
         return (
-            Part(self.seq, first, self.tokens[:count], self.rows[:count]),
-            Part(self.seq, others, self.tokens[count:], self.rows[count:]),
+            Part(self.seq, first, self.token, self.tokens[:count], self.rows[:count]),
+            Part(self.seq, others, last, self.tokens[count:], self.rows[count:]),
         )
 
 
@@ -255,4 +260,6 @@ class HeadDrafter:
 
     def _part(self, seq: int, tokens: Sequence[int], end: int) -> Part:
         rows = self._trails[seq].rows
-        return Part(seq, rows.first, list(tokens[rows.first + 1 : end + 1]), rows.view(end))
+        first = rows.first
+        following = list(tokens[first + 1 : end + 1])
+        return Part(seq, first, tokens[first], following, rows.view(end))

@@ -80,7 +80,7 @@ class BlockHead:
     def trial(self, first: int, size: int) -> None:
         drafts = min(size, self._block.most)
         rows = np.zeros((max(size - drafts, 1), self.width), dtype=np.float32)
-        self._inject([Part(0, first, [], rows)])
+        self._inject([Part(0, first, 0, [], rows)])
         self._add(0, 0, first + len(rows), drafts)
         self.decoder.decode()
         self.decoder.rollback(0, first + size)

@@ -65,7 +65,7 @@ class Eagle3:
 
     def trial(self, first: int, size: int) -> None:
         rows = np.zeros((size, self.width), dtype=np.float32)
-        self._add(Part(0, first, [0] * size, rows), self._encoded(rows), wanted=True)
+        self._add(Part(0, first, 0, [0] * size, rows), self._encoded(rows), wanted=True)
         self.decoder.decode()
 
     def copy(self, source: int, seq: int, end: int) -> None:

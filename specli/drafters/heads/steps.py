@@ -29,8 +29,11 @@ class Growing:
     position: int
 
 
-def draft_in_steps(decoder: HeadDecoder, name: Source, growing: Sequence[Growing]) -> None:
-    """Fill the proposals of sequences whose first rows are in the batch."""
+def draft_in_steps(
+    decoder: HeadDecoder, name: Source, growing: Sequence[Growing], stride: int = 1
+) -> None:
+    """Fill the proposals of sequences whose first rows are in the batch; `stride` is how far apart
+    the positions of the steps are."""
     while growing:
         decoder.decode()
         growing = [one for one in growing if extend(decoder, name, one)]
@@ -40,7 +43,7 @@ def draft_in_steps(decoder: HeadDecoder, name: Source, growing: Sequence[Growing
             one.row = decoder.add_states(
                 one.asked.request.seq, state, one.position, [token], outputs=1
             )
-            one.position += 1
+            one.position += stride
 
 
 def extend(decoder: HeadDecoder, name: Source, one: Growing) -> bool:

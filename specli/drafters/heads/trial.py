@@ -20,7 +20,7 @@ from specli.drafters.rule import Rule
 from specli.errors import ModelFileError, SpecliError
 from specli.files import replacing
 from specli.gguf.check import check_file
-from specli.gguf.heads import head_kind
+from specli.gguf.heads import MTP, head_kind
 from specli.llama import library
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
@@ -93,16 +93,18 @@ ROOT = Path(__file__).parents[3]
 def draft_once(head: Path, target: Path, *, plain: bool = False) -> int:
     """Tokens drafted after a prompt of a few tokens, all on the CPU.
 
+    A target that is its own head drafts with the MTP layers in its file.
     Raises the errors of `build_head`, and DecodeError. A damaged file may end the process.
     """
-    kind = head_kind(check_file(head))
+    within = head == target
+    kind = MTP if within else head_kind(check_file(head))
     if kind is None:
         raise ModelFileError(f"{head} is no draft head")
-    models = ModelOptions(gpu_layers=0, devices=["none"], repacked=not plain)
+    models = ModelOptions(gpu_layers=0, devices=["none"], repacked=not plain, mtp=kind == MTP)
     options = ContextOptions(n_ctx=64, n_batch=32, threads=2)
     with ExitStack() as stack:
         context = stack.enter_context(Context(stack.enter_context(Model(target, models)), options))
-        model = stack.enter_context(Model(head, models))
+        model = context.model if within else stack.enter_context(Model(head, models))
         built = build_head(kind, HeadSource(model, context, options))
         stack.callback(built.decoder.close)
         context.want_features(built.features)

@@ -10,6 +10,7 @@ import pytest
 from specli.drafters.heads.build import HeadSource, build_head
 from specli.drafters.heads.trial import require_usable
 from specli.errors import LoadError, ModelFileError, PairIncompatibleError
+from specli.gguf.heads import PUBLISHING
 from specli.llama import features, staging
 from specli.llama.context import Context
 from specli.llama.head import HeadContext
@@ -52,7 +53,7 @@ def test_a_layer_that_the_target_does_not_have(layer: int, tmp_path: Path) -> No
 
 def test_a_target_that_publishes_no_hidden_states(tmp_path: Path) -> None:
     target = tiny_heads.llama_target(architecture="olmo")
-    assert "olmo" not in features.PUBLISHING
+    assert "olmo" not in PUBLISHING
     with pytest.raises(LoadError, match="gives no hidden states of the architecture 'olmo'"):
         features.require((1, 2), str(target.fields["general.architecture"]), SHAPE.layers)
 

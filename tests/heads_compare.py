@@ -1,0 +1,158 @@
+"""specli beside llama.cpp's own program on the same files, greedy, at a fixed draft length."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from specli.engine.sequence import GenerationRequest
+from specli.events import Round
+from specli.generation import Generation
+from specli.sampling.params import SamplingParams
+from specli.session import Session, Setup
+from specli.speculative import DrafterConfig, FixedLength, Head, SpeculativeConfig
+from tests.heads_cases import Case
+from tests.tiny_heads import CYCLE, FIRST_BYTE
+
+TOKENS = 32
+CONTEXT = 256
+_ATTEMPTS = 5
+"""llama-speculative-simple now and then ends before its log has been written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A text, and (accepted, drafted) of each round that began before the end came near.
+
+    There the two differ on purpose: llama.cpp's program generates one token more than it is asked
+    for, and drafts in full for the last two.
+    """
+
+    text: str
+    rounds: tuple[tuple[int, int], ...]
+
+    @property
+    def accepted(self) -> int:
+        return sum(accepted for accepted, _drafted in self.rounds)
+
+    @property
+    def drafted(self) -> int:
+        return sum(drafted for _accepted, drafted in self.rounds)
+
+
+def _before_the_end(
+    rounds: Iterable[tuple[int, int]], tokens: int, length: int
+) -> tuple[tuple[int, int], ...]:
+    kept, emitted = [], 0
+    for accepted, drafted in rounds:
+        if emitted > tokens - length - 2:
+            break
+        kept.append((accepted, drafted))
+        emitted += accepted + 1
+    return tuple(kept)
+
+
+def prompts(count: int) -> list[str]:
+    """Short texts of the automaton's letters, of various lengths, each ending otherwise."""
+    letters = [chr(token - FIRST_BYTE) for token in CYCLE]
+    return [
+        "".join(
+            letters[(7 * number + 11 * index + index * index) % len(letters)]
+            for index in range(3 + number % 9)
+        )
+        for number in range(count)
+    ]
+
+
+def llama_cpp(
+    program: Path,
+    target: Path,
+    head: Path | None,
+    kind: str,
+    prompt: str,
+    length: int,
+    p_min: float = 0.0,
+    tokens: int = TOKENS,
+) -> Outcome:
+    """The outcome of llama-speculative-simple."""
+    command = [str(program), "-m", str(target), "-p", prompt, "-n", str(tokens), "--temp", "0"]
+    command += ["-t", "1", "-c", str(CONTEXT), "--spec-type", kind]
+    command += ["--spec-draft-n-max", str(length), "--spec-draft-p-min", str(p_min)]
+    command += [] if head is None else ["-md", str(head)]
+    command += ["--log-verbosity", "5"]
+    for _ in range(_ATTEMPTS):
+        done = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=True
+        )
+        said = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+        if "n_accept" in "".join(said):
+            text = said[0].strip().removeprefix(prompt)
+            told = re.findall(r"accepted (\d+)/(\d+) draft tokens", said[1])
+            rounds = [(int(accepted), int(drafted)) for accepted, drafted in told]
+            return Outcome(text[:tokens], _before_the_end(rounds, tokens, length))
+    raise RuntimeError(f"{' '.join(command)} printed no counts")
+
+
+@contextmanager
+def loaded(
+    target: Path, head: DrafterConfig, records: Path, length: int, p_min: float = 0.0
+) -> Iterator[Session]:
+    """A session that drafts with a head alone, at a fixed length."""
+    config = SpeculativeConfig((head,), FixedLength(draft_max=length, p_min=p_min))
+    setup = Setup(target, n_ctx=CONTEXT, slots=1, speculative=config)
+    with Session(setup, records, lambda _text: None) as session:
+        yield session
+
+
+def specli(session: Session, prompt: str, length: int, tokens: int = TOKENS) -> Outcome:
+    """The outcome of one request."""
+    generation, rounds = Generation(), []
+    engine = session.engine()
+    ids = session.target_model.vocab.tokenize(prompt, add_special=True)
+    engine.submit(
+        GenerationRequest(
+            ids, max_tokens=tokens, sampling=SamplingParams(temperature=0), ignore_end=True
+        )
+    )
+    for event in engine.run():
+        generation.add(event)
+        if isinstance(event, Round):
+            rounds.append((event.accepted, len(event.proposal_sources)))
+    return Outcome(generation.text, _before_the_end(rounds, tokens, length))
+
+
+def differences(
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], *, counts: bool = True
+) -> list[str]:
+    """Where two lists of outcomes differ, one line each.
+
+    Without `counts` only in the text: where a target restores checkpoints, llama.cpp verifies the
+    accepted tokens as a draft once more and counts that round alone.
+    """
+    return [
+        f"prompt {number}: {mine} and {other}"
+        for number, (mine, other) in enumerate(zip(ours, theirs, strict=True))
+        if (mine != other if counts else mine.text != other.text)
+    ]
+
+
+def run(
+    case: Case, length: int, prompts: Sequence[str], program: Path, folder: Path
+) -> tuple[list[Outcome], list[Outcome]]:
+    """The outcomes of specli and of llama.cpp for one case, its files written to a folder."""
+    target, head = folder / "target.gguf", None
+    target.write_bytes(case.target.bytes())
+    if case.head is not None:
+        head = folder / "head.gguf"
+        head.write_bytes(case.head.bytes())
+    with loaded(target, Head(case.kind, head), folder / "records", length, case.p_min) as session:
+        ours = [specli(session, prompt, length) for prompt in prompts]
+    theirs = [
+        llama_cpp(program, target, head, case.kind, prompt, length, case.p_min)
+        for prompt in prompts
+    ]
+    return ours, theirs
