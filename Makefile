@@ -12,7 +12,7 @@ MINUTES ?= 30
 .PHONY: demo test test-fast fuzz coverage lint docs site bench-llama-cpp
 
 demo: $(INSTALLED)
-	$(BIN)/specli run "Write a Python function that computes a factorial" -n 128
+	$(BIN)/specli demo
 
 # Tests with a real model use every core, and some slow ones have a time budget: one by one.
 test: test-fast

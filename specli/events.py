@@ -90,6 +90,8 @@ class Round:
     proposal: list[int] = field(default_factory=list)
     confidences: list[float] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
+    refused: TokenLogprob | None = None
+    """Of the first proposed token that was not accepted, where `logprobs` are asked for."""
 
 
 @dataclass(slots=True)

@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "speculative": {"errors", "native"},
     "events": {"errors"},
     "generation": {"errors", "events"},
+    "inspection": GROUND,
     "gguf": GROUND,
     "llama": GROUND | {"gguf", "native"},
     "sampling": ASKED | {"gguf", "llama"},
@@ -43,13 +44,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
     "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
     "batch": NATIVE | {"engine", "options"},
-    "ui": GROUND | {"hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
+    "ui": GROUND | {"inspection", "hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
     "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
     "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
     "app": NATIVE
     | PAIR
     | ASKED
-    | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"},
+    | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"}
+    | {"inspection"},
     "api": NATIVE | PAIR | ASKED | {"app", "engine", "session", "speculative"},
     "server": NATIVE | PAIR | ASKED | {"api", "app", "batch", "engine", "session", "speculative"},
     "cli": NATIVE
@@ -57,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | ASKED
     | {"config"}
     | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"}
-    | {"api", "server"},
+    | {"api", "server", "inspection"},
 }
 """What each folder and file of the package may import."""
 

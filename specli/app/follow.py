@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
-from specli.events import Event, Stats
+from specli.events import Event, Round, Stats
 from specli.generation import Generation
 from specli.session import Session
 
@@ -22,6 +23,19 @@ class Silent:
 
     def event(self, event: Event, stats: Stats) -> None:
         pass
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Passes events on to a view, and keeps the rounds."""
+
+    view: View
+    rounds: list[Round] = field(default_factory=list)
+
+    def event(self, event: Event, stats: Stats) -> None:
+        if isinstance(event, Round):
+            self.rounds.append(event)
+        self.view.event(event, stats)
 
 
 def follow(

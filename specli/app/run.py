@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from specli.app.baseline import measure_plain
 from specli.app.compare import Comparison, compare_with_plain
 from specli.app.feedback import SILENT, Feedback
-from specli.app.follow import Silent, View, follow
+from specli.app.follow import Recorder, Silent, View, follow
 from specli.app.prepare import (
     Constraint,
     constraint_of,
@@ -26,6 +26,7 @@ from specli.engine.explain import Explanation, explain
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
+from specli.inspection import InspectedRound, inspected, rounds_json
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.vocab import Vocab
@@ -44,6 +45,7 @@ class Answer:
     explanation: Explanation | None = None
     check: Comparison | None = None
     interrupted: bool = False
+    rounds: Sequence[InspectedRound] = ()
     drew_seed: bool = False
     """Whether the seed of `sampling` matters and was not given."""
 
@@ -54,6 +56,7 @@ class Answer:
             **generation.stats.report(generation.text, generation.finish),
             "settings": settings(self.setup, self.sampling),
         }
+        report["rounds"] = rounds_json(self.rounds)
         if explained is not None:
             report["estimate"] = {
                 "plain_ms": None if explained.plain_ms is None else round(explained.plain_ms, 1),
@@ -90,14 +93,16 @@ def run(
     with loaded_session(setup, feedback) as session:
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
-        request = _request(session, options, prompt, sampling, constraint)
+        request = request_of(session, options, prompt, sampling, constraint)
         if options.verbose_prompt:
             feedback.note(_listed(session.target_model.vocab, request.prompt))
         with open_view() as view:
             engine = session.engine()
-            generation, interrupted = follow(session, request, view, engine)
+            recorder = Recorder(view)
+            generation, interrupted = follow(session, request, recorder, engine)
             if not (interrupted or options.quiet):
                 measure_plain(session, engine, request, generation)
+        rounds = inspected(recorder.rounds, session.target_model.vocab.piece)
         explanation = None
         if isinstance(session.policy, AdaptivePolicy):
             explanation = explain(session.policy, generation.stats)
@@ -105,11 +110,13 @@ def run(
         if options.check and not interrupted:
             check = compare_with_plain(
                 session,
-                lambda: _request(session, options, prompt, sampling, constraint),
+                lambda: request_of(session, options, prompt, sampling, constraint),
                 generation,
             )
         drew_seed = not sampling.greedy and options.seed in (None, -1)
-        answer = Answer(generation, setup, sampling, explanation, check, interrupted, drew_seed)
+        answer = Answer(
+            generation, setup, sampling, explanation, check, interrupted, rounds, drew_seed
+        )
         deliver(answer)
     return answer
 
@@ -120,13 +127,14 @@ def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:
     return "\n".join([f"the prompt has {len(tokens)} tokens:", *lines])
 
 
-def _request(
+def request_of(
     session: Session,
     options: Options,
     text: str,
     sampling: SamplingParams,
     constraint: Constraint,
 ) -> GenerationRequest:
+    """A prompt with these settings as the engine takes it. Raises UsageError."""
     model = session.target_model
     require_known_tokens(sampling, model)
     if options.raw:
@@ -142,4 +150,5 @@ def _request(
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
         grammar=None if gbnf is None else session.grammar(gbnf),
+        top_logprobs=0 if options.inspect else None,
     )

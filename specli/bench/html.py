@@ -38,13 +38,7 @@ def require_charts() -> None:
 def page(report: Report, command: str) -> str:
     """The page of a report made by `command`. Raises UsageError like `require_charts`."""
     require_charts()
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "interval": _interval,
         "number": _number,
@@ -65,6 +59,17 @@ def page(report: Report, command: str) -> str:
         charts=charts(report),
         flags=_flags(report),
         differences=_differences(report),
+    )
+
+
+def page_environment(folder: Path) -> Environment:
+    """Templates of pages in `folder`; whatever they are given is escaped."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -12,8 +12,10 @@ import specli
 from specli.cli import bench, config, failures, help_page, models, pair, profile
 from specli.cli.batch import batch
 from specli.cli.chat import chat
+from specli.cli.demo import demo
 from specli.cli.doctor import doctor
 from specli.cli.inspect import inspect
+from specli.cli.inspect_run import inspect_run
 from specli.cli.output import open_streams
 from specli.cli.pull import pull
 from specli.cli.run import run
@@ -26,12 +28,14 @@ EPILOG = (
 )
 
 COMMANDS = {
+    "demo": demo,
     "run": run,
     "chat": chat,
     "batch": batch,
     "serve": serve,
     "tune": tune,
     "inspect": inspect,
+    "inspect-run": inspect_run,
     "doctor": doctor,
     "pull": pull,
 }

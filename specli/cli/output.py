@@ -6,8 +6,10 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from specli.escapes import harmless
@@ -65,6 +67,18 @@ class _Closed(io.RawIOBase):
         raise OSError(errno.EBADF, "stdout is closed")
 
 
+def _wrapped(text: str) -> str:
+    """On a terminal broken between words, which the terminal itself does not care about."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    lines = (
+        wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+        for line in text.splitlines()
+    )
+    return "\n".join(one for part in lines for one in part)
+
+
 @dataclass(frozen=True, slots=True)
 class Sink:
     """Where a command's results and notes go.
@@ -118,7 +132,7 @@ class Sink:
     def asked(self, about: RenderableType) -> None:
         """What a flag asked for beside the result, which --quiet does not silence."""
         if isinstance(about, str):
-            print_stderr(about)
+            print_stderr(_wrapped(about))
         else:
             console(stderr=not sys.stdout.isatty()).print(about)
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from specli.cli.compare import compare
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink
 from specli.cli.parameters import takes
 from specli.cli.prompt import Parts, escaped, read_prompt
 from specli.errors import CheckFailedError, UsageError
-from specli.options import GENERATION, PROMPT, Options, option
+from specli.options import GENERATION, OUTPUT, PROMPT, Options, option
 
 if TYPE_CHECKING:
     from specli.app.run import Answer
@@ -28,6 +29,8 @@ OWN = (
            metavar="TEXT", group=PROMPT),
     option("--value", "Text for a name in the template. May be repeated.", "texts", name="values",
            metavar="NAME=TEXT", group=PROMPT),
+    option("--html", "Write a page that shows every token, as --inspect does.", "file",
+        name="html_file", group=OUTPUT),
     option("-e --escape", "Read \\n, \\t and \\x41 in prompt, system message and stops as escapes.",
            "switch", group=PROMPT),
 )  # fmt: skip
@@ -38,9 +41,10 @@ def example(target: str, *flags: str) -> str:
     return shlex.join(["specli", "run", "-m", target, *flags, "Why is the sky blue?"])
 
 
-@takes(
-    *OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", "explain", "check", "legend"
-)
+SHOWN = ("explain", "inspect", "check", "compare", "legend")
+
+
+@takes(*OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", *SHOWN)
 def run(
     *,
     prompt: Annotated[
@@ -65,12 +69,22 @@ def run(
 
         sink.show(legend())
         return
+    html_file: Path | None = parts.pop("html_file", None)
+    if html_file is not None:
+        options = options.but(inspect=True)
     text = read_prompt(_parts(prompt, **parts))
     if parts.get("escape"):
         options = _with_escapes(options)
 
+    if options.compare:
+        compare(sink, options, text)
+        return
+
     from specli.app.run import run as answer
+    from specli.cli.inspect_run import write_page
     from specli.cli.views import run_view
+    from specli.inspection import InspectedRun
+    from specli.ui.inspection import inspection
 
     done = answer(
         options,
@@ -79,7 +93,11 @@ def run(
         lambda: run_view(sink, explained=bool(options.legend)),
         lambda done: sink.data(done.report(explain=bool(options.explain)), indent=None),
     )
+    if html_file is not None:
+        write_page(sink, InspectedRun.model_validate(done.report()), html_file)
     if not sink.json:
+        if options.inspect and html_file is None:
+            sink.asked(inspection(done.rounds))
         _remarks(sink, options, done)
     _end(done)
 

@@ -50,6 +50,7 @@ class Engine:
         policy: Policy,
         *,
         slots: int = 1,
+        first_slot: int = 0,
         prefill_chunk: int = 512,
         cached: Mapping[int, list[int]] | None = None,
         clock: Callable[[], float] = perf_counter,
@@ -58,6 +59,7 @@ class Engine:
         """At most `slots` sequences run at once, others wait; a step decodes at most
         `prefill_chunk` prompt tokens, so that an interrupt never waits long. `cached` is what an
         earlier engine on the same target says it left in the cache; without it nothing is reused.
+        Engines that work in turns on one target have slots of their own, from `first_slot` on.
         `before_step` is called before each step; it may decode, and leaves the caches as they were.
         """
         self._target = target
@@ -67,7 +69,7 @@ class Engine:
         self._prefill_chunk = prefill_chunk
         self._clock = clock
         self._before_step = before_step
-        self._slots = Slots(target, slots, cached)
+        self._slots = Slots(target, slots, cached, first_slot)
         self._live: dict[int, Live] = {}
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
         self._next_id = 0
@@ -375,6 +377,7 @@ class Engine:
                     margins=check.margins if live.request.margins else None,
                     confidences=check.proposal.confidences,
                     logprobs=check.logprobs,
+                    refused=check.refused,
                 )
             )
         if check.finish is not None:

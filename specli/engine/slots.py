@@ -20,13 +20,18 @@ class Slots:
     """The slots of one target. It borrows the decoder."""
 
     def __init__(
-        self, target: Decoder, count: int, cached: Mapping[int, list[int]] | None = None
+        self,
+        target: Decoder,
+        count: int,
+        cached: Mapping[int, list[int]] | None = None,
+        first: int = 0,
     ) -> None:
-        """`cached` is what an earlier engine on the same target left in the cache, by slot."""
+        """Slots are numbered from `first` on. `cached` is what an earlier engine on the same target
+        left in the cache, by slot."""
         left = cached or {}
         self._target = target
-        self._cached = {slot: left.get(slot, []) for slot in range(count)}
-        self._free = list(range(count))
+        self._free = list(range(first, first + count))
+        self._cached = {slot: left.get(slot, []) for slot in self._free}
 
     @property
     def cached(self) -> dict[int, list[int]]:

@@ -10,7 +10,7 @@ from specli.engine.policy.protocol import Turn
 from specli.engine.sequence import Sequence
 from specli.errors import FaultError, SpecliError
 from specli.events import TARGET, FinishReason, Piece, TokenLogprob
-from specli.llama.decoder import Decoder
+from specli.llama.decoder import Decoder, Logits
 from specli.sampling.logprobs import logprob
 
 
@@ -38,6 +38,7 @@ class Verification:
     pieces: list[Piece] = field(default_factory=list)
     margins: list[float] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
+    refused: TokenLogprob | None = None
     judged: int = 0
     accepted: int = 0
     finish: FinishReason | None = None
@@ -73,8 +74,7 @@ def _judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
         check.finish = "length"
     start = len(sequence.tokens)
     best = sequence.request.top_logprobs
-    if best is not None:
-        check.logprobs = []
+    check.logprobs = None if best is None else []
     while check.finish is None:
         index = len(check.emitted)
         logits = target.logits(check.row + index)
@@ -87,13 +87,21 @@ def _judge(check: Verification, target: Decoder, vocab: Pieces) -> None:
         check.judged += proposed
         check.accepted += matched
         check.margins.append(sequence.chooser.margin)
-        if best is not None and check.logprobs is not None:
-            check.logprobs.append(logprob(logits, token, best))
+        if best is not None:
+            _note_logprobs(check, logits, token, best)
         _emit(check, token, proposal.sources[index] if matched else TARGET, vocab)
         if check.finish is None and len(check.emitted) >= room:
             check.finish = "length"
         if not matched:
             break
+
+
+def _note_logprobs(check: Verification, logits: Logits, token: int, best: int) -> None:
+    """Note how probable the next token is, and a proposed one that it takes the place of."""
+    proposal, index = check.proposal, len(check.emitted)
+    check.logprobs = [*(check.logprobs or []), logprob(logits, token, best)]
+    if index < len(proposal) and proposal.tokens[index] != token:
+        check.refused = logprob(logits, proposal.tokens[index], 0)
 
 
 def _emit(check: Verification, token: int, source: str, vocab: Pieces) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Protocol, Self
 
 from specli.drafters.heads.core import Kind
@@ -51,6 +52,15 @@ AUTO_SNAPSHOTS = 16
 
 REMEMBERING = (Suffix, NgramCache)
 """Drafters that a session keeps: later texts are drafted from earlier ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """The slots of an engine that takes turns with others, and the clock it goes by."""
+
+    first: int
+    slots: int = 1
+    clock: Callable[[], float] = perf_counter
 
 
 class Session:
@@ -224,12 +234,14 @@ class Session:
         self,
         config: SpeculativeConfig,
         cached_prefixes: Mapping[int, list[int]] | None = None,
+        lane: Lane | None = None,
     ) -> Engine:
         """An engine with other drafters and another policy, for comparisons.
 
         Nothing that was learned from texts goes back: costs and acceptance are copies of what
         the session knows, and counts of a lookup cache are neither read nor written.
-        `cached_prefixes` is the last engine's, where its cached prompts may be used again.
+        `cached_prefixes` is the last engine's, where its cached prompts may be used again. Engines
+        that take turns have each a `lane` of their own.
 
         Raises ValueError for a draft model that is not loaded.
         """
@@ -239,7 +251,7 @@ class Session:
             NgramCache() if isinstance(one, NgramCache) else one for one in config.drafters
         )
         policy = self._policy(config, lambda: deepcopy(self._known()))
-        return self._engine(config, {}, policy, cached_prefixes)
+        return self._engine(config, {}, policy, cached_prefixes, lane)
 
     def use_threads(self, target: int | None, draft: int | None) -> None:
         """Go on with other thread counts on the same contexts; None is one per physical core that
@@ -314,7 +326,9 @@ class Session:
         own: Mapping[str, Drafter],
         policy: Policy,
         cached: Mapping[int, list[int]] | None = None,
+        lane: Lane | None = None,
     ) -> Engine:
+        lane = lane or Lane(0, self.slots)
         drafters = [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
         vocab = self.target_model.vocab
         return Engine(
@@ -322,9 +336,11 @@ class Session:
             vocab,
             drafters,
             policy,
-            slots=self.slots,
+            slots=lane.slots,
+            first_slot=lane.first,
             cached=cached,
             before_step=partial(self._between, policy),
+            clock=lane.clock,
         )
 
     def grammar(self, gbnf: str) -> Grammar:

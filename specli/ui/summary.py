@@ -22,9 +22,11 @@ Rows = Iterator[tuple[Text | str, str]]
 
 def headline(stats: Stats) -> str | None:
     """How much faster than without drafting, by the rounds of this text; None where it is open."""
-    speedup = stats.speedup
-    if speedup is None:
-        return None
+    return None if stats.speedup is None else verdict(stats.speedup)
+
+
+def verdict(speedup: float) -> str:
+    """A measured speed-up in words."""
     if abs(speedup - 1) < ALIKE:
         return "as fast as without drafting"
     if speedup < 1:

@@ -1,0 +1,61 @@
+"""`specli demo`: what drafting does on this machine, measured on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from specli.app.feedback import Feedback
+from specli.app.follow import View, follow
+from specli.app.prepare import loaded_session, prepared_setup, with_profile
+from specli.app.race import Race
+from specli.app.tasks import Task, races, request_for
+from specli.llama import library
+from specli.options import Options
+
+PREDICT = 96
+SECONDS = 12.0
+"""At most so long for a task, both sides together: the demonstration takes less than a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """The tasks with what they came to."""
+
+    races: list[tuple[Task, Race]]
+
+    @property
+    def best(self) -> tuple[Task, float]:
+        """The task that gained most, and how many times as fast it was."""
+        rated = [(task, made.speedup or 0.0) for task, made in self.races]
+        return max(rated, key=lambda one: one[1])
+
+
+def demonstrate(
+    options: Options,
+    feedback: Feedback,
+    open_watch: Callable[[], AbstractContextManager[Callable[[Task], None]]],
+    on_measured: Callable[[Demonstration], None],
+    open_view: Callable[[], AbstractContextManager[View]],
+) -> Demonstration:
+    """Measure every task under a watch, report them, and generate the best once more under a view.
+
+    Raises the errors of specli.errors.
+    """
+    library.show_log(options.verbose)
+    options, profile = with_profile(options)
+    setup = replace(prepared_setup(options, profile, feedback, slots=2), steady=True)
+    with loaded_session(setup, feedback) as session:
+        with open_watch() as watch:
+            made = Demonstration(list(races(session, PREDICT, SECONDS, watch)))
+        on_measured(made)
+        task, _speedup = made.best
+        with open_view() as view:
+            # A drafter that has seen the answer would only repeat it.
+            engine = session.engine_for(session.setup.speculative)
+            request = request_for(session, task, PREDICT)
+            _generation, interrupted = follow(session, request, view, engine)
+        if interrupted:
+            raise KeyboardInterrupt
+    return made

@@ -1,0 +1,89 @@
+"""`specli demo`: what drafting does on this machine, in under a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from specli.cli.output import Sink, console
+from specli.cli.parameters import takes
+from specli.options import Options
+
+if TYPE_CHECKING:
+    from specli.app.demo import Demonstration
+    from specli.app.tasks import Task
+
+NEXT = (
+    ('specli run --compare "Write a Python class for a queue"', "both side by side"),
+    ("specli pair find MODEL.gguf", "drafts for a model of your own"),
+    ("specli run -m MODEL.gguf -md auto -f FILE", "the best of them at work"),
+)
+
+
+@takes("profile", "model", "model_draft", "json", "verbose")
+def demo(*, options: Options) -> None:
+    """Show what drafting does on this machine: three tasks, each with and without it.
+
+    Takes less than a minute. Without -m it uses the embedded SmolLM2 pair.
+
+    Examples:
+      specli demo
+      specli demo -m target.gguf -md draft.gguf
+    """
+    from specli.app.demo import demonstrate
+    from specli.cli.compare import report
+    from specli.cli.views import run_view
+
+    sink = Sink.of(options)
+    made = demonstrate(
+        options,
+        sink.feedback(),
+        lambda: _watch(sink),
+        lambda found: _table(sink, found),
+        lambda: run_view(sink),
+    )
+    sink.data([{"task": task.name, **report(one)} for task, one in made.races])
+    sink.show("\nTry next:")
+    for command, about in NEXT:
+        sink.show(f"  {command}", style="bold")
+        sink.show(f"      {about}", style="dim")
+
+
+@contextmanager
+def _watch(sink: Sink) -> Iterator[Callable[[Task], None]]:
+    from specli.cli.collector import freeze_loaded
+    from specli.ui.race import announcing
+
+    freeze_loaded()
+    with announcing(quiet=sink.json, console=console(stderr=True)) as announce:
+        yield lambda task: announce(f"{task.name}, with and without drafting …")
+
+
+def _table(sink: Sink, found: Demonstration) -> None:
+    from rich.text import Text
+
+    from specli.ui.race import race_table
+    from specli.ui.summary import ALIKE, verdict
+
+    rows = [
+        (
+            task.name,
+            made.plain.stats.predicted_per_second,
+            made.drafted.stats.predicted_per_second,
+            made.speedup,
+        )
+        for task, made in found.races
+    ]
+    sink.show(Text("Measured here, with and without drafting in turns:"), Text())
+    sink.show(race_table(rows, console().width))
+    task, speedup = found.best
+    if speedup < 1 + ALIKE:
+        sink.show(
+            Text(
+                "\nDrafting does not pay with this pair on this machine now: "
+                f"{task.name} gained most, at {speedup:.2f}× the speed without drafting.",
+                "yellow",
+            )
+        )
+    sink.show(Text(f"\nOnce more, live: {task.name}, {verdict(speedup)}"), Text())
