@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from statistics import geometric_mean
 
 from specli.app.feedback import Feedback
 from specli.app.follow import View, follow
@@ -19,11 +20,23 @@ SECONDS = 12.0
 """At most so long for a task, both sides together: the demonstration takes less than a minute."""
 
 
+PAIR_PREDICT = 64
+PAIR_SECONDS = 5.0
+"""Of each task, where a pair is measured and nothing else is shown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Demonstration:
     """The tasks with what they came to."""
 
     races: list[tuple[Task, Race]]
+
+    @property
+    def speedup(self) -> float | None:
+        """The geometric mean over the tasks; None where one has no figure."""
+        found = [made.speedup for _task, made in self.races]
+        known = [one for one in found if one]
+        return geometric_mean(known) if known and len(known) == len(found) else None
 
     @property
     def best(self) -> tuple[Task, float]:
@@ -59,3 +72,10 @@ def demonstrate(
         if interrupted:
             raise KeyboardInterrupt
     return made
+
+
+def measure_pair(options: Options, feedback: Feedback) -> Demonstration:
+    """The same tasks with a pair that is named, for some seconds. Raises as `demonstrate`."""
+    setup = replace(prepared_setup(options, None, feedback, slots=2), steady=True)
+    with loaded_session(setup, feedback) as session:
+        return Demonstration(list(races(session, PAIR_PREDICT, PAIR_SECONDS)))

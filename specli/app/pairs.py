@@ -29,7 +29,8 @@ REPOSITORY = "repository"
 """Where a candidate is that is not here: in the catalogue, or in the target's repository."""
 RANKED_BY = (
     "Cost: bytes that a draft token reads, as a share of a target token's. How often a draft is "
-    "right cannot be read from its header: measure it with specli bench."
+    "right cannot be read from its header: measure it with specli pair check --measure, or with "
+    "specli bench."
 )
 
 

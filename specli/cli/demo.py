@@ -11,6 +11,8 @@ from specli.cli.parameters import takes
 from specli.options import Options
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from specli.app.demo import Demonstration
     from specli.app.tasks import Task
 
@@ -60,11 +62,9 @@ def _watch(sink: Sink) -> Iterator[Callable[[Task], None]]:
         yield lambda task: announce(f"{task.name}, with and without drafting …")
 
 
-def _table(sink: Sink, found: Demonstration) -> None:
-    from rich.text import Text
-
+def table_of(found: Demonstration) -> RenderableType:
+    """The tasks with their speeds and a bar each."""
     from specli.ui.race import race_table
-    from specli.ui.summary import ALIKE, verdict
 
     rows = [
         (
@@ -75,8 +75,16 @@ def _table(sink: Sink, found: Demonstration) -> None:
         )
         for task, made in found.races
     ]
+    return race_table(rows, console().width)
+
+
+def _table(sink: Sink, found: Demonstration) -> None:
+    from rich.text import Text
+
+    from specli.ui.summary import ALIKE, verdict
+
     sink.show(Text("Measured here, with and without drafting in turns:"), Text())
-    sink.show(race_table(rows, console().width))
+    sink.show(table_of(found))
     task, speedup = found.best
     if speedup < 1 + ALIKE:
         sink.show(

@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specli.cli.output import Sink
-from specli.cli.parameters import Target, takes
+from specli.cli.parameters import Target, own, takes
 from specli.errors import PairIncompatibleError
 from specli.options import Options
 
 if TYPE_CHECKING:
+    from specli.app.demo import Demonstration
     from specli.pairs.check import PairCheck
 
 CACHES = ("cache_type_k", "cache_type_v", "cache_type_k_draft", "cache_type_v_draft")
 
 
-@takes("ctx_size", *CACHES, "json")
+MEASURE = own(
+    "--measure",
+    "Load the pair too, and measure three short texts with and without drafting.",
+    "switch",
+)
+
+
+@takes("ctx_size", *CACHES, MEASURE, "json")
 def check(
     target: Target,
     drafts: Annotated[
@@ -25,25 +33,41 @@ def check(
     ],
     *,
     options: Options,
+    measure: bool = False,
 ) -> None:
     """Check from the headers whether drafts fit a target, and what is wrong.
 
+    A header cannot tell how often a draft is right: --measure finds out.
+
     Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
     """
+    from rich.text import Text
+
     from specli.app.pairs import RANKED_BY, check_drafts, cost_share, report_json
     from specli.ui.pairs import ranking_table, rules_table
 
     reports, unreadable = check_drafts(target, drafts, options)
     best = reports[0]
     sink = Sink.of(options)
+    measured = None
+    if measure and best.compatible:
+        from specli.app.demo import measure_pair
+
+        pair = options.but(model=target, model_draft=best.draft.header.name)
+        measured = measure_pair(pair, sink.feedback())
     sink.data(
         {
             "target": target,
             "compatible": best.compatible,
             "drafts": [report_json(report) for report in reports],
             "unreadable": [str(error) for error in unreadable],
+            **({} if measured is None else {"speedup": measured.speedup}),
         }
     )
+    # What is decided comes before what decided it.
+    sink.show(Text(_conclusion(best, cost_share(best)), "bold"), Text())
+    if measured is not None:
+        _show_measured(sink, measured)
     for error in unreadable:
         sink.show(f"skipped: {error}", style="red")
     if len(reports) == 1:
@@ -52,10 +76,21 @@ def check(
         costs = [cost_share(report) if report.compatible else "" for report in reports]
         names = [report.draft.header.name for report in reports]
         sink.show(ranking_table(list(zip(names, costs, reports, strict=True))))
-    sink.show(_conclusion(best, cost_share(best)))
     if not best.compatible:
         raise typer.Exit(PairIncompatibleError.exit_code)
-    sink.show(RANKED_BY, style="dim")
+    if measured is None:
+        sink.show(Text(), Text(RANKED_BY, "dim"))
+
+
+def _show_measured(sink: Sink, measured: Demonstration) -> None:
+    from rich.text import Text
+
+    from specli.cli.demo import table_of
+    from specli.ui.summary import verdict
+
+    if measured.speedup is not None:
+        sink.show(Text(f"Measured: {verdict(measured.speedup)} (geometric mean of three texts)"))
+    sink.show(Text(), table_of(measured), Text())
 
 
 def _conclusion(best: PairCheck, cost: str) -> str:

@@ -95,3 +95,16 @@ def test_the_demonstration_as_json_has_all_three(
     told = json.loads(specli("demo", *LONG, "--json").out)
     assert [one["task"] for one in told] == ["a question", "a function to rewrite", "a list"]
     assert all({"speedup", "plain", "drafted"} <= one.keys() for one in told)
+
+
+def test_pair_check_measures_the_pair_when_it_is_asked_to(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demonstration, "PAIR_PREDICT", 8)
+    done = specli("pair", "check", "long.gguf", "long.gguf", "--measure")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0].startswith("Compatible")
+    assert any(line.startswith("Measured: ") for line in lines)
+    told = json.loads(specli("pair", "check", "long.gguf", "long.gguf", "--measure", "--json").out)
+    assert told["speedup"] > 0
