@@ -18,7 +18,11 @@ from specli.ui.figures import UNKNOWN, counted, number, percent
 
 WIDE = 110
 """Columns from which the table has acceptance by position."""
+NARROW = 72
+"""Columns below which the tables have only the figures that decide."""
+_DECISIVE = ("tok/s", "speed-up", "acc.", "same")
 _BY_POSITION = "accepted by position, %"
+_NAMES = ("tok/s", "quartiles", "speed-up", "95 % CI", "acc.", "len.", "first", "same")
 _SHOWN_POSITIONS = 8
 _SHOWN_DIFFERENCES = 10
 _LONGEST_BAR = 60
@@ -43,7 +47,10 @@ def report_view(report: Report, width: int) -> RenderableType:
         }
         parts += _speedups(f"Speed-up of {drafting[0]} over plain decoding", summaries, 2, width)
     parts += _differences(report)
-    return Group(*parts, Text(), Text(_LEGEND, "dim"))
+    parts += [Text(), Text(_LEGEND, "dim")]
+    if width < NARROW:
+        parts.append(Text("A wider window shows quartiles and intervals too.", "dim"))
+    return Group(*parts)
 
 
 def _about(report: Report) -> RenderableType:
@@ -94,8 +101,9 @@ def _categories_table(report: Report, name: str, width: int) -> Table:
 
 
 def _headings(width: int) -> list[str]:
-    headings = ["tok/s", "quartiles", "speed-up", "95 % CI", "acc.", "len.", "first", "same"]
-    return [*headings, _BY_POSITION] if width >= WIDE else headings
+    if width < NARROW:
+        return list(_DECISIVE)
+    return [*_NAMES, _BY_POSITION] if width >= WIDE else list(_NAMES)
 
 
 def _figures(summary: Summary, width: int) -> list[str]:
@@ -113,6 +121,8 @@ def _figures(summary: Summary, width: int) -> list[str]:
         f"{first_ms:.0f}ms" if first_ms < 1000 else f"{first_ms / 1000:.1f}s",
         f"{summary.identical}/{summary.compared}" if summary.compared else UNKNOWN,
     ]
+    if width < NARROW:
+        return [cell for name, cell in zip(_NAMES, cells, strict=True) if name in _DECISIVE]
     return [*cells, _by_position(summary)] if width >= WIDE else cells
 
 

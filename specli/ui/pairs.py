@@ -13,12 +13,12 @@ _MARKS = {"pass": ("pass", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL"
 
 
 def rules_table(report: PairCheck) -> Table:
-    """The rules of a pair, each with its verdict and what to do."""
+    """The rules of a pair, each with its verdict and what to do; those that decide come first."""
     table = Table(box=None, padding=(0, 1), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for rule in report.rules:
+    for rule in sorted(report.rules, key=lambda rule: list(reversed(_MARKS)).index(rule.verdict)):
         summary = Text(rule.detail)
         if rule.hint and rule.verdict != "pass":
             summary.append(f"\n→ {rule.hint}", style="dim")

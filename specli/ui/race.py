@@ -122,7 +122,7 @@ def race_summary(plain: Stats, drafted: Stats, speedup: float | None) -> Rendera
     table.add_column(overflow="fold")
     for name, stats in (("plain", plain), ("drafted", drafted)):
         table.add_row(f"  {TITLES[name]}", _status(stats))
-    note = "  The two took turns, one round each, each on its own clock; prompts are not counted."
+    note = "The two took turns, one round each, each on its own clock; prompts are not counted."
     return Group(*lines, table, Text(note, "dim"))
 
 
