@@ -46,8 +46,8 @@ def check_screen(_width: int) -> RenderableType:
         other = tiny.bpe_vocabulary().with_token(139, b"other")
         target = tiny.write(Path(folder) / "target.gguf", tiny.llama_bytes())
         draft = tiny.write(Path(folder) / "draft.gguf", tiny.llama_bytes(other))
-        models = [examine(read_model_header(str(path))) for path in (target, draft)]
-    return rules_table(check_pair(*models, CheckOptions(context=200)))
+        one, two = (examine(read_model_header(str(path))) for path in (target, draft))
+    return rules_table(check_pair(one, two, CheckOptions(context=200)))
 
 
 def bench_screen(width: int) -> RenderableType:
