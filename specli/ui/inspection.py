@@ -8,9 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from specli.escapes import harmless
 from specli.inspection import InspectedRound, InspectedToken
 from specli.ui.figures import UNKNOWN
-from specli.ui.text import harmless, style_of
+from specli.ui.text import style_of
 
 NOTE = (
     "conf.: the drafter's confidence; rank and prob.: the token among the target's choices; "
