@@ -113,7 +113,9 @@ def test_an_allocation_that_fails_all_the_same_names_layers_that_may_fit(
 def test_repacked_weights_that_crash_are_left_out_with_a_notice(
     setup: Setup, records: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "probe", lambda *given: replace(probe(*given), repacked=False))
+    monkeypatch.setattr(
+        loading, "probe", lambda *given, **more: replace(probe(*given, **more), repacked=False)
+    )
     notices: list[str] = []
     alone = replace(setup, speculative=setup.speculative.without_model())
     with Session(alone, records, notices.append):
