@@ -17,9 +17,9 @@ from specli.engine.policy.protocol import Policy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Finished, Round
 from specli.gguf.check import check_file
-from specli.gguf.heads import head_kind
+from specli.gguf.heads import MTP, head_kind
 from specli.llama.context import Context, ContextOptions
-from specli.llama.model import Model
+from specli.llama.model import Model, ModelOptions
 from tests.tiny_heads import Tiny
 
 OPTIONS = ContextOptions(
@@ -84,16 +84,18 @@ class Rig:
 
 
 @contextmanager
-def rigged(folder: Path, target: Tiny, head: Tiny) -> Iterator[Rig]:
-    """Load both. Raises as `build_head`."""
+def rigged(folder: Path, target: Tiny, head: Tiny | None) -> Iterator[Rig]:
+    """Load both; without a head the target's own MTP layers draft. Raises as `build_head`."""
     files = folder / "target.gguf", folder / "head.gguf"
-    for file, tiny in zip(files, (target, head), strict=True):
-        file.write_bytes(tiny.bytes())
+    files[0].write_bytes(target.bytes())
     with ExitStack() as stack:
-        context = stack.enter_context(Context(stack.enter_context(Model(files[0])), OPTIONS))
-        model = stack.enter_context(Model(files[1]))
-        name = head_kind(check_file(files[1]))
-        assert name is not None
+        loaded = stack.enter_context(Model(files[0], ModelOptions(mtp=True)))
+        context = stack.enter_context(Context(loaded, OPTIONS))
+        model, name = loaded, MTP
+        if head is not None:
+            files[1].write_bytes(head.bytes())
+            model = stack.enter_context(Model(files[1], ModelOptions(mtp=True)))
+            name = head_kind(check_file(files[1])) or "none"
         kind = build_head(name, HeadSource(model, context, OPTIONS))
         stack.callback(kind.decoder.close)
         yield Rig(context, model, name, kind, stack)

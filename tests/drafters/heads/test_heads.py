@@ -24,19 +24,26 @@ from specli.events import Round
 from specli.llama.grammar import Grammar
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
-from tests import tiny_heads
+from tests import tiny_heads, tiny_mtp
 from tests.drafters.heads.rig import Rig, rigged
 from tests.tiny_heads import CYCLE, Automaton, Tiny
 
 NOISY = Automaton(wrong=frozenset(range(0, 64, 5)), noise=0.25)
 
-HEADS: dict[str, Tiny] = {
-    "eagle3": tiny_heads.eagle3_head(NOISY),
-    "eagle3, random": tiny_heads.eagle3_head(own_embedding=True, draft_vocabulary=CYCLE[::2]),
-    "dflash": tiny_heads.dflash_head(NOISY),
-    "dflash, random": tiny_heads.dflash_head(blocks=2, draft_vocabulary=CYCLE[::2]),
-    "dspark": tiny_heads.dspark_head(NOISY),
-    "dspark, random": tiny_heads.dspark_head(sample_from_anchor=False, confidence=False),
+LLAMA = tiny_heads.llama_target(NOISY)
+HEADS: dict[str, tuple[Tiny, Tiny | None]] = {
+    "eagle3": (LLAMA, tiny_heads.eagle3_head(NOISY)),
+    "eagle3, random": (
+        LLAMA,
+        tiny_heads.eagle3_head(own_embedding=True, draft_vocabulary=CYCLE[::2]),
+    ),
+    "dflash": (LLAMA, tiny_heads.dflash_head(NOISY)),
+    "dflash, random": (LLAMA, tiny_heads.dflash_head(blocks=2, draft_vocabulary=CYCLE[::2])),
+    "dspark": (LLAMA, tiny_heads.dspark_head(NOISY)),
+    "dspark, random": (LLAMA, tiny_heads.dspark_head(sample_from_anchor=False, confidence=False)),
+    "mtp": (tiny_mtp.glm4moe(NOISY, [NOISY]), None),
+    "mtp, three layers": (tiny_mtp.step35(NOISY, [NOISY] * 3), None),
+    "mtp, shared cache": (tiny_mtp.gemma4(NOISY), tiny_mtp.gemma4_assistant(NOISY)),
 }
 PROMPTS = ["The cat", "A long road, and then another: ", "xyzzy" * 9, "1, 2, 3, 4", "Who?"]
 
@@ -44,7 +51,7 @@ PROMPTS = ["The cat", "A long road, and then another: ", "xyzzy" * 9, "1, 2, 3, 
 @pytest.fixture(scope="module", params=HEADS)
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("heads")
-    with rigged(folder, tiny_heads.llama_target(NOISY), HEADS[request.param]) as rig:
+    with rigged(folder, *HEADS[request.param]) as rig:
         yield rig
 
 
