@@ -54,12 +54,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"inspection"},
     "api": NATIVE | PAIR | ASKED | {"app", "engine", "session", "speculative"},
     "server": NATIVE | PAIR | ASKED | {"api", "app", "batch", "engine", "session", "speculative"},
+    "cluster": NATIVE | PAIR | ASKED | {"app", "batch", "engine", "session", "speculative"},
     "cli": NATIVE
     | PAIR
     | ASKED
     | {"config"}
     | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"}
-    | {"api", "server", "inspection"},
+    | {"api", "cluster", "server", "inspection"},
 }
 """What each folder and file of the package may import."""
 

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from specli.llama import library
 from specli.native import DECIDING
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
-from specli.session import Session, Setup
+from specli.session import Setup
 from specli.speculative import Prediction
 
 STANDARD = "-"
@@ -91,8 +91,17 @@ class Streams:
     stdout: Callable[[], IO[bytes]]
 
 
+Elsewhere = Callable[[Work, Options, Task, Totals, Attendant], None]
+"""Answers a batch on other machines; the options have the seed."""
+
+
 def answer_batch(
-    options: Options, task: Task, streams: Streams, feedback: Feedback, attendant: Attendant
+    options: Options,
+    task: Task,
+    streams: Streams,
+    feedback: Feedback,
+    attendant: Attendant,
+    elsewhere: Elsewhere | None = None,
 ) -> Totals:
     """Answer the prompts of the input, and write the report that was asked for.
 
@@ -102,6 +111,7 @@ def answer_batch(
     library.show_log(options.verbose)
     template = None if task.template is None else Template(task.template)
     reading = Reading(task.form, template, column=task.column)
+    given = options
     options, profile = with_profile(options)
     _require_sense(options, task)
     constraint = constraint_of(options)
@@ -115,15 +125,12 @@ def answer_batch(
         settings = settings_of(setup, options, sampling, constraint, task)
         if isinstance(output, Journal):
             output.require_settings(settings)
-        session = stack.enter_context(loaded_session(_with_predictions(setup), feedback))
-        require_known_tokens(sampling, session.target_model)
-
         path = None if task.source == STANDARD else Path(task.source)
         stop, note = attendant.stopped, feedback.note
         source = partial(Source, path, file, reading, called_off=stop, notice=note)
         work = Work(
             source=source(),
-            defaults=_defaults(options, sampling, constraint),
+            defaults=defaults_of(options, sampling, constraint),
             settings=settings,
             output=output,
             known=known,
@@ -131,6 +138,18 @@ def answer_batch(
             limits=Limits(options.timeout, task.max_failures),
             stopped=attendant.stopped,
         )
+        totals = Totals(expected=work.source.total())
+        if elsewhere is not None:
+            if task.strict:
+                raise UsageError(
+                    "--strict needs the model here, and --ray loads it elsewhere",
+                    hint="leave one of them out",
+                )
+            with _report(work, task, totals, attendant):
+                elsewhere(work, given.but(seed=sampling.seed), task, totals, attendant)
+            return totals
+        session = stack.enter_context(loaded_session(with_predictions(setup), feedback))
+        require_known_tokens(sampling, session.target_model)
         if task.strict:
             count = validate(work, session.engine(), session.target_model, attendant.failed)
             if count:
@@ -141,7 +160,13 @@ def answer_batch(
             if file is not None:
                 file.seek(0)
             work = replace(work, source=source())
-        return _answer(work, session, task, attendant)
+        with (
+            _report(work, task, totals, attendant),
+            attendant.answering(totals, session.slots) as watcher,
+        ):
+            engine, model = session.engine(), session.target_model
+            answer_all(work, engine, model, session.slots, totals, watcher)
+        return totals
 
 
 def _require_sense(options: Options, task: Task) -> None:
@@ -202,7 +227,7 @@ def _with_seed(options: Options, output: Output) -> Options:
     return options.but(seed=seed) if isinstance(seed, int) else options
 
 
-def _with_predictions(setup: Setup) -> Setup:
+def with_predictions(setup: Setup) -> Setup:
     """With a drafter for the predictions that lines may have, unless nothing is drafted."""
     config = setup.speculative
     if config.drafters and not config.has(Prediction.kind):
@@ -258,7 +283,7 @@ def _listed(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
+def defaults_of(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
     return Defaults(
         sampling=sampling,
         max_tokens=max_tokens_of(options),
@@ -270,12 +295,11 @@ def _defaults(options: Options, sampling: SamplingParams, constraint: Constraint
     )
 
 
-def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> Totals:
-    totals = Totals(expected=work.source.total())
+@contextmanager
+def _report(work: Work, task: Task, totals: Totals, attendant: Attendant) -> Iterator[None]:
+    """Write the report that was asked for, however the batch ends."""
     try:
-        with attendant.answering(totals, session.slots) as watcher:
-            engine, model = session.engine(), session.target_model
-            answer_all(work, engine, model, session.slots, totals, watcher)
+        yield
     finally:
         if task.report is not None:
             report = {
@@ -287,4 +311,3 @@ def _answer(work: Work, session: Session, task: Task, attendant: Attendant) -> T
             }
             text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
             write_text(task.report, lambda file: file.write(text))
-    return totals

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Protocol
 
 from specli.batch.ids import Ids
-from specli.batch.input import Entry, Source
+from specli.batch.input import Entry
 from specli.batch.output import TIMEOUT, InOrder, Output, Settings, record_line, short_hash
 from specli.batch.prompt import Bad, Prompt
 from specli.batch.requests import Defaults, build, request_hash
@@ -36,11 +36,24 @@ class Limits:
     max_failures: int | None = None
 
 
+class Prompts(Protocol):
+    """Where the prompts of a batch come from; `batch.input.Source` reads them."""
+
+    def entries(self) -> Iterator[Entry]:
+        """The prompts in their order, once."""
+
+    def ready(self) -> bool:
+        """Whether the next one is there without waiting."""
+
+    def total(self) -> int | None:
+        """How many there are, if that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A batch: its prompts, their common settings, and where answers go."""
 
-    source: Source
+    source: Prompts
     defaults: Defaults
     settings: Settings
     output: Output
@@ -164,24 +177,11 @@ class _Batch:
                 return
 
     def _begin(self, prompt: Prompt) -> None:
-        work = self.work
-        number = work.known.get(prompt.id)
-        if number is not None and number & _MET:
-            self._fail(Failure(prompt.location, _duplicate(prompt)))
-            return
-        hash_ = request_hash(prompt, work.settings)
-        work.known.put(prompt.id, short_hash(hash_) | _MET)
-        if number is not None:
-            if number != short_hash(hash_):
-                raise _answered_otherwise(prompt)
-            self.totals.earlier += 1
-            return
-        held = work.output.held(prompt.id)
-        if held is not None:
-            self.order.put(self.order.draw(), prompt.id, held)
-            self.totals.earlier += 1
-            return
-        self._submit(prompt, hash_)
+        found = admitted(prompt, self.work, self.order, self.totals)
+        if isinstance(found, Failure):
+            self._fail(found)
+        elif found is not None:
+            self._submit(prompt, found)
 
     def _submit(self, prompt: Prompt, hash_: str) -> None:
         # One prompt must not end the batch, whatever is wrong with it: every rerun would meet it.
@@ -239,6 +239,30 @@ class _Batch:
         if most is not None and failed >= most:
             failures = "1 failure" if failed == 1 else f"{failed} failures"
             raise BatchFailedError(f"stopped after {failures} (--max-failures)")
+
+
+def admitted(prompt: Prompt, work: Work, order: InOrder, totals: Totals) -> str | Failure | None:
+    """The hash of a prompt that is still to be answered, None where an earlier run has its record.
+
+    A waiting record takes its turn in `order`. Raises UsageError for a prompt whose id has an
+    answer to something else.
+    """
+    number = work.known.get(prompt.id)
+    if number is not None and number & _MET:
+        return Failure(prompt.location, _duplicate(prompt))
+    hash_ = request_hash(prompt, work.settings)
+    work.known.put(prompt.id, short_hash(hash_) | _MET)
+    if number is not None:
+        if number != short_hash(hash_):
+            raise _answered_otherwise(prompt)
+        totals.earlier += 1
+        return None
+    held = work.output.held(prompt.id)
+    if held is not None:
+        order.put(order.draw(), prompt.id, held)
+        totals.earlier += 1
+        return None
+    return hash_
 
 
 def _buildable(prompt: Prompt, work: Work, engine: Engine, model: Model) -> GenerationRequest:

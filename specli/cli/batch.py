@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import IO, Annotated, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from specli.cli.output import Sink, print_stderr
 from specli.cli.parameters import own, takes
-from specli.errors import BatchFailedError
+from specli.errors import BatchFailedError, UsageError
 from specli.options import AUTO, GENERATION, OPTIONS, Options
 
+if TYPE_CHECKING:
+    from specli.app.batch import Elsewhere
+
 BATCH = "Batch"
+CLUSTER = "Cluster"
 OWN = (
     own("-o --output", "Append records to FILE, and resume there after an interruption.",
         metavar="FILE", default="stdout", group=BATCH),
@@ -35,6 +40,10 @@ OWN = (
     own("--max-failures", "Stop after N failed prompts.", "integer", least=1, group=BATCH),
     own("--report", "Write the totals to FILE, as JSON.", "file", group=BATCH),
     replace(OPTIONS["timeout"], group=BATCH),
+    own("--ray", "Answer on a Ray cluster: its address, `auto` for this machine's, or `local` to "
+        "start one here. Needs specli[ray].", metavar="ADDRESS", group=CLUSTER),
+    own("--ray-actors", "Engines on the cluster, or the least and the most.", metavar="N|MIN,MAX",
+        default="one per node", group=CLUSTER),
 )  # fmt: skip
 
 
@@ -60,15 +69,36 @@ def batch(
     from specli.cli.attendant import TerminalAttendant
 
     sink = Sink.of(options)
+    elsewhere = _cluster(task.pop("ray", None), task.pop("ray_actors", None), options)
     wanted = Task(source, **task)
     attendant = TerminalAttendant(sink, shows_slots=wanted.parallel == AUTO)
     streams = Streams(_stdin, lambda: sys.stdout.buffer)
-    totals = answer_batch(options, wanted, streams, sink.feedback(), attendant)
+    totals = answer_batch(options, wanted, streams, sink.feedback(), attendant, elsewhere)
     if attendant.signal is not None:
         print_stderr(attendant.how_to_resume(to_stdout=wanted.output == STANDARD))
         raise typer.Exit(128 + attendant.signal)
     if totals.failed:
         raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
+
+
+def _cluster(address: str | None, actors: str | None, options: Options) -> Elsewhere | None:
+    """Where the batch runs; None for this process. Raises UsageError."""
+    if address is None:
+        if actors is not None:
+            raise UsageError("--ray-actors is for --ray", hint="add --ray ADDRESS")
+        return None
+    from specli.cluster.batch import Cluster, answer_on
+
+    try:
+        numbers = sorted(int(number) for number in actors.split(",")) if actors else []
+    except ValueError:
+        numbers = [0]
+    if len(numbers) > 2 or any(number < 1 for number in numbers):
+        raise UsageError(f"--ray-actors is N or MIN,MAX, not {actors!r}", hint="--ray-actors 2")
+    bounds = (numbers[0], numbers[-1]) if numbers else None
+    gpus = 1.0 if options.gpu_layers not in (None, 0, AUTO) else 0.0
+    cluster = Cluster(address, bounds, options.number("threads"), gpus)
+    return partial(answer_on, cluster)
 
 
 def _stdin() -> IO[bytes]:
