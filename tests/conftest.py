@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.hub.fixtures import hub, index, own_cache, own_home
 
@@ -16,6 +17,10 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests that run at the same time decide no number of threads."""
     monkeypatch.setattr("specli.session.cores.processor_times", lambda _cores: None)
 
+
+# No test asserts how long something takes.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers share the cores: OpenMP threads that spin while they wait would stop the

@@ -72,7 +72,8 @@ def test_a_record_says_of_a_text_what_run_says(specli: Specli, prompts: Path) ->
     ran = json.loads(specli("run", "--json", *TARGET, *DRAFTED, "hello").out)
     outcome = specli("batch", str(prompts), *TARGET, *DRAFTED)
     record = json.loads(outcome.out.splitlines()[0])
-    assert list(record) == ["id", *ran.keys(), "hash"]
+    # Of many texts no one looks at every round.
+    assert list(record) == ["id", *(name for name in ran if name != "rounds"), "hash"]
     for name in ("text", "finish_reason", "prompt_tokens", "completion_tokens"):
         assert record[name] == ran[name]
     assert record["timings"].keys() == ran["timings"].keys()
