@@ -1,6 +1,7 @@
 """Texts under `--exact`: every drafter, draft length and parallel width against plain decoding.
 
-    python scripts/exact_texts.py MODEL.gguf[,DRAFT.gguf] … [--checked] [--tokens N] [--records DIR]
+    python scripts/exact_texts.py MODEL.gguf[,DRAFT.gguf] … [--checked] [--tokens N] [--prompts N]
+        [--threads N] [--records DIR]
 
 For each target, greedy and sampled: plain decoding of one sequence, then every drafter, and all
 prompts side by side at widths 4 and 8. With `--checked` the same texts are made without `--exact`,
@@ -29,6 +30,7 @@ from specli.speculative import (
     FixedLength,
     NgramCache,
     NgramSimple,
+    Placement,
     Prediction,
     SpeculativeConfig,
     Suffix,
@@ -74,17 +76,19 @@ def texts_of(engine: Engine, requests: list[GenerationRequest]) -> list[Generati
     return list(found.values())
 
 
-def requests_of(session: Session, tokens: int, sampling: SamplingParams) -> list[GenerationRequest]:
+def requests_of(
+    session: Session, given: argparse.Namespace, sampling: SamplingParams
+) -> list[GenerationRequest]:
     # The first prompt is long enough for attention to pass 512 cached tokens.
     before = "A word is a word is a word. " * 70
     return [
         GenerationRequest(
             prompt_tokens(session.target_model, [Message("user", before * (number == 0) + text)]),
-            max_tokens=tokens,
+            max_tokens=given.tokens,
             sampling=replace(sampling, seed=sampling.seed + number),
             ignore_end=True,
         )
-        for number, text in enumerate(PROMPTS)
+        for number, text in enumerate(PROMPTS[: given.prompts])
     ]
 
 
@@ -93,13 +97,16 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--checked", action="store_true")
     parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--records", type=Path)
     given = parser.parse_args()
     total: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for named in given.models:
             target, _comma, other = named.partition(",")
-            draft = DraftModel(Path(other)) if other else None
+            placed = Placement(threads=given.threads)
+            draft = DraftModel(Path(other), placed) if other else None
             records = given.records or Path(folder)
             counts: Counter[str] = Counter()
             alone(Path(target), draft, records, given, counts)
@@ -117,11 +124,14 @@ def alone(
     counts: Counter[str],
 ) -> None:
     every = SpeculativeConfig(() if draft is None else (draft,))
-    setup = Setup(target, speculative=every, n_ctx=1024, exact=not given.checked)
+    placed = Placement(threads=given.threads)
+    setup = Setup(
+        target, placed, n_ctx=1024, speculative=every, exact=not given.checked, steady=True
+    )
     plain: dict[str, list[list[int]]] = {}
     with Session(setup, records, print) as session:
         for name, sampling in SAMPLINGS.items():
-            requests = requests_of(session, given.tokens, sampling)
+            requests = requests_of(session, given, sampling)
             first = [
                 texts_of(session.engine_for(SpeculativeConfig()), [request])[0]
                 for request in requests
@@ -139,7 +149,7 @@ def alone(
     for width in () if given.checked else WIDTHS:
         with Session(replace(setup, slots=width), records, print) as session:
             for name, sampling in SAMPLINGS.items():
-                requests = requests_of(session, given.tokens, sampling)
+                requests = requests_of(session, given, sampling)
                 drafting = SpeculativeConfig((*every.drafters, Suffix()))
                 for config in (SpeculativeConfig(), drafting):
                     texts = texts_of(session.engine_for(config), requests)

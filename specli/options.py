@@ -165,7 +165,7 @@ _GROUPS = {
         option("--no-draft", "Do not use a draft model.", "switch", common=True, setting=False),
         option("--no-mtp", "Do not draft with the MTP layers in the target's file.", "switch"),
         option("--spec-type", "Drafters: draft, draft-mtp, draft-eagle3, draft-dflash, "
-               "draft-dspark, suffix, ngram-simple, ngram-cache, none.",
+               "draft-dspark, suffix, grammar, ngram-simple, ngram-cache, none.",
                metavar="KIND,...", default=AUTO, common=True),
         option("--prediction", "Text that the answer is expected to repeat in part.", "file",
                common=True),
@@ -245,7 +245,8 @@ _GROUPS = {
                "repeated.", "biases", metavar="ID(+|-)BIAS"),
         option("-j --json-schema", "Constrain the text to a JSON schema.", metavar="JSON|FILE",
                common=True),
-        option("--grammar", "Constrain the text to a GBNF grammar.", metavar="GBNF"),
+        option("--grammar", "Constrain the text to a grammar: GBNF, or Lark after %llguidance.",
+               metavar="GBNF|LARK"),
         option("--grammar-file", "Read the grammar from a file.", "file"),
         option("-r --stop", "End before this text. May be repeated.", "texts", metavar="TEXT",
                aliases="--reverse-prompt", common=True),

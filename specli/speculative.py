@@ -116,7 +116,15 @@ class Prediction:
     text: str
 
 
-DrafterConfig = DraftModel | Head | Suffix | NgramSimple | NgramCache | Prediction
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What the grammar or the JSON schema of a request leaves as the only text."""
+
+    kind: ClassVar[str] = "grammar"
+    name: ClassVar[str] = "grammar"
+
+
+DrafterConfig = DraftModel | Head | Suffix | NgramSimple | NgramCache | Prediction | Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,7 @@ KINDS: Mapping[str, str] = {
     "ngram": NgramSimple.kind,
     "ngram-simple": NgramSimple.kind,
     "suffix": Suffix.kind,
+    "grammar": Grammar.kind,
     "lookup": NgramCache.kind,
     "ngram-cache": NgramCache.kind,
     "ngram-map-k": Suffix.kind,
@@ -230,7 +239,7 @@ class SpeculativeConfig:
         for one in self.drafters:
             if isinstance(one, NgramSimple):
                 parts.append(f"n-gram {one.size_n}/{one.size_m}")
-            elif isinstance(one, NgramCache | Prediction):
+            elif isinstance(one, NgramCache | Prediction | Grammar):
                 parts.append(one.name)
         return " + ".join(parts) or "plain"
 
@@ -274,8 +283,7 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
         found.append(_ngram(given))
     if "prediction" in given:
         found.append(Prediction(str(given["prediction"])))
-    if Suffix.kind in kinds:
-        found.append(Suffix())
+    found += [one for one in (Suffix(), Grammar()) if one.kind in kinds]
     if NgramCache.kind in kinds:
         path = given.get("lookup_cache")
         found.append(NgramCache(None if path is None else Path(str(path))))

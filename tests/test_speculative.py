@@ -18,6 +18,7 @@ from specli.speculative import (
     DrafterConfig,
     DraftModel,
     FixedLength,
+    Grammar,
     Head,
     NgramCache,
     NgramSimple,
@@ -251,7 +252,14 @@ def test_a_head_needs_a_file_and_a_file_is_one_drafter() -> None:
 
 
 def test_every_kind_has_a_drafter_of_its_own_name() -> None:
-    made: list[DrafterConfig] = [MODEL, Suffix(), NgramSimple(), NgramCache(), Prediction("")]
+    made: list[DrafterConfig] = [
+        MODEL,
+        Suffix(),
+        Grammar(),
+        NgramSimple(),
+        NgramCache(),
+        Prediction(""),
+    ]
     assert {one.kind for one in made} | set(HEADS) >= set(KINDS.values())
     assert all("kind" not in {field.name for field in fields(one)} for one in made)
 

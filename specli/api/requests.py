@@ -10,7 +10,7 @@ from specli.api.sampling import SamplingParams
 from specli.engine.sequence import UNLIMITED, GenerationRequest, Limits
 from specli.errors import UsageError
 from specli.llama.chat import Message, prompt_text, tokens_of
-from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
 from specli.sampling.chooser import GrammarState
 from specli.sampling.triggered import Triggered
@@ -135,17 +135,16 @@ def _require_known(ids: Sequence[int] | Mapping[int, float], where: str, model: 
             )
 
 
-def grammar_of(model: Model, params: SamplingParams) -> Grammar | None:
+def grammar_of(model: Model, params: SamplingParams) -> State | None:
     """The grammar that the text follows, at its start; the caller closes it.
 
     Raises UsageError for a grammar or a schema that cannot be used.
     """
-    schema = params.schema_text
-    gbnf = params.grammar if schema is None else gbnf_of_schema(schema)
-    return None if gbnf is None else Grammar(model.vocab, gbnf)
+    rules = rules_of(params.grammar, params.schema_text)
+    return None if rules is None else rules.begin(model.vocab)
 
 
-def grammar_state(model: Model, request: Request, grammar: Grammar | None) -> GrammarState | None:
+def grammar_state(model: Model, request: Request, grammar: State | None) -> GrammarState | None:
     """The grammar as the sampler sees it."""
     if grammar is None or request.trigger is None:
         return grammar

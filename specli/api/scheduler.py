@@ -18,7 +18,7 @@ from specli.api.requests import (
 )
 from specli.errors import PromptTooLongError
 from specli.events import Event, Finished
-from specli.llama.grammar import Grammar
+from specli.llama.constraint import State
 from specli.session import Session
 
 Item = tuple[int, Event] | BaseException
@@ -53,7 +53,7 @@ class Call:
 class _Live:
     call: Call
     index: int
-    grammar: Grammar | None
+    grammar: State | None
 
 
 class Scheduler:

@@ -18,7 +18,6 @@ from specli.app.prepare import (
     FLAGS,
     Constraint,
     constraint_of,
-    gbnf_of,
     loaded_session,
     max_tokens_of,
     prepared_setup,
@@ -36,6 +35,7 @@ from specli.batch.totals import Failure, Totals
 from specli.bench.report import write_text
 from specli.errors import BatchFailedError, UsageError
 from specli.llama import library
+from specli.llama.constraint import rules_of
 from specli.native import DECIDING
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
@@ -291,7 +291,7 @@ def defaults_of(options: Options, sampling: SamplingParams, constraint: Constrai
         raw=bool(options.raw),
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
-        gbnf=gbnf_of(constraint),
+        rules=rules_of(*constraint),
     )
 
 

@@ -25,7 +25,7 @@ from specli.generation import Generation
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_text, tokens_of
-from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
@@ -74,8 +74,7 @@ class Conversation:
         self._engine = session.engine()
         self._options = options
         self._sampling = sampling
-        grammar, schema = constraint_of(options)
-        self._gbnf = grammar if schema is None else gbnf_of_schema(schema)
+        self._rules = rules_of(*constraint_of(options))
         self._known = _Known()
         self.reset(options.system or "")
 
@@ -118,11 +117,11 @@ class Conversation:
 
     def _answer(self, view: View) -> Answered:
         model, options = self._session.target_model, self._options
-        grammar: Grammar | None = None
+        grammar: State | None = None
         try:
             text = prompt_text(model, self.messages)
             prompt = self._known.continued(model, text)
-            grammar = None if self._gbnf is None else Grammar(model.vocab, self._gbnf)
+            grammar = None if self._rules is None else self._rules.begin(model.vocab)
             request = GenerationRequest(
                 prompt=prompt,
                 max_tokens=max_tokens_of(options),

@@ -17,7 +17,6 @@ from specli.gguf.heads import MTP, head_kind, read_mtp_layers
 from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
-from specli.llama.grammar import gbnf_of_schema
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, OPTIONS, Options
@@ -258,12 +257,6 @@ def constraint_of(options: Options) -> Constraint:
     if schema is not None and not schema.lstrip().startswith(("{", "true", "false")):
         return None, read_text(Path(schema))
     return grammar, schema
-
-
-def gbnf_of(constraint: Constraint) -> str | None:
-    """The grammar that a constraint amounts to. Raises UsageError for a bad schema."""
-    grammar, schema = constraint
-    return grammar if schema is None else gbnf_of_schema(schema)
 
 
 def max_tokens_of(options: Options) -> int | None:

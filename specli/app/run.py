@@ -13,7 +13,6 @@ from specli.app.follow import Recorder, Silent, View, follow
 from specli.app.prepare import (
     Constraint,
     constraint_of,
-    gbnf_of,
     loaded_session,
     max_tokens_of,
     prepared_setup,
@@ -29,6 +28,7 @@ from specli.generation import Generation
 from specli.inspection import InspectedRound, inspected, rounds_json
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
+from specli.llama.constraint import rules_of
 from specli.llama.vocab import Vocab
 from specli.options import Options
 from specli.sampling.params import SamplingParams
@@ -142,13 +142,13 @@ def request_of(
     else:
         messages = [Message("system", options.system)] if options.system else []
         prompt = prompt_tokens(model, [*messages, Message("user", text)])
-    gbnf = gbnf_of(constraint)
+    rules = rules_of(*constraint)
     return GenerationRequest(
         prompt=prompt,
         max_tokens=max_tokens_of(options),
         sampling=sampling,
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
-        grammar=None if gbnf is None else session.grammar(gbnf),
+        grammar=None if rules is None else session.constrained(rules),
         top_logprobs=0 if options.inspect else None,
     )

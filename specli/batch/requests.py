@@ -12,11 +12,11 @@ from specli.batch.prompt import Prompt
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.constraint import Rules, rules_of
 from specli.llama.model import Model
 from specli.sampling.params import SamplingParams
 
-_gbnf = lru_cache(maxsize=64)(gbnf_of_schema)
+_rules = lru_cache(maxsize=64)(rules_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Defaults:
     raw: bool = False
     stops: tuple[str, ...] = ()
     ignore_end: bool = False
-    gbnf: str | None = None
+    rules: Rules | None = None
 
 
 def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
@@ -51,14 +51,14 @@ def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest
     predicted: list[int] = []
     if prompt.prediction is not None:
         predicted = model.vocab.tokenize(prompt.prediction, add_special=False, parse_special=False)
-    gbnf = defaults.gbnf if prompt.json_schema is None else _gbnf(prompt.json_schema)
+    rules = defaults.rules if prompt.json_schema is None else _rules(None, prompt.json_schema)
     return GenerationRequest(
         prompt=tokens,
         max_tokens=defaults.max_tokens if prompt.max_tokens is None else prompt.max_tokens,
         sampling=_sampling(prompt, defaults.sampling),
         stops=defaults.stops if prompt.stop is None else prompt.stop,
         ignore_end=defaults.ignore_end,
-        grammar=None if gbnf is None else Grammar(model.vocab, gbnf),
+        grammar=None if rules is None else rules.begin(model.vocab),
         prediction=tuple(predicted),
         exact=bool(prompt.exact),
     )

@@ -18,7 +18,7 @@ from specli.engine.sequence import GenerationRequest
 from specli.errors import BatchFailedError, FaultError, SpecliError, UsageError
 from specli.events import Event, Finished
 from specli.generation import Generation
-from specli.llama.grammar import Grammar
+from specli.llama.constraint import State
 from specli.llama.model import Model
 
 WINDOW = 32
@@ -289,7 +289,7 @@ def _failure(prompt: Prompt, error: Exception) -> Failure:
 
 def _close(request: GenerationRequest) -> None:
     """Free a grammar, of which a batch may have many."""
-    if isinstance(request.grammar, Grammar):
+    if isinstance(request.grammar, State):
         request.grammar.close()
 
 

@@ -34,6 +34,9 @@ class Chooser(Protocol):
     def guess(self, logits: Logits, position: int) -> int:
         """The token this sequence would take at `position`."""
 
+    def forced(self) -> Sequence[int]:
+        """The tokens that the sequence's grammar lets come next, where these are its only ones."""
+
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """The same token, and its probability in `logits`."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from specli.drafters import lookup
 from specli.drafters.draft_model import DraftModel as ModelDrafter
+from specli.drafters.grammar import GrammarDrafter
 from specli.drafters.heads.core import HeadDrafter, Kind
 from specli.drafters.lookup import LookupDrafter
 from specli.drafters.ngram import NgramDrafter
@@ -22,6 +23,7 @@ from specli.speculative import (
     HEADS,
     DrafterConfig,
     DraftModel,
+    Grammar,
     Head,
     NgramCache,
     NgramSimple,
@@ -78,6 +80,7 @@ BUILDERS: Mapping[str, Callable[[Any, Materials], Drafter]] = {
     **dict.fromkeys(HEADS, _head),
     Suffix.kind: lambda config, _given: SuffixDrafter() if config.shared else SuffixDrafter(0),
     NgramSimple.kind: lambda config, _given: NgramDrafter(config.size_n, config.size_m),
+    Grammar.kind: lambda _config, _given: GrammarDrafter(),
     NgramCache.kind: _ngram_cache,
     Prediction.kind: _prediction,
 }

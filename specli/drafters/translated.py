@@ -144,6 +144,9 @@ class _SharedToken:
         self._offset = offset
         self._logits = np.full(translation.target.size, -np.inf, dtype=np.float32)
 
+    def forced(self) -> Sequence[int]:
+        return ()
+
     def guess(self, logits: Logits, position: int) -> int:
         token = self._chooser.guess(self._mapped(logits), position + self._offset)
         return self._translation.to_draft[token]
@@ -161,6 +164,9 @@ class _AnyToken:
     """Takes the most probable token: noise by token id says nothing about other tokens."""
 
     plain = True
+
+    def forced(self) -> Sequence[int]:
+        return ()
 
     def guess(self, logits: Logits, _position: int) -> int:
         return int(logits.argmax())

@@ -18,11 +18,10 @@ from specli.engine.sequence import GenerationRequest
 from specli.engine.sequence import Sequence as Live
 from specli.engine.slots import Slots
 from specli.engine.text import TextStream
-from specli.engine.verification import Pieces, Verification, judge
+from specli.engine.verification import Pieces, Verification, chooser_of, judge
 from specli.errors import FaultError, PromptTooLongError, SpecliError, UsageError
 from specli.events import TARGET, Event, Finished, FinishReason, Prefilled, Round, Source
 from specli.llama.decoder import Decoder
-from specli.sampling.chooser import Chooser
 
 
 @dataclass(slots=True)
@@ -202,7 +201,7 @@ class Engine:
                 tokens=list(request.prompt),
                 cached=reused,
                 reused=reused,
-                chooser=self._chooser(request),
+                chooser=chooser_of(request, self._vocab),
                 text=TextStream(request.stops),
                 prompt_n=len(request.prompt),
             )
@@ -221,17 +220,6 @@ class Engine:
             most = most if self._target.can_cut else 0
             self._target.rollback(slot, most)
         return most
-
-    def _chooser(self, request: GenerationRequest) -> Chooser:
-        sampling = request.sampling
-        breaks = sampling.dry_breakers if sampling.punishes_repetition else ()
-        return Chooser(
-            sampling,
-            request.prompt,
-            request.grammar,
-            margins=request.margins,
-            breakers=self._vocab.breakers(breaks) if breaks else {},
-        )
 
     def _turns(self) -> list[Verification]:
         """The sequences that have their prompt decoded, and how far each may be drafted for."""

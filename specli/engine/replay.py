@@ -13,11 +13,10 @@ from itertools import pairwise
 
 from specli.engine.sequence import GenerationRequest
 from specli.engine.text import TextStream
-from specli.engine.verification import Pieces
+from specli.engine.verification import Pieces, chooser_of
 from specli.events import TARGET
 from specli.generation import Generation
 from specli.llama.decoder import Decoder
-from specli.sampling.chooser import Chooser
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class _Replay:
         self._generation = generation
         self._slot = slot
         self._first = first
-        self._chooser = Chooser(request.sampling, request.prompt, request.grammar)
+        self._chooser = chooser_of(request, vocab)
         self._stream = TextStream(request.stops)
         self._text: list[str] = []
         self._tokens = list(request.prompt)
@@ -123,7 +122,7 @@ class _Replay:
             if chosen != written:
                 return self._at(written, chosen)
             self._take(written)
-        if not self._ended and len(emitted) <= len(proposal):
+        if not self._ended and list(emitted) == list(proposal[: len(emitted)]):
             chosen = self._chooser.choose(target.logits(row + len(emitted)), len(self._tokens))
             self._ended = chosen is None
         kept = min(len(self._tokens) - 1, position + 1 + len(proposal))
@@ -143,7 +142,9 @@ class _Replay:
             self._ended = True
             return
         self._chooser.accept(token)
-        self._text += [one.text for one in self._stream.feed(self._vocab.piece(token), TARGET)]
+        vocab = self._vocab
+        data = vocab.name(token).encode() if token in request.spelled else vocab.piece(token)
+        self._text += [one.text for one in self._stream.feed(data, TARGET)]
         self._ended |= self._stream.stopped
 
     def _end(self) -> Deviation | None:

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from specli.drafters.protocol import Proposal
 from specli.engine.policy.protocol import Turn
-from specli.engine.sequence import Sequence
+from specli.engine.sequence import GenerationRequest, Sequence
 from specli.errors import FaultError, SpecliError
 from specli.events import TARGET, FinishReason, Piece, TokenLogprob
 from specli.llama.decoder import Decoder, Logits
+from specli.sampling.chooser import Chooser
 from specli.sampling.logprobs import logprob
 
 
@@ -24,6 +25,19 @@ class Pieces(Protocol):
     def is_end(self, token: int) -> bool: ...
 
     def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]: ...
+
+
+def chooser_of(request: GenerationRequest, vocab: Pieces) -> Chooser:
+    """The sampler of a request at its start."""
+    sampling = request.sampling
+    breaks = sampling.dry_breakers if sampling.punishes_repetition else ()
+    return Chooser(
+        sampling,
+        request.prompt,
+        request.grammar,
+        margins=request.margins,
+        breakers=vocab.breakers(breaks) if breaks else {},
+    )
 
 
 @dataclass(slots=True)

@@ -1,12 +1,12 @@
 """A context in which a row's result does not depend on the batch that it is computed in.
 
-llama.cpp has other kernels for other batch sizes. What they are on a CPU, in llama.cpp b9585's
-ggml-cpu: one row against several (llamafile's sgemm from two rows on; flash attention, which splits
-the cache among threads for a single query past 512 cells), four rows (repacked K-quants round the
-activations of four rows in other ways than those of one), eight rows (tiled K-quants), 64 rows
-(flash attention in tiles). Sizes from two to 62 rows give the same bits where K-quants are neither
-repacked nor tiled, and each sequence has a cache of its own: `find_rows` shows whether that holds
-here, and `ExactContext` decodes in no other sizes.
+llama.cpp has other kernels for other batch sizes. On a CPU, in llama-cpp-python 0.3.36, they are:
+one row against several (llamafile's sgemm from two rows on; flash attention, which splits the cache
+among threads for a single query past 512 cells), four rows (repacked K-quants round the activations
+of four rows in other ways than those of one), eight rows (tiled K-quants), 64 rows (flash attention
+in tiles). Sizes from two to 62 rows give the same bits where K-quants are neither repacked nor
+tiled, and each sequence has a cache of its own: `find_rows` shows whether that holds here, and
+`ExactContext` decodes in no other sizes.
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ class Vocab:
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self._breakers: dict[tuple[str, ...], dict[int, list[list[int]]]] = {}
+        self.guidance: Any = None
+        """What `llama.guidance` has made of it."""
 
     def is_end(self, token: int) -> bool:
         """Whether the token ends a generation (EOS, end of turn and their like)."""
@@ -92,7 +94,10 @@ class Vocab:
 
     def name(self, token: int) -> str:
         """A token as a person would want to see it, control tokens by their name."""
-        return self._render(token, special=True).decode("utf-8", "replace")
+        return self.name_bytes(token).decode("utf-8", "replace")
+
+    def name_bytes(self, token: int) -> bytes:
+        return self._render(token, special=True)
 
     def text(self, token: int) -> bytes:
         """The token as the vocabulary spells it (before byte decoding)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,13 @@ class GrammarState(Protocol):
     def accept(self, token: int) -> None: ...
 
 
+@runtime_checkable
+class Forcing(Protocol):
+    """A grammar that knows what must come next."""
+
+    def forced(self) -> Sequence[int]: ...
+
+
 class Chooser:
     """One sequence's sampler. `choose` decides, `accept` moves on."""
 
@@ -54,6 +61,7 @@ class Chooser:
         """
         self._params = params
         self._grammar = grammar
+        self._forcing = grammar if isinstance(grammar, Forcing) else None
         self._margins = margins
         self.margin = math.inf
         self._bias_ids = np.fromiter(params.logit_bias.keys(), dtype=np.int64)
@@ -97,6 +105,10 @@ class Chooser:
         self._mu -= params.mirostat_rate * (self._surprise - params.mirostat_entropy)
         if self._grammar is not None:
             self._grammar.accept(token)
+
+    def forced(self) -> Sequence[int]:
+        """See `drafters.protocol.Chooser`."""
+        return () if self._forcing is None else self._forcing.forced()
 
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """See `drafters.protocol.Chooser`. The grammar has no say in drafts."""

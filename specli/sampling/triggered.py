@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from specli.llama.decoder import Logits
-from specli.sampling.chooser import GrammarState
+from specli.sampling.chooser import Forcing, GrammarState
 
 
 class Triggered:
@@ -34,3 +34,7 @@ class Triggered:
             return
         self._tail = (self._tail + self._spell(token))[-len(self._mark) :]
         self._active = self._tail == self._mark
+
+    def forced(self) -> Sequence[int]:
+        grammar = self._grammar
+        return grammar.forced() if self._active and isinstance(grammar, Forcing) else ()

@@ -11,7 +11,6 @@ from specli.errors import FetchError, UsageError
 from specli.hub.cache import locked, writing
 from specli.llama import library
 from specli.llama.exact import ExactContext, Rows, find_rows
-from specli.session.loading import physical_cores
 from specli.session.records import record_path
 from specli.session.setup import Setup
 
@@ -43,7 +42,7 @@ def make_exact(
         library.build_id(),
         setup.flash_attention,
         repr(setup.target_placement),
-        f"{physical_cores()} cores, tiled {tiled}, {context.n_seq} sequences of {context.n_ctx}",
+        f"{context.threads} threads, tiled {tiled}, {context.n_seq} sequences of {context.n_ctx}",
         *(device.description for device in library.devices() if device.is_gpu),
     ]
     path = record_path(records, (setup.target,), here, kind="exact")

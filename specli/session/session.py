@@ -27,9 +27,9 @@ from specli.engine.recalibration import Recalibration
 from specli.errors import SpecliError, UsageError
 from specli.events import MODEL, Source
 from specli.hub.progress import ProgressSink, ignore
+from specli.llama.constraint import Rules, State
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
-from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 from specli.session.cores import FIRST_WINDOW, Room
 from specli.session.costs import Costs, Knowledge
@@ -45,7 +45,16 @@ from specli.session.loading import (
     require_fit,
 )
 from specli.session.setup import Setup
-from specli.speculative import DraftModel, FixedLength, Head, NgramCache, SpeculativeConfig, Suffix
+from specli.speculative import (
+    Adaptive,
+    DraftModel,
+    FixedLength,
+    Grammar,
+    Head,
+    NgramCache,
+    SpeculativeConfig,
+    Suffix,
+)
 
 AUTO_SNAPSHOTS = 16
 """Steps of recurrent rollback asked for where the draft length is decided round by round."""
@@ -329,7 +338,11 @@ class Session:
         lane: Lane | None = None,
     ) -> Engine:
         lane = lane or Lane(0, self.slots)
-        drafters = [own.get(one.kind) or build(one, self._materials) for one in config.drafters]
+        wanted = list(config.drafters)
+        if wanted and isinstance(config.policy, Adaptive) and not config.has(Grammar.kind):
+            # It costs nothing, and proposes nothing without a grammar.
+            wanted.append(Grammar())
+        drafters = [own.get(one.kind) or build(one, self._materials) for one in wanted]
         vocab = self.target_model.vocab
         return Engine(
             self.target,
@@ -343,11 +356,11 @@ class Session:
             clock=lane.clock,
         )
 
-    def grammar(self, gbnf: str) -> Grammar:
-        """A grammar at its start, closed with the session. Raises UsageError for a bad one."""
-        grammar = Grammar(self.target_model.vocab, gbnf)
-        self._stack.callback(grammar.close)
-        return grammar
+    def constrained(self, rules: Rules) -> State:
+        """Rules at their start, closed with the session. Raises UsageError for bad ones."""
+        state = rules.begin(self.target_model.vocab)
+        self._stack.callback(state.close)
+        return state
 
     def rollback_means(self) -> Sequence[tuple[str, str]]:
         """(model, means) for each model that cannot simply cut its cache."""

@@ -15,6 +15,9 @@ class NoChooser:
 
     plain = True
 
+    def forced(self) -> Sequence[int]:
+        return ()
+
     def guess(self, logits: Logits, position: int) -> int:
         raise AssertionError("a drafter without a model has no logits")
 

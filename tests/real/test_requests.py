@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from specli.generation import Generation
-from specli.llama.grammar import gbnf_of_schema
+from specli.llama.constraint import rules_of
 from specli.sampling.params import SamplingParams
 from tests.real.pair import Pair, generated, require_same
 from tests.real.prompts import PROMPTS
@@ -49,11 +49,12 @@ def test_a_stop_string_ends_the_text_before_it(pair: Pair, variant: str, start: 
 def test_a_schema_gives_valid_json_that_drafting_does_not_change(
     pair: Pair, sampling: SamplingParams
 ) -> None:
+    rules = rules_of(None, SCHEMA)
+    assert rules is not None
+
     def run(variant: str) -> Generation:
         request = pair.request("Describe a person as JSON.", sampling)
-        with_grammar = replace(
-            request, grammar=pair.session.grammar(gbnf_of_schema(SCHEMA)), margins=True
-        )
+        with_grammar = replace(request, grammar=pair.session.constrained(rules), margins=True)
         return generated(pair.engine(variant), with_grammar)
 
     plain, drafted = run("plain"), run("both")

@@ -160,6 +160,9 @@ class NothingAllowed:
     def accept(self, token: int) -> None:
         self.taken.append(token)
 
+    def forced(self) -> list[int]:
+        return [7]
+
 
 def test_a_grammar_behind_a_mark_leaves_the_text_before_it_free() -> None:
     inner = NothingAllowed()
@@ -169,7 +172,9 @@ def test_a_grammar_behind_a_mark_leaves_the_text_before_it_free() -> None:
         assert grammar.allows(byte)
         grammar.accept(byte)
     assert grammar.mask(logits) is logits
+    assert list(grammar.forced()) == []
     grammar.accept(ord(">"))
+    assert list(grammar.forced()) == [7]
     assert not grammar.allows(ord("x"))
     assert np.isinf(grammar.mask(logits)).all()
     grammar.accept(5)

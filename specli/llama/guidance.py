@@ -1,0 +1,195 @@
+"""Constraints by llguidance: JSON schemas, and Lark grammars with regular expressions.
+
+Tokens come from the model's own vocabulary. Where the constraint leaves one text only, its usual
+tokens are the only ones allowed: so a drafter can propose them, and none of them is ever rejected.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+from typing import Any
+
+import llama_cpp
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from numpy.typing import NDArray
+
+from specli.errors import DecodeError, UsageError
+from specli.llama.decoder import Logits
+from specli.llama.vocab import Vocab
+
+LARK = "%llguidance"
+"""How a Lark grammar begins, as in llama.cpp built with llguidance."""
+
+# llguidance's own of version 1.9, written down so that an update does not change what is refused.
+_LIMITS = LLParserLimits(
+    max_items_in_row=2_000,
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=200_000,
+    step_max_items=50_000,
+    max_lexer_states=250_000,
+    max_grammar_size=500_000,
+)
+
+_SPACE = r"( |\n{1,2}[ \t]{0,20})?"
+"""White space between JSON's parts, as in llama.cpp's converter: without a bound, small models
+write nothing else."""
+
+_SPECIAL = b"\xff"
+"""Marks a token that is no text, in llguidance's vocabulary."""
+
+_HINTS = "use other keywords, or a grammar (--grammar)"
+
+
+class Guide:
+    """The state of a constraint along one text: which tokens may come next."""
+
+    def __init__(self, vocab: Vocab, rules: str) -> None:
+        """`rules` are of `schema_rules` or `lark_rules`. Raises UsageError past the limits."""
+        self._matcher = LLMatcher(_tokenizer(vocab), rules, log_level=0, limits=_LIMITS)
+        if self._matcher.is_error():
+            raise _refused("the constraint", self._matcher.get_error())
+        self._size = vocab.size
+        self._bits: NDArray[np.uint8] | None = None
+        self._forced: list[int] = self._matcher.compute_ff_tokens()
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next, whatever the model says."""
+        return self._forced
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next. Raises DecodeError where the limits have been reached."""
+        if self._forced:
+            return token == self._forced[0]
+        return bool(self._allowed()[token >> 3] >> (token & 7) & 1)
+
+    def mask(self, logits: Logits) -> NDArray[np.float32]:
+        """A copy of `logits` with -inf for every token that may not come next."""
+        masked = np.full(len(logits), -np.inf, dtype=np.float32)
+        if self._forced:
+            # Forced tokens stay possible where a bias has forbidden them.
+            masked[self._forced[0]] = max(float(logits[self._forced[0]]), -1e30)
+            return masked
+        bits = np.unpackbits(self._allowed(), bitorder="little")[: self._size].view(bool)
+        np.copyto(masked[: self._size], logits[: self._size], where=bits)
+        return masked
+
+    def accept(self, token: int) -> None:
+        """Move on by a token that `allows` has allowed."""
+        self._bits = None
+        self._matcher.consume_token(token)
+        # What is left of a forced text stays as it was cut into tokens.
+        if self._forced and token == self._forced[0]:
+            self._forced = self._forced[1:]
+        else:
+            self._forced = []
+        if not self._forced:
+            self._forced = self._matcher.compute_ff_tokens()
+
+    def _allowed(self) -> NDArray[np.uint8]:
+        if self._bits is None:
+            if self._matcher.is_error():
+                raise DecodeError(
+                    f"the constraint cannot be followed further: {self._matcher.get_error()}",
+                    hint="a simpler schema or grammar stays within the limits",
+                )
+            self._bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        return self._bits
+
+    def close(self) -> None:
+        """Nothing is left to free; `Grammar` has the same."""
+
+
+def schema_rules(schema: str) -> str:
+    """A JSON schema in llguidance's own form.
+
+    An object whose properties are listed has no others, as in llama.cpp, unless the schema says so
+    by `additionalProperties`. Raises UsageError, naming the keyword that cannot be followed.
+    """
+    try:
+        parsed = json.loads(schema)
+        parsed = {} if parsed is True else parsed
+        if not isinstance(parsed, dict):
+            raise UsageError(f"the JSON schema is {schema:.40}, which allows no text")
+        closed = json.dumps(_closed(parsed))
+        rules = LLMatcher.grammar_from_json_schema(closed, overrides={"whitespace_pattern": _SPACE})
+    except RecursionError:
+        raise UsageError("the JSON schema is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"the JSON schema is not valid JSON: {error}",
+            hint="give the schema itself, or the name of a file that holds it",
+        ) from None
+    except ValueError as error:
+        raise UsageError(f"the JSON schema cannot be followed: {error}") from None
+    return _checked(rules, "the JSON schema")
+
+
+def lark_rules(lark: str) -> str:
+    """A Lark grammar in llguidance's own form. Raises UsageError for one that does not parse."""
+    return _checked(LLMatcher.grammar_from_lark(lark), "the grammar")
+
+
+def _checked(rules: str, what: str) -> str:
+    wrong, reasons = LLMatcher.validate_grammar_with_warnings(rules, limits=_LIMITS)
+    if wrong:
+        raise _refused(what, reasons[0])
+    return rules
+
+
+_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SCHEMAS = ("items", "additionalProperties", "additionalItems")
+_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_OPENING = ("additionalProperties", "patternProperties", "unevaluatedProperties", "allOf", "$ref")
+
+
+def _closed(schema: Any) -> Any:
+    """The schema with no further properties where it lists some; what is data stays as it is."""
+    if not isinstance(schema, dict):
+        return schema
+    found = dict(schema)
+    for key in _SCHEMAS:
+        if key in found:
+            found[key] = _closed(found[key])
+    for key in _LISTS:
+        if isinstance(found.get(key), list):
+            found[key] = [_closed(one) for one in found[key]]
+    for key in _NAMED:
+        if isinstance(found.get(key), dict):
+            found[key] = {name: _closed(one) for name, one in found[key].items()}
+    if "properties" in found and not any(key in found for key in _OPENING):
+        found["additionalProperties"] = False
+    return found
+
+
+def _refused(what: str, reason: str) -> UsageError:
+    unknown = re.match(r"Unimplemented keys: (\[.*\])", reason)
+    if unknown is not None:
+        keys = ", ".join(json.loads(unknown[1]))
+        return UsageError(f"{what} uses {keys}, which cannot be followed", hint=_HINTS)
+    return UsageError(f"{what} cannot be followed: {' '.join(reason.split())[:300]}")
+
+
+def _tokenizer(vocab: Vocab) -> LLTokenizer:
+    """llguidance's view of a vocabulary, made once: a second or two for 262,000 tokens."""
+    if vocab.guidance is None:
+        tokenize = ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
+        vocab.guidance = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+            tokens=[_bytes(vocab, token) for token in range(vocab.size)],
+            vocab_ptr=ctypes.cast(vocab.handle, ctypes.c_void_p).value,
+            tokenize_fptr=tokenize,
+            eos_token=[token for token in range(vocab.size) if vocab.is_end(token)],
+        )
+    return vocab.guidance
+
+
+def _bytes(vocab: Vocab, token: int) -> bytes:
+    attributes = llama_cpp.llama_vocab_get_attr(vocab.handle, token)
+    piece = vocab.name_bytes(token)
+    special = attributes & (llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN)
+    own = attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+    if special or (own and piece.startswith(b"<") and piece.endswith(b">")):
+        return _SPECIAL + piece
+    return piece
