@@ -83,7 +83,7 @@ def llama_cpp(
     command += ["-t", "1", "-c", str(CONTEXT), "--spec-type", kind]
     command += ["--spec-draft-n-max", str(length), "--spec-draft-p-min", str(p_min)]
     command += [] if head is None else ["-md", str(head)]
-    command += ["--log-verbosity", "5"]
+    command += ["--log-verbosity", "5", "--no-escape"]
     for _ in range(_ATTEMPTS):
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, timeout=120, check=True
