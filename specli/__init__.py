@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from specli.events import Piece
     from specli.speculative import SpeculativeConfig
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "LLM",
