@@ -39,7 +39,8 @@ def check(
 
     A header cannot tell how often a draft is right: --measure finds out.
 
-    Exit code 0 when a draft is compatible, 3 when none is, 1 when a model cannot be read.
+    Exit code 0 when a draft has the target's vocabulary, 3 when none has, 1 when a model cannot be
+    read.
     """
     from rich.text import Text
 
@@ -59,6 +60,7 @@ def check(
         {
             "target": target,
             "compatible": best.compatible,
+            "mapped": best.mapped,
             "drafts": [report_json(report) for report in reports],
             "unreadable": [str(error) for error in unreadable],
             **({} if measured is None else {"speedup": measured.speedup}),
@@ -95,6 +97,12 @@ def _show_measured(sink: Sink, measured: Demonstration) -> None:
 
 def _conclusion(best: PairCheck, cost: str) -> str:
     target, draft = best.target.header.name, best.draft.header.name
+    if best.mapped:
+        return (
+            f"Mapped: {draft} has another vocabulary than {target}. It drafts by translation, "
+            "less often right than a draft with the same one; `specli run --compare` shows whether "
+            "it pays."
+        )
     if not best.compatible:
         return f"Incompatible: {draft} cannot draft for {target}."
     if not best.may_pay:

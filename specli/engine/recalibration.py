@@ -29,8 +29,12 @@ MOST_PATIENCE = 256
 
 @dataclass(slots=True)
 class Recalibration:
-    """Looks after one cost model at a time. `decoders` are the drafters' own models by name;
-    `token` is any token of the vocabulary."""
+    """Looks after one cost model at a time. `decoders` are the draft models by name; `token` is any
+    token of the vocabulary.
+
+    Other drafters are left to the corrections of each round: a small head that is timed alone
+    stays in the processor's caches, and would be found too fast again and again.
+    """
 
     target: Batches
     decoders: Mapping[Source, Batches]
@@ -49,7 +53,8 @@ class Recalibration:
         if self._settled:
             return
         self._rounds += 1
-        doubtful = not cost.sure or any(curve.disagrees for curve in cost.curves)
+        own = (cost.drafters[name] for name in self.decoders if name in cost.drafters)
+        doubtful = not cost.sure or any(curve.disagrees for curve in (cost.target, *own))
         if doubtful and self._rounds > self._wait:
             self._measure(cost)
 

@@ -23,7 +23,7 @@ from specli.pairs.sizing import (
     cost_ratio,
     memory_need,
 )
-from specli.pairs.vocabulary import RuleResult, Verdict, compare_tokenizers
+from specli.pairs.vocabulary import VOCABULARY_RULES, RuleResult, Verdict, compare_tokenizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,12 @@ class PairCheck:
     @property
     def compatible(self) -> bool:
         return all(rule.verdict != "fail" for rule in self.rules)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether nothing but the vocabularies differs: such a draft works by translation."""
+        failed = {rule.rule for rule in self.rules if rule.verdict == "fail"}
+        return bool(failed) and self.draft.head is None and failed <= set(VOCABULARY_RULES)
 
     @property
     def cost_ratio(self) -> float:

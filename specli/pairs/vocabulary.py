@@ -18,6 +18,9 @@ MAX_SIZE_DIFFERENCE = 128
 FIRST_COMPARED_ID = 5
 """Lower ids are special tokens, which may be named differently."""
 
+VOCABULARY_RULES = ("vocabulary type", "BOS token", "EOS token", "vocabulary size", "token texts")
+"""The names of the rules of `compare_vocabularies`."""
+
 Verdict = Literal["pass", "warn", "fail"]
 
 

@@ -132,7 +132,7 @@ class Session:
             stack.callback(self._save)
             self._recalibration = Recalibration(
                 self.target,
-                self._measurable(),
+                {} if self.draft is None else {MODEL: self.draft},
                 max(self.target_model.vocab.eos, 0),
             )
             self._materials = Materials(

@@ -73,7 +73,7 @@ def test_a_pair_that_cannot_work_names_rule_id_and_strings(target: Path, tmp_pat
     assert "token texts" in failed[0]
     assert "token 139 is" in failed[0]
     assert "'other' in the draft" in failed[0]
-    assert "Incompatible:" in result.stdout
+    assert "Mapped:" in result.stdout
 
 
 def test_a_draft_as_large_as_the_target_is_not_recommended(target: Path) -> None:
