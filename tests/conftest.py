@@ -18,8 +18,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specli.session.cores.processor_times", lambda _cores: None)
 
 
-# No test asserts how long something takes. A change is judged by the same inputs each time; new ones
-# are what `make fuzz` and runs by hand are for.
+# No test asserts how long something takes. CI judges each change by the same inputs; new ones are
+# what `make fuzz` and runs by hand are for.
 settings.register_profile("unhurried", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("unhurried")
 

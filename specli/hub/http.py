@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from specli.errors import FetchError, UsageError, shortened
@@ -101,6 +102,19 @@ class _Guard:
             thread.join()
 
 
+def _identity() -> dict[str, str]:
+    """Who asks, with the user's token where there is one.
+
+    huggingface_hub's own headers would first ask the Hub for a list of other programs' names, and
+    write it to a file: a request and a file without our bounds.
+    """
+    from huggingface_hub import constants, get_token
+
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    name = {"User-Agent": f"specli/{version('specli')}"}
+    return name if token is None else name | {"Authorization": f"Bearer {token}"}
+
+
 @contextmanager
 def requested(
     url: str,
@@ -117,13 +131,10 @@ def requested(
     """
     import httpx2
     from huggingface_hub import constants
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
-        get_session,
-    )
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     # A connection of its own, so that the guard sees it being made.
-    headers = build_hf_headers() | {"Accept-Encoding": "identity", "Connection": "close"}
+    headers = _identity() | {"Accept-Encoding": "identity", "Connection": "close"}
     ranged = bool(start) or end is not None
     if ranged:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
