@@ -47,6 +47,7 @@ def check_drafts(
         types=CacheTypes(options.cache_type_k or "f16", options.cache_type_v or "f16"),
         draft_types=CacheTypes(draft_k or "f16", draft_v or "f16"),
         free=free_memory(),
+        strict_vocab=bool(options.strict_vocab),
     )
     target_model = examine(read_model_header(target))
     reports: list[PairCheck] = []
@@ -61,7 +62,9 @@ def check_drafts(
     return rank(reports), unreadable
 
 
-def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Findings]:
+def find(
+    target: str, folders: Sequence[Path] = (), *, strict_vocab: bool = False
+) -> tuple[ExaminedModel, Findings]:
     """The target's header, and the drafts for it on this machine and in the catalogue.
 
     Raises ModelFileError and FetchError where the target cannot be read.
@@ -78,7 +81,7 @@ def find(target: str, folders: Sequence[Path] = ()) -> tuple[ExaminedModel, Find
         candidates.setdefault(one.reference, one)
     for reference in _catalogue(target, model):
         candidates.setdefault(reference, Candidate(reference, reference, CATALOGUE))
-    setup = CheckOptions(free=free_memory())
+    setup = CheckOptions(free=free_memory(), strict_vocab=strict_vocab)
     findings = find_drafts(model, candidates.values(), read_model_header, setup)
     findings.unreadable += unreadable
     return model, findings
@@ -147,8 +150,9 @@ def _catalogue(target: str, model: ExaminedModel) -> list[str]:
     return drafts
 
 
-def automatic_draft(target: Path) -> Path:
-    """A draft on this machine: made by `pair make`, else the best of those found or pulled.
+def automatic_draft(target: Path, *, strict_vocab: bool = False) -> Path:
+    """A draft on this machine: made by `pair make`, else the best of those found or pulled, one with
+    another vocabulary last and not at all with `strict_vocab`.
 
     Raises UsageError when none is here that can make the target faster.
     """
@@ -157,7 +161,8 @@ def automatic_draft(target: Path) -> Path:
         return made
     model = examine(read_model_header(str(target)))
     here = local_candidates()
-    findings = find_drafts(model, here, read_model_header, CheckOptions(free=free_memory()))
+    setup = CheckOptions(free=free_memory(), strict_vocab=strict_vocab)
+    findings = find_drafts(model, here, read_model_header, setup)
     for found in findings.drafts:
         if found.report.may_pay:
             return here[found.candidate]
@@ -179,8 +184,9 @@ def report_json(report: PairCheck) -> dict[str, object]:
     return {
         "draft": report.draft.header.name,
         "head": None if report.draft.head is None else asdict(report.draft.head),
-        "compatible": report.compatible,
         "verdict": report.verdict,
+        "compatible": report.compatible,
+        "mapped": report.verdict == "mapped",
         "rules": [asdict(rule) for rule in report.rules],
         "context": report.context,
         "cost_ratio": round(report.cost_ratio, 3),

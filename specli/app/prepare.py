@@ -154,7 +154,8 @@ def _with_file(
 ) -> SpeculativeConfig:
     """The same with the file of its draft model or head, whichever the file is."""
     if model == AUTO:
-        file = automatic_draft(target)
+        strict = config.draft_model is not None and config.draft_model.strict_vocab
+        file = automatic_draft(target, strict_vocab=strict)
         feedback.note(f"using draft model {file.stem}")
     else:
         file = _local(model, feedback)

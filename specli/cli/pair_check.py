@@ -25,7 +25,7 @@ MEASURE = own(
 )
 
 
-@takes("ctx_size", *CACHES, MEASURE, "json")
+@takes("ctx_size", *CACHES, "strict_vocab", MEASURE, "json")
 def check(
     target: Target,
     drafts: Annotated[
@@ -39,8 +39,9 @@ def check(
 
     A header cannot tell how often a draft is right: --measure finds out.
 
-    Exit code 0 when a draft has the target's vocabulary, 3 when none has, 1 when a model cannot be
-    read.
+    A draft with another vocabulary drafts by translation ("mapped"). Exit code 0 when a draft can
+    draft, 3 when none can (with --strict-vocab: when none has the target's vocabulary), 1 when a
+    model cannot be read.
     """
     from rich.text import Text
 
@@ -59,8 +60,9 @@ def check(
     sink.data(
         {
             "target": target,
+            "verdict": best.verdict,
             "compatible": best.compatible,
-            "mapped": best.mapped,
+            "mapped": best.verdict == "mapped",
             "drafts": [report_json(report) for report in reports],
             "unreadable": [str(error) for error in unreadable],
             **({} if measured is None else {"speedup": measured.speedup}),
@@ -97,11 +99,10 @@ def _show_measured(sink: Sink, measured: Demonstration) -> None:
 
 def _conclusion(best: PairCheck, cost: str) -> str:
     target, draft = best.target.header.name, best.draft.header.name
-    if best.mapped:
+    if best.verdict == "mapped":
         return (
             f"Mapped: {draft} has another vocabulary than {target}. It drafts by translation, "
-            "less often right than a draft with the same one; `specli run --compare` shows whether "
-            "it pays."
+            "less often right than a draft with the same one; --measure shows whether it pays."
         )
     if not best.compatible:
         return f"Incompatible: {draft} cannot draft for {target}."

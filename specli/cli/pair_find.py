@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from specli.pairs.search import Findings, FoundDraft
 
 
-@takes("json")
+@takes("strict_vocab", "json")
 def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     """Look for drafts that fit a target, on this machine and in the catalogue, smallest first.
 
-    Of models that are not here only the headers are fetched. Exit code 0 when a draft fits, 3
-    when none does, 1 when the target cannot be read.
+    Drafts with another vocabulary, which draft by translation, come last (with --strict-vocab: not
+    at all). Of models that are not here only the headers are fetched. Exit code 0 when a draft
+    fits, 3 when none does, 1 when the target cannot be read.
     """
     from specli.app.pairs import RANKED_BY, cost_share, findings_json, own_heads
     from specli.app.pairs import find as find_drafts
     from specli.ui.pairs import ranking_table
 
-    model, findings = find_drafts(target, folders or [])
+    strict = bool(options.strict_vocab)
+    model, findings = find_drafts(target, folders or [], strict_vocab=strict)
     best = findings.drafts[0] if findings.drafts else None
     own = own_heads(model)
     command = None if own is None else example(target)
@@ -61,7 +63,8 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
         return
     if best.report.may_pay:
         cost = cost_share(best.report)
-        sink.show(f"Smallest: {best.candidate.name}, at {cost} of the target's cost.")
+        mapped = ", drafting by translation" * (best.report.verdict == "mapped")
+        sink.show(f"Smallest: {best.candidate.name}, at {cost} of the target's cost{mapped}.")
     else:
         sink.show("No draft that fits is small enough to pay: draft from the text itself instead.")
     sink.show(RANKED_BY, style="dim")

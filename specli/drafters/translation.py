@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specli.gguf.header import Header
+from specli.gguf.tokenizer import Tokenizer
 from specli.llama.lexicon import NO_TOKEN, by_piece, longest_first, match, read_lexicon, spelled
 from specli.llama.vocab import Vocab
 
@@ -37,13 +38,19 @@ class Translation:
     """How the tokens of a target and of a draft correspond. It borrows both vocabularies."""
 
     def __init__(
-        self, target: Vocab, draft: Vocab, target_header: Header, draft_header: Header
+        self,
+        target: Vocab,
+        draft: Vocab,
+        target_header: Header,
+        draft_header: Header,
+        tokenizers: tuple[Tokenizer, Tokenizer] | tuple[None, None] = (None, None),
     ) -> None:
-        """Pairs tokens that encode the same bytes. Raises ModelFileError for headers whose
-        tokenizer cannot be read."""
+        """Pairs tokens that encode the same bytes; `tokenizers` are the headers', where they have
+        been read. Raises ModelFileError for headers whose tokenizer cannot be read."""
         self.target = target
         self.draft = draft
-        words, own = read_lexicon(target_header, target), read_lexicon(draft_header, draft)
+        words = read_lexicon(target_header, target, tokenizers[0])
+        own = read_lexicon(draft_header, draft, tokenizers[1])
         found = match(words, own)
         found[target.bos] = NO_TOKEN
         _pair(found, target.turn_end, draft.turn_end)
@@ -160,9 +167,8 @@ def _pair(found: list[int], own: int, other: int) -> None:
     """Pair two tokens, where both exist, and no other one with either."""
     if own == NO_TOKEN or other == NO_TOKEN:
         return
-    for token, paired in enumerate(found):
-        if paired == other:
-            found[token] = NO_TOKEN
+    if other in found:
+        found[found.index(other)] = NO_TOKEN
     found[own] = other
 
 

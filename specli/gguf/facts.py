@@ -60,6 +60,8 @@ class ModelFacts:
     v_elements: int
     state_bytes: int
     chat_template: str | None
+    writes_text: bool = True
+    """False for what only reads: encoders and embedding models."""
 
     def kv_bytes_per_token(self, type_k: str = "f16", type_v: str = "f16") -> float:
         """Bytes that each token adds to the cache; specli keeps windowed layers in full."""
@@ -119,7 +121,15 @@ def read_facts(header: Header) -> ModelFacts:
         v_elements=v_elements,
         state_bytes=_state_bytes(header, layers, kv_heads),
         chat_template=header.text("tokenizer.chat_template"),
+        writes_text=_writes_text(header),
     )
+
+
+def _writes_text(header: Header) -> bool:
+    pools = header.model_integer("pooling_type") or 0
+    causal = header.flag(f"{header.architecture}.attention.causal")
+    wordpiece = header.text("tokenizer.ggml.model") == "bert"
+    return not (pools or wordpiece or causal is False or header.architecture.startswith("t5"))
 
 
 def _layer_bytes(header: Header, layers: int) -> tuple[int, ...]:

@@ -6,11 +6,11 @@ byte-level BPE has an alphabet of its own. Tokens are compared by the bytes that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from specli.gguf.header import Header
-from specli.gguf.tokenizer import BYTE_TOKEN, read_tokenizer
+from specli.gguf.tokenizer import BYTE_TOKEN, Tokenizer, read_tokenizer
 from specli.llama.vocab import Vocab
 
 NO_TOKEN = -1
@@ -36,9 +36,10 @@ class Lexicon:
         return len(self.spelled)
 
 
-def read_lexicon(header: Header, vocab: Vocab) -> Lexicon:
-    """The vocabulary of a header, with the pieces that llama.cpp makes of its tokens."""
-    tokenizer = read_tokenizer(header)
+def read_lexicon(header: Header, vocab: Vocab, tokenizer: Tokenizer | None = None) -> Lexicon:
+    """The vocabulary of a header, with the pieces that llama.cpp makes of its tokens; `tokenizer` is
+    the header's, where it has been read already."""
+    tokenizer = tokenizer or read_tokenizer(header)
     types = header.numbers("tokenizer.ggml.token_type") or ()
     given = {role: header.integer(f"tokenizer.ggml.{role}_token_id") for role in _ROLES}
     given |= {"bos": tokenizer.bos, "eos": tokenizer.eos}
@@ -65,17 +66,24 @@ def match(target: Lexicon, donor: Lexicon) -> list[int]:
     taken: set[int] = set()
     same_spelling = target.model == donor.model
 
-    def spelling(one: Lexicon, token: int) -> Hashable | None:
-        return one.spelled[token] if same_spelling or not one.pieces[token] else None
+    def spellings(one: Lexicon) -> Keys:
+        if same_spelling:
+            return one.spelled
+        pairs = zip(one.spelled, one.pieces, strict=True)
+        return [None if piece else spelling for spelling, piece in pairs]
 
-    def piece_and_kind(one: Lexicon, token: int) -> Hashable | None:
-        return (one.pieces[token], token in one.lone_bytes) if one.pieces[token] else None
+    def pieces_of_a_kind(one: Lexicon) -> Keys:
+        lone = one.lone_bytes
+        return [
+            (piece,) if piece and token in lone else piece or None
+            for token, piece in enumerate(one.pieces)
+        ]
 
-    def piece(one: Lexicon, token: int) -> Hashable | None:
-        return one.pieces[token] or None
+    def pieces(one: Lexicon) -> Keys:
+        return [piece or None for piece in one.pieces]
 
-    for key in (spelling, piece_and_kind, piece):
-        _pair_up(target, donor, key, found, taken)
+    for keys in (spellings, pieces_of_a_kind, pieces):
+        _pair_up(keys(target), keys(donor), found, taken)
     for role, token in target.roles.items():
         other = donor.roles.get(role)
         if found[token] == NO_TOKEN and other is not None and other not in taken:
@@ -84,23 +92,18 @@ def match(target: Lexicon, donor: Lexicon) -> list[int]:
     return found
 
 
-def _pair_up(
-    target: Lexicon,
-    donor: Lexicon,
-    key: Callable[[Lexicon, int], Hashable | None],
-    found: list[int],
-    taken: set[int],
-) -> None:
+Keys = Sequence[Hashable | None]
+"""What each token of a vocabulary is paired by; None for those that are not."""
+
+
+def _pair_up(target: Keys, donor: Keys, found: list[int], taken: set[int]) -> None:
     """Pair the unpaired tokens by a key; of several with the same key, the lowest ids first."""
     free: dict[Hashable, int] = {}
-    for token in range(len(donor)):
-        if token not in taken and (text := key(donor, token)) is not None:
-            free.setdefault(text, token)
-    for token in range(len(target)):
-        if found[token] != NO_TOKEN or (text := key(target, token)) is None:
-            continue
-        other = free.pop(text, None)
-        if other is not None:
+    for token, key in enumerate(donor):
+        if key is not None and token not in taken:
+            free.setdefault(key, token)
+    for token in [token for token, key in enumerate(target) if key in free]:
+        if found[token] == NO_TOKEN and (other := free.pop(target[token], None)) is not None:
             found[token] = other
             taken.add(other)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
@@ -23,20 +24,28 @@ from specli.pairs.sizing import (
     cost_ratio,
     memory_need,
 )
-from specli.pairs.vocabulary import VOCABULARY_RULES, RuleResult, Verdict, compare_tokenizers
+from specli.pairs.vocabulary import VOCABULARY_RULES, RuleResult, compare_tokenizers
+
+Verdict = Literal["same", "mapped", "incompatible"]
+"""Whether the draft has the target's vocabulary, drafts by translation, or cannot draft."""
+
+VERDICTS: tuple[Verdict, ...] = ("same", "mapped", "incompatible")
+"""Best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
     """What a pair is checked for: context in tokens as in `chosen_context`, and cache types.
 
-    Without `free`, the free memory, needs are estimated but not judged.
+    Without `free`, the free memory, needs are estimated but not judged. With `strict_vocab` a
+    draft with another vocabulary is refused.
     """
 
     context: int | None = None
     types: CacheTypes = field(default_factory=CacheTypes)
     draft_types: CacheTypes = field(default_factory=CacheTypes)
     free: FreeMemory | None = None
+    strict_vocab: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +67,21 @@ class PairCheck:
     context: int
     rules: list[RuleResult]
     memory: tuple[MemoryNeed, MemoryNeed]
+    strict_vocab: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        failed = {rule.rule for rule in self.rules if rule.verdict == "fail"}
+        if not failed:
+            return "same"
+        translatable = self.draft.head is None and self.draft.facts.writes_text
+        only_words = failed <= set(VOCABULARY_RULES) and not self.strict_vocab
+        return "mapped" if translatable and only_words else "incompatible"
 
     @property
     def compatible(self) -> bool:
-        return all(rule.verdict != "fail" for rule in self.rules)
-
-    @property
-    def mapped(self) -> bool:
-        """Whether nothing but the vocabularies differs: such a draft works by translation."""
-        failed = {rule.rule for rule in self.rules if rule.verdict == "fail"}
-        return bool(failed) and self.draft.head is None and failed <= set(VOCABULARY_RULES)
+        """Whether the draft can draft, be it by translation."""
+        return self.verdict != "incompatible"
 
     @property
     def cost_ratio(self) -> float:
@@ -85,12 +99,6 @@ class PairCheck:
     def may_pay(self) -> bool:
         """Whether the draft is small enough to gain anything."""
         return self.cost_ratio >= PAYING_COST_RATIO
-
-    @property
-    def verdict(self) -> Verdict:
-        """The worst verdict of all rules."""
-        severity: tuple[Verdict, ...] = ("pass", "warn", "fail")
-        return max((rule.verdict for rule in self.rules), key=severity.index)
 
 
 def examine(header: Header) -> ExaminedModel:
@@ -123,16 +131,17 @@ def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions)
     rules += [advice.context(*facts, context), advice.rollback(*facts)]
     if setup.free is not None:
         rules.append(advice.memory(*facts, memory, context, types, setup.free))
-    return PairCheck(target, draft, context, rules, memory)
+    return PairCheck(target, draft, context, rules, memory, setup.strict_vocab)
 
 
-def merit(report: PairCheck) -> tuple[bool, bool, float]:
-    """Sorts pairs: those that work first, among them heads, then by bytes that a draft token reads.
+def merit(report: PairCheck) -> tuple[int, bool, float]:
+    """Sorts pairs: the same vocabulary first, then by translation, then what cannot draft; among
+    equals heads, then by bytes that a draft token reads.
 
     How often a draft is right cannot be read from its header, but a head was trained on the very
     target.
     """
-    return not report.compatible, report.draft.head is None, -report.cost_ratio
+    return VERDICTS.index(report.verdict), report.draft.head is None, -report.cost_ratio
 
 
 def rank(reports: Sequence[PairCheck]) -> list[PairCheck]:

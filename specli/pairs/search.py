@@ -29,7 +29,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class FoundDraft:
-    """A candidate that llama.cpp takes as the target's draft."""
+    """A candidate that can draft for the target, be it by translation."""
 
     candidate: Candidate
     report: PairCheck

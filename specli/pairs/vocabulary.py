@@ -21,7 +21,7 @@ FIRST_COMPARED_ID = 5
 VOCABULARY_RULES = ("vocabulary type", "BOS token", "EOS token", "vocabulary size", "token texts")
 """The names of the rules of `compare_vocabularies`."""
 
-Verdict = Literal["pass", "warn", "fail"]
+Outcome = Literal["pass", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class RuleResult:
     """The outcome of one rule: `detail` is what was found, `hint` what to change."""
 
     rule: str
-    verdict: Verdict
+    verdict: Outcome
     detail: str
     hint: str | None = None
     difference: TokenDifference | None = None
@@ -79,7 +79,7 @@ def require_compatible(
     draft_path: str | PathLike[str],
 ) -> None:
     """Raise PairIncompatibleError naming the first broken rule; ModelFileError as above."""
-    broken = broken_rule(target, draft)
+    broken = broken_rule(read_tokenizer(target), read_tokenizer(draft))
     if broken is not None:
         raise PairIncompatibleError(
             f"{draft_path} cannot draft for {target_path} ({broken.rule}): {broken.detail}",
@@ -87,12 +87,9 @@ def require_compatible(
         )
 
 
-def broken_rule(target: Header, draft: Header) -> RuleResult | None:
-    """The first rule that a pair breaks: without one, both have the same vocabulary.
-
-    Raises ModelFileError as above.
-    """
-    results = compare_vocabularies(target, draft)
+def broken_rule(target: Tokenizer, draft: Tokenizer) -> RuleResult | None:
+    """The first rule that a pair breaks: without one, both have the same vocabulary."""
+    results = compare_tokenizers(target, draft)
     return next((result for result in results if result.verdict == "fail"), None)
 
 

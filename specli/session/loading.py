@@ -14,6 +14,7 @@ from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.gguf.header import Header
 from specli.gguf.heads import read_head
+from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.context import BATCH, UBATCH, Context, ContextOptions
 from specli.llama.exact import ExactContext
@@ -54,6 +55,14 @@ def threads_of(placement: Placement) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherVocabulary:
+    """What differs between a target and its draft, and both tokenizers."""
+
+    broken: RuleResult
+    tokenizers: tuple[Tokenizer, Tokenizer]
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """What the files of a set-up say before anything is loaded."""
 
@@ -62,8 +71,8 @@ class Checked:
     headers: tuple[Header, ...]
     placements: tuple[ModelPlacement, ...]
     """Of the target and, where there is one, of the draft."""
-    other_vocabulary: RuleResult | None
-    """What differs, where the draft's vocabulary is not the target's."""
+    other_vocabulary: OtherVocabulary | None
+    """Where the draft's vocabulary is not the target's."""
 
     @property
     def tensor_types(self) -> frozenset[str]:
@@ -80,7 +89,7 @@ def check(setup: Setup) -> Checked:
     Raises ModelFileError, and PairIncompatibleError where they must and have not.
     """
     headers = tuple(check_file(path) for path in setup.files)
-    broken = None
+    other = None
     for one, header in zip(setup.speculative.models, headers[1:], strict=True):
         path = Path(str(one.model))
         head = read_head(header) if isinstance(one, Head) else None
@@ -89,7 +98,9 @@ def check(setup: Setup) -> Checked:
         elif isinstance(one, Head) or one.strict_vocab:
             require_compatible(headers[0], header, setup.target, path)
         else:
-            broken = broken_rule(headers[0], header)
+            tokenizers = read_tokenizer(headers[0]), read_tokenizer(header)
+            broken = broken_rule(*tokenizers)
+            other = None if broken is None else OtherVocabulary(broken, tokenizers)
     if setup.own_head is not None:
         require_own_heads(headers[0], setup.target)
     facts = [read_facts(header) for header in headers]
@@ -105,7 +116,7 @@ def check(setup: Setup) -> Checked:
         )
         for (role, flag), one, placement in zip(roles, facts, setup.placements, strict=False)
     )
-    return Checked(setup, chosen_context(facts[0], setup.n_ctx), headers, placements, broken)
+    return Checked(setup, chosen_context(facts[0], setup.n_ctx), headers, placements, other)
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:

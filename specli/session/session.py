@@ -26,7 +26,7 @@ from specli.engine.policy.protocol import Policy
 from specli.engine.recalibration import Recalibration
 from specli.errors import SpecliError, UsageError
 from specli.events import MODEL, Source
-from specli.hub.progress import ProgressSink, ignore
+from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.constraint import Rules, State
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
@@ -140,7 +140,7 @@ class Session:
                 self.draft,
                 self.head,
                 lambda action: stack.callback(_noted, action, notice),
-                self._translation(checked, notice),
+                self._translation(checked, notice, report),
             )
             self._own = {
                 one.kind: build(one, self._materials)
@@ -197,18 +197,20 @@ class Session:
                 hint="leave --exact out, or take a model without a recurrent state",
             )
 
-    def _translation(self, checked: Checked, notice: Callable[[str], None]) -> Translation | None:
+    def _translation(
+        self, checked: Checked, notice: Callable[[str], None], report: ProgressSink
+    ) -> Translation | None:
         """How the tokens of target and draft correspond; None where they are the same."""
-        if checked.other_vocabulary is None or self.draft is None:
+        other = checked.other_vocabulary
+        if other is None or self.draft is None:
             return None
         target, draft = self.target_model, self.draft.model
-        number = self._models.index(draft)
-        translation = Translation(
-            target.vocab, draft.vocab, checked.headers[0], checked.headers[number]
-        )
+        report(Progress("map", draft.path.name, 0, None))
+        headers = checked.headers[0], checked.headers[self._models.index(draft)]
+        translation = Translation(target.vocab, draft.vocab, *headers, other.tokenizers)
         notice(
             f"{draft.path.name} has another vocabulary than the target "
-            f"({checked.other_vocabulary.detail}): what it drafts is translated; "
+            f"({other.broken.detail}): what it drafts is translated; "
             f"{translation.shared} of the target's {target.vocab.size} tokens are in both"
         )
         return translation

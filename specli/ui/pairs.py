@@ -8,8 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.pairs.check import PairCheck
+from specli.pairs.vocabulary import RuleResult
 
 _MARKS = {"pass": ("pass", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "bold red")}
+_MAPPED = ("map", "yellow")
+"""In place of a failure that translating the draft's tokens mends."""
+_WORST_FIRST = ("fail", "warn", "pass")
 
 
 def rules_table(report: PairCheck) -> Table:
@@ -18,11 +22,11 @@ def rules_table(report: PairCheck) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for rule in sorted(report.rules, key=lambda rule: list(reversed(_MARKS)).index(rule.verdict)):
+    for rule in sorted(report.rules, key=lambda rule: _WORST_FIRST.index(rule.verdict)):
         summary = Text(rule.detail)
         if rule.hint and rule.verdict != "pass":
             summary.append(f"\n→ {rule.hint}", style="dim")
-        table.add_row(Text(*_MARKS[rule.verdict]), Text(rule.rule), summary)
+        table.add_row(Text(*_mark(report, rule)), Text(rule.rule), summary)
     return table
 
 
@@ -33,10 +37,16 @@ def ranking_table(rows: Sequence[tuple[str, str, PairCheck]]) -> Table:
     table.add_column("cost", no_wrap=True)
     table.add_column("draft", overflow="fold")
     for name, cost, report in rows:
-        notes = [rule for rule in report.rules if rule.verdict == report.verdict != "pass"]
+        worst = min(report.rules, key=lambda rule: _WORST_FIRST.index(rule.verdict))
+        notes = [rule for rule in report.rules if rule.verdict == worst.verdict != "pass"]
         summary = notes[0].rule + ": " + notes[0].detail if notes else "all rules pass"
         if len(notes) > 1:
             summary += f" (and {len(notes) - 1} more)"
-        mark = Text(*_MARKS[report.verdict])
+        mark = Text(*_mark(report, worst))
         table.add_row(mark, cost, Text.assemble(name, "\n", (summary, "dim")))
     return table
+
+
+def _mark(report: PairCheck, rule: RuleResult) -> tuple[str, str]:
+    mends = rule.verdict == "fail" and report.verdict == "mapped"
+    return _MAPPED if mends else _MARKS[rule.verdict]

@@ -26,6 +26,7 @@ WORDS: dict[Action, str] = {
     "make": "making",
     "check": "checking",
     "load": "loading",
+    "map": "pairing tokens of",
     "measure": "measuring",
 }
 LASTING = ("fetch", "verify", "make")
@@ -159,7 +160,7 @@ class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
         done, total = int(task.completed), task.total
         match task.fields["action"]:
-            case "check":
+            case "check" | "map":
                 return Text("")
             case "load":
                 return Text(f"{task.percentage:.0f}%" if total else "")

@@ -65,13 +65,24 @@ def test_drafts_of_a_folder_are_ranked_and_the_best_ones_command_is_last(here: P
     result = find("target.gguf", "--dir", str(drafts))
     assert result.exit_code == 0, result.exception
     lines = result.stdout.splitlines()
-    ranked = [line.split()[-1] for line in lines if line.startswith((" pass", " warn"))]
-    assert ranked == ["small", "middle"]
-    assert "skipped: 1 of another vocabulary, 1 not smaller than the target" in lines
+    ranked = [line.split()[-1] for line in lines if line.startswith((" pass", " warn", " map"))]
+    assert ranked == ["small", "middle", "foreign"]
+    assert "skipped: 1 not smaller than the target" in lines
     assert shlex.split(lines[-1]) == [
         *("specli", "run", "-m", "target.gguf"),
         *("-md", str(drafts / "small.gguf"), "Why is the sky blue?"),
     ]
+    strict = find("target.gguf", "--dir", str(drafts), "--strict-vocab").stdout.splitlines()
+    assert "skipped: 1 of another vocabulary, 1 not smaller than the target" in strict
+
+
+def test_where_only_another_vocabulary_is_found_it_is_offered_by_translation(here: Path) -> None:
+    tiny.write(here / "foreign.gguf", model(FOREIGN))
+    result = find("target.gguf", "--dir", ".")
+    assert result.exit_code == 0
+    assert "drafting by translation" in result.stdout
+    assert "-md foreign.gguf" in result.stdout.splitlines()[-1]
+    assert find("target.gguf", "--dir", ".", "--strict-vocab").exit_code == 3
 
 
 def test_json_holds_every_draft_and_the_command(here: Path) -> None:
@@ -82,12 +93,13 @@ def test_json_holds_every_draft_and_the_command(here: Path) -> None:
     told = json.loads(result.stdout)
     assert result.exit_code == 0
     assert told.keys() == {"target", "drafts", "passed_over", "unreadable", "command"}
-    (draft,) = told["drafts"]
+    draft, foreign = told["drafts"]
+    assert foreign["verdict"] == "mapped"
     assert (draft["name"], draft["origin"]) == ("small", "folder")
     assert draft["bytes"] == (here / "small.gguf").stat().st_size
     assert draft["compatible"] is True
     assert draft["cost_ratio"] > 1
-    assert told["passed_over"] == {"other_vocabulary": 1, "other_target": 0, "not_smaller": 1}
+    assert told["passed_over"] == {"other_vocabulary": 0, "other_target": 0, "not_smaller": 1}
     assert len(told["unreadable"]) == 1
     assert "broken.gguf" in told["unreadable"][0]
     assert "-md small.gguf" in told["command"]
@@ -156,7 +168,7 @@ def test_a_catalogue_out_of_reach_is_told_and_what_is_here_still_ranked(
 
 
 def test_nothing_that_fits_is_said_plainly_with_what_to_do(here: Path) -> None:
-    tiny.write(here / "foreign.gguf", model(FOREIGN))
+    tiny.write(here / "larger.gguf", model(shape=LARGE))
     result = find("target.gguf", "--dir", ".")
     assert result.exit_code == 3
     assert "Nothing here or in the catalogue can draft for target.gguf." in result.stdout

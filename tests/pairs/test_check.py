@@ -8,7 +8,7 @@ import pytest
 from specli.errors import ModelFileError
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 from specli.pairs.sizing import DeviceMemory, FreeMemory
-from specli.pairs.vocabulary import RuleResult, Verdict
+from specli.pairs.vocabulary import Outcome, RuleResult
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Shape, Value, Vocabulary
 
@@ -44,7 +44,7 @@ def test_a_good_pair_passes_every_rule() -> None:
     assert {result.rule: result.verdict for result in report.rules} == {
         result.rule: "pass" for result in report.rules
     }
-    assert report.verdict == "pass"
+    assert report.verdict == "same"
     assert report.compatible
     assert report.context == 4096
     assert report.may_pay
@@ -86,15 +86,32 @@ def test_a_good_pair_passes_every_rule() -> None:
     ],
 )
 def test_each_rule_names_what_differs(
-    draft: ExaminedModel, name: str, verdict: Verdict, words: str
+    draft: ExaminedModel, name: str, verdict: Outcome, words: str
 ) -> None:
     report = check_pair(TARGET, draft, CheckOptions())
     found = rule(report, name)
     assert found.verdict == verdict
     assert words in found.detail
     assert found.hint or verdict == "pass"
-    assert report.compatible == (report.verdict != "fail")
-    assert verdict == "pass" or report.verdict in (verdict, "fail")
+    failed = any(one.verdict == "fail" for one in report.rules)
+    assert report.verdict == ("mapped" if failed else "same")
+    strict = check_pair(TARGET, draft, CheckOptions(strict_vocab=True))
+    assert strict.verdict == ("incompatible" if failed else "same")
+
+
+def test_a_model_that_only_reads_is_no_draft_of_another_vocabulary() -> None:
+    other = BPE.with_token(7, b"x1")
+    for only_reads in ({"llama.pooling_type": 1}, {"llama.attention.causal": False}):
+        report = check_pair(TARGET, model(other, extra=only_reads), CheckOptions())
+        assert report.verdict == "incompatible"
+        assert not report.compatible
+
+
+def test_the_same_vocabulary_ranks_before_another_and_what_cannot_draft_is_last() -> None:
+    cheap, dear = model(BPE.with_token(7, b"x1"), parameters=1e8), model(parameters=2e9)
+    reader = model(BPE.with_token(7, b"x1"), extra={"llama.pooling_type": 1}, parameters=1e7)
+    reports = [check_pair(TARGET, one, CheckOptions()) for one in (reader, cheap, dear)]
+    assert [one.verdict for one in rank(reports)] == ["same", "mapped", "incompatible"]
 
 
 def test_another_architecture_only_warns() -> None:

@@ -32,10 +32,17 @@ def candidate(reference: str, size: int | None = None) -> Candidate:
 def test_what_fits_is_ranked_and_all_else_counted() -> None:
     names = ["middle", "foreign", "away", "target", "small"]
     findings = find_drafts(TARGET, map(candidate, names), read, CheckOptions())
-    assert [found.candidate.name for found in findings.drafts] == ["small", "middle"]
-    assert findings.other_vocabulary == 1
+    assert [found.candidate.name for found in findings.drafts] == ["small", "middle", "foreign"]
+    assert findings.drafts[-1].report.verdict == "mapped"
     assert findings.not_smaller == 1
     assert [error.message for error in findings.unreadable] == ["away is out of reach"]
+
+
+def test_with_a_strict_vocabulary_others_are_only_counted() -> None:
+    setup = CheckOptions(strict_vocab=True)
+    findings = find_drafts(TARGET, map(candidate, ["foreign", "small"]), read, setup)
+    assert [found.candidate.name for found in findings.drafts] == ["small"]
+    assert findings.other_vocabulary == 1
 
 
 def test_a_file_known_to_be_as_large_as_the_target_is_not_even_read() -> None:
