@@ -150,6 +150,9 @@ class FakeDecoder:
     def checkpoint(self, seq: int) -> None:
         self._checkpoints[seq] = len(self.seen.get(seq, []))
 
+    def cheap_rollback(self, seq: int, length: int) -> int:
+        return length if self.can_cut else min(length, self._checkpoints.get(seq, length))
+
     def copy(self, source: int, seq: int, length: int) -> None:
         assert self.can_cut, "a state cannot be shared"
         assert not self.seen.get(seq), "the sequence is not empty"

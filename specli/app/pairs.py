@@ -151,8 +151,8 @@ def _catalogue(target: str, model: ExaminedModel) -> list[str]:
 
 
 def automatic_draft(target: Path, *, strict_vocab: bool = False) -> Path:
-    """A draft on this machine: made by `pair make`, else the best of those found or pulled, one with
-    another vocabulary last and not at all with `strict_vocab`.
+    """A draft on this machine: made by `pair make`, else the best of those found or pulled; one
+    with another vocabulary last, and not at all with `strict_vocab`.
 
     Raises UsageError when none is here that can make the target faster.
     """

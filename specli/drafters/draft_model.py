@@ -124,6 +124,8 @@ class DraftModel:
             before = len(tokens) - result.emitted
             kept = before + common_prefix(cached[before:], tokens[before:-1])
             if kept < len(cached):
+                # What a state cannot keep is decoded with the next tokens, in one batch.
+                kept = self._decoder.cheap_rollback(result.seq, kept)
                 self._decoder.rollback(result.seq, kept)
                 del cached[kept:]
 

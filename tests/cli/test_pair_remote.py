@@ -39,9 +39,7 @@ def test_a_remote_pair_is_checked_from_its_headers(served: FakeHub, specli: Spec
     assert served.sent <= 2 * FIRST_BYTES < whole / 10
 
 
-def test_a_remote_draft_of_another_vocabulary_is_mapped(
-    served: FakeHub, specli: Specli
-) -> None:
+def test_a_remote_draft_of_another_vocabulary_is_mapped(served: FakeHub, specli: Specli) -> None:
     done = specli("pair", "check", f"hf:{REPO}:F32", f"{REPO}:Q4_0", "--json")
     assert done.code == 0
     (draft,) = json.loads(done.out)["drafts"]

@@ -492,7 +492,9 @@ def test_all_time_of_a_step_is_charged_to_drafting_verifying_rolling_back_or_the
     clock = FakeClock()
     script = hashed(1)
     target = FakeDecoder(script, clock=clock, ms=lambda k: 10.0 + k, rollback_ms=50.0)
-    draft = FakeDecoder(hashed(9), clock=clock, ms=lambda _k: 3.0)
+    draft = FakeDecoder(
+        hashed(9), clock=clock, ms=lambda _k: 3.0, keeps_state=True, rollback_ms=7.0
+    )
     engine = Engine(target, FakeVocab(), [DraftModel(draft)], FixedPolicy(draft_max=4), clock=clock)
     engine.submit(GenerationRequest(PROMPT, max_tokens=12, ignore_end=True))
     stats = Stats()
