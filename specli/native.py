@@ -9,6 +9,7 @@ import csv
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from specli.errors import UsageError
@@ -27,8 +28,9 @@ _INT64 = 2**63
 class Native:
     """Parameters of llama.cpp's model and context, under its names.
 
-    `tensor_buffers` are (pattern, buffer type), `loras` (file, scale). A tuple can be part of a
-    record's key.
+    `tensor_buffers` are (pattern, buffer type), `loras` and `control_vectors` (file, scale);
+    `control_layers` are the first and the last layer that the latter act on. A tuple can be part of
+    a record's key.
     """
 
     load_mode: str = "auto"
@@ -39,6 +41,8 @@ class Native:
     tensor_buffers: tuple[tuple[str, str], ...] = ()
     overrides: tuple[Override, ...] = ()
     loras: tuple[tuple[str, float], ...] = ()
+    control_vectors: tuple[tuple[str, float], ...] = ()
+    control_layers: tuple[int, ...] = ()
     batch: int | None = None
     ubatch: int | None = None
     threads_batch: int | None = None
@@ -50,6 +54,11 @@ class Native:
     yarn_attn_factor: float | None = None
     yarn_beta_slow: float | None = None
     yarn_beta_fast: float | None = None
+
+    @property
+    def adapters(self) -> tuple[Path, ...]:
+        """The files that change what the model says."""
+        return tuple(Path(file).expanduser() for file, _scale in self.loras + self.control_vectors)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
@@ -76,13 +85,15 @@ _SAME = (
 )
 """Settings with the names of fields, for both models of a pair as in llama.cpp."""
 
-DECIDING = ("override_kv", "lora", "lora_scaled", "rope_scale", *_SAME[:-1])
+_STEERING = ("control_vector", "control_vector_scaled", "control_vector_layer_range")
+
+DECIDING = ("override_kv", "lora", "lora_scaled", *_STEERING, "rope_scale", *_SAME[:-1])
 """Settings that change what the target says."""
 
 
 def native(values: Mapping[str, object], role: str = "") -> Native:
     """The parameters of flat settings, named as the flags' long names with underscores; `role`
-    "_draft" is the draft model, which has its own tensors and threads and no adapters.
+    "_draft" is the draft model, which has its own tensors, threads and LoRA and no control vectors.
 
     Raises UsageError for what has not the form that llama.cpp reads.
     """
@@ -99,7 +110,9 @@ def native(values: Mapping[str, object], role: str = "") -> Native:
         tensor_split=_shares(str(given.get("tensor_split", ""))),
         tensor_buffers=tuple(_buffers(given, role)),
         overrides=tuple(map(_override, _parts(given, "override_kv"))),
-        loras=() if role else tuple(_adapters(given)),
+        loras=tuple(_scaled(given, "lora", role)),
+        control_vectors=() if role else tuple(_scaled(given, "control_vector")),
+        control_layers=() if role else _layer_range(given),
         batch=_whole(given, "batch_size"),
         ubatch=_whole(given, "ubatch_size"),
         threads_batch=batched if isinstance(batched, int) else None,
@@ -171,15 +184,33 @@ def _override(text: str) -> Override:
     )
 
 
-def _adapters(given: Mapping[str, object]) -> Iterator[tuple[str, float]]:
-    for text in _parts(given, "lora"):
+def _scaled(given: Mapping[str, object], name: str, role: str = "") -> Iterator[tuple[str, float]]:
+    """The files of a setting and of its form with scales."""
+    for text in _parts(given, f"{name}{role}"):
         yield text, 1.0
-    for text in _parts(given, "lora_scaled"):
+    for text in _parts(given, f"{name}_scaled{role}"):
         file, _colon, scale = text.rpartition(":")
         try:
             factor = float(scale)
         except ValueError:
             factor = math.nan
         if not file or not math.isfinite(factor):
-            raise UsageError(f"`lora_scaled` takes FILE:SCALE, not {text!r}", hint="such as a:0.5")
+            raise UsageError(
+                f"`{name}_scaled{role}` takes FILE:SCALE, not {text!r}", hint="such as a:0.5"
+            )
         yield file, factor
+
+
+def _layer_range(given: Mapping[str, object]) -> tuple[int, ...]:
+    text = given.get("control_vector_layer_range")
+    if text is None:
+        return ()
+    try:
+        first, last = map(int, str(text).split(","))
+    except ValueError:
+        first, last = 1, 0
+    if not 1 <= first <= last:
+        raise UsageError(
+            f"`control_vector_layer_range` takes START,END, not {text!r}", hint="such as 10,20"
+        )
+    return first, last

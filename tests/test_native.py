@@ -19,6 +19,12 @@ from specli.speculative import placement
         ({"load_mode": "mmap"}, "load_mode", "mmap"),
         ({"tensor_split": "3,1/2"}, "tensor_split", (3.0, 1.0, 2.0)),
         ({"rope_scale": 4.0}, "rope_freq_scale", 0.25),
+        (
+            {"control_vector": ("a",), "control_vector_scaled": ("b:-2",)},
+            "control_vectors",
+            (("a", 1), ("b", -2)),
+        ),
+        ({"control_vector_layer_range": "2,5"}, "control_layers", (2, 5)),
         ({"batch_size": 64, "ubatch_size": 8}, "ubatch", 8),
         ({"threads_batch": "auto"}, "threads_batch", None),
         ({"cpu_moe": True}, "tensor_buffers", ((EXPERTS, "CPU"),)),
@@ -63,6 +69,9 @@ def test_settings_become_parameters(settings: dict[str, object], field: str, val
         ({"override_kv": (f"a=str:{'x' * 128}",)}, "`override_kv`"),
         ({"override_kv": (f"{'k' * 128}=int:1",)}, "`override_kv`"),
         ({"override_kv": ("a=byte:1",)}, "`override_kv`"),
+        ({"control_vector_scaled": ("a",)}, "`control_vector_scaled` takes FILE:SCALE"),
+        ({"control_vector_layer_range": "5,2"}, "`control_vector_layer_range` takes START,END"),
+        ({"control_vector_layer_range": "x"}, "`control_vector_layer_range` takes START,END"),
         ({"lora_scaled": ("a",)}, "`lora_scaled` takes FILE:SCALE, not 'a'"),
         ({"lora_scaled": ("a:inf",)}, "`lora_scaled`"),
     ],
@@ -72,9 +81,12 @@ def test_what_llama_cpp_would_not_read_is_refused(settings: dict[str, object], t
         native(settings)
 
 
-def test_a_draft_has_its_own_tensors_and_threads_and_no_adapters() -> None:
+def test_a_draft_has_its_own_tensors_threads_and_adapters_and_no_control_vectors() -> None:
     settings: dict[str, object] = {
         "lora": ("a",),
+        "lora_draft": ("b",),
+        "lora_scaled_draft": ("c:2",),
+        "control_vector": ("v",),
         "cpu_moe": True,
         "n_cpu_moe_draft": 1,
         "threads_batch_draft": 3,
@@ -82,7 +94,8 @@ def test_a_draft_has_its_own_tensors_and_threads_and_no_adapters() -> None:
     }
     draft = placement(settings, "_draft").native
     assert draft.tensor_buffers == ((rf"blk\.0{EXPERTS}", "CPU"),)
-    assert (draft.loras, draft.threads_batch, draft.rope_freq_base) == ((), 3, 5.0)
+    assert (draft.loras, draft.control_vectors) == ((("b", 1.0), ("c", 2.0)), ())
+    assert (draft.threads_batch, draft.rope_freq_base) == (3, 5.0)
     assert placement(settings).native.loras == (("a", 1.0),)
 
 

@@ -117,8 +117,6 @@ REFUSED: Mapping[str, str] = {
         --context-file --chunk-size --chunk-separator --junk --pos""",
     "it belongs to another program of llama.cpp: use llama-cvector-generator": """
         --positive-file --negative-file --pca-batch --pca-iter --method""",
-    "specli has no control vectors: use llama-completion": """
-        --control-vector --control-vector-scaled --control-vector-layer-range""",
     "diffusion models draft nothing: use llama-diffusion-cli": """
         --diffusion-steps --diffusion-visual --diffusion-eps --diffusion-algorithm
         --diffusion-alg-temp --diffusion-block-length --diffusion-cfg-scale
@@ -226,7 +224,7 @@ def translated(
         elif name in known:
             taken.append(name + equals + value)
             if known[name] and not equals:
-                taken += _next(words, 1)
+                taken += _joined(words, _values(name))
         elif name in REWRITTEN:
             taken += [*REWRITTEN[name], *([value] if equals else [])]
             taken += _next(words, _values(name) - bool(equals))
@@ -259,6 +257,14 @@ def _values(name: str) -> int:
 
 def _next(words: Iterator[str], count: int) -> list[str]:
     return list(islice(words, count))
+
+
+def _joined(words: Iterator[str], count: int) -> list[str]:
+    """The value of an option; of two words, which llama.cpp takes, with a comma between."""
+    value = _next(words, 1)
+    if count > 1 and value and "," not in value[0]:
+        value = [",".join(value + _next(words, count - 1))]
+    return value
 
 
 def _is_number(word: str) -> bool:

@@ -13,7 +13,13 @@ import llama_cpp
 
 from specli.errors import LoadError, SpecliError, UsageError
 from specli.llama import library
-from specli.llama.parameters import apply_adapters, load_adapters, set_model
+from specli.llama.parameters import (
+    apply_adapters,
+    apply_control_vectors,
+    load_adapters,
+    load_control_vectors,
+    set_model,
+)
 from specli.llama.vocab import Vocab
 from specli.native import USUAL, Native
 
@@ -95,10 +101,14 @@ class Model:
         self._handle = handle
         try:
             self._adapters = load_adapters(handle, options.native.loras)
+            self._control = load_control_vectors(
+                options.native.control_vectors, self.hidden_size, self.layers
+            )
         except SpecliError:
             self.close()
             raise
         self._scales = [scale for _file, scale in options.native.loras]
+        self._control_layers = options.native.control_layers
         # llama.cpp offloads from the end of the model: the output layer goes first.
         self.output_on_gpu = has_gpu and layers != 0 and options.devices != ["none"]
         self.vocab = Vocab(llama_cpp.llama_model_get_vocab(handle))
@@ -112,8 +122,12 @@ class Model:
         return self._handle
 
     def apply_adapters(self, context: Any) -> bool:
-        """Compute with the model's adapters, if it has any; False where llama.cpp refuses."""
-        return not self._adapters or apply_adapters(context, self._adapters, self._scales)
+        """Compute with the model's adapters and control vectors, if it has any; False where
+        llama.cpp refuses."""
+        if self._adapters and not apply_adapters(context, self._adapters, self._scales):
+            return False
+        control = self._control
+        return control is None or apply_control_vectors(context, control, self._control_layers)
 
     @property
     def context_length(self) -> int:

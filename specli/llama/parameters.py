@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
 
 from specli.errors import LoadError, ModelFileError, UsageError
 from specli.gguf.header import read_header
@@ -96,6 +98,53 @@ def load_adapters(model: Any, loras: Sequence[tuple[str, float]]) -> list[Any]:
             )
         handles.append(handle)
     return handles
+
+
+def load_control_vectors(
+    vectors: Sequence[tuple[str, float]], hidden_size: int, layers: int
+) -> NDArray[np.float32] | None:
+    """The sum of control vectors, a row for each layer from the second on; None without any.
+
+    Raises ModelFileError for what is no control vector for a model of this size.
+    """
+    if not vectors:
+        return None
+    rows = np.zeros((layers, hidden_size), dtype=np.float32)
+    for file, scale in vectors:
+        path = Path(file).expanduser()
+        header = read_header(path)
+        if not header.tensors or header.expected_size > header.file_size:
+            raise ModelFileError(f"{path} holds no whole control vector")
+        for tensor in header.tensors.values():
+            name, _dot, layer = tensor.name.partition(".")
+            if name != "direction" or not layer.isdecimal() or not 0 < int(layer) <= layers:
+                raise ModelFileError(
+                    f"{path} is no control vector for this model: it has the tensor {tensor.name}",
+                    hint=f"directions are named direction.1 to direction.{layers} here",
+                )
+            if tensor.type.name != "F32" or tensor.shape != (hidden_size,):
+                raise ModelFileError(
+                    f"{path} is no control vector for this model: {tensor.name} is "
+                    f"{tensor.type.name} of shape {tensor.shape}, not F32 of {hidden_size}",
+                    hint="a control vector fits the model that it was made for",
+                )
+            at = header.data_offset + tensor.offset
+            direction = np.fromfile(path, dtype="<f4", count=hidden_size, offset=at)
+            rows[int(layer) - 1] += np.float32(scale) * direction
+    return rows
+
+
+def apply_control_vectors(context: Any, rows: NDArray[np.float32], layers: Sequence[int]) -> bool:
+    """Compute with control vectors from the next batch on; False where llama.cpp refuses.
+
+    `layers` are the first and the last one that they act on; without any, they act on all.
+    """
+    first, last = layers or (1, len(rows))
+    data = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    done: int = llama_cpp.llama_set_adapter_cvec(
+        context, data, rows.size, rows.shape[1], first, last
+    )
+    return done == 0
 
 
 def apply_adapters(context: Any, adapters: Sequence[Any], scales: Sequence[float]) -> bool:

@@ -77,7 +77,7 @@ def probe(path: Path, records: Path, native: Native = USUAL) -> Probe:
             f"llama.cpp cannot use {path}: {failure.reason}",
             hint="the file is damaged, or of a kind that this llama.cpp does not know"
             if native == USUAL
-            else "try without --override-kv, --lora, --rope-* and --yarn-*",
+            else "try without --override-kv, --lora, --control-vector, --rope-* and --yarn-*",
         )
     repacked = failure is None
     return Probe(repacked, _write(_record(path, records, native), path, repacked=repacked))
@@ -118,8 +118,7 @@ def _record(path: Path, records: Path, native: Native = USUAL) -> Path:
     key = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n{library.build_id()}"
     native = _on_the_cpu(native)
     if native != USUAL:
-        adapters = [Path(file).expanduser() for file, _scale in native.loras]
-        stats = [one.stat() for one in adapters if one.exists()]
+        stats = [one.stat() for one in native.adapters if one.exists()]
         key += f"\n{native!r}\n{[(one.st_size, one.st_mtime_ns) for one in stats]}"
     return records / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
 

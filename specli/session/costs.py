@@ -42,7 +42,9 @@ def costs_record(setup: Setup, records: Path) -> Path:
     ]
     if setup.own_head is not None:
         circumstances.append(setup.own_head.kind)
-    return record_path(records, setup.files, circumstances)
+    # An adapter that is written anew under its name is another one.
+    adapters = [file for one in setup.placements for file in one.native.adapters if file.exists()]
+    return record_path(records, [*setup.files, *adapters], circumstances)
 
 
 @dataclass(slots=True)

@@ -102,7 +102,7 @@ def test_every_flag_of_llama_cpp_is_taken_rewritten_ignored_or_refused(
         values = ["1"] * flag.values
         option = TAKEN.get(spelling) or TAKEN.get(REWRITTEN.get(spelling, ("",))[0])
         if option is not None and flag.values:
-            values = [sample(option, tmp_path)]
+            values = [sample(option, tmp_path)] * flag.values
         line = [spelling, *values]
         if verdict == "refused":
             assert run_app(app, ["run", *line, "hello"]) == 2

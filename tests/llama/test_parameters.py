@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -110,6 +111,50 @@ def test_what_is_no_adapter_for_this_model_is_refused(
     wrong = adapter(tmp_path / "wrong.gguf", fields=fields)
     with pytest.raises((ModelFileError, LoadError), match=told):
         Model(target, ModelOptions(native=native({"lora": (str(wrong),)})))
+
+
+def directions(path: Path, **changed: np.ndarray) -> Path:
+    """A control vector for the tiny model's one layer that takes one."""
+    tensors = {"direction.1": np.full(32, 0.5, dtype=np.float32), **changed}
+    return tiny.write(path, tiny.gguf_bytes({"general.type": "control_vector"}, tensors))
+
+
+def test_control_vectors_add_up_by_their_scale_in_the_layers_asked_for(
+    target: Path, tmp_path: Path
+) -> None:
+    path = directions(tmp_path / "v.gguf")
+    plain = logits_of(target, Native())
+    once = logits_of(target, native({"control_vector": (str(path),)}))
+    assert not np.allclose(once, plain)
+    doubled = logits_of(target, native({"control_vector_scaled": (f"{path}:2",)}))
+    assert not np.allclose(doubled, once)
+    twice = logits_of(target, native({"control_vector": (f"{path},{path}",)}))
+    assert np.allclose(twice, doubled, atol=1e-4)
+    elsewhere = {"control_vector": (str(path),), "control_vector_layer_range": "2,9"}
+    assert np.allclose(logits_of(target, native(elsewhere)), plain)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "told"),
+    [
+        ({"direction.0": np.zeros(32, dtype=np.float32)}, "has the tensor direction.0"),
+        ({"direction.9": np.zeros(32, dtype=np.float32)}, r"direction.1 to direction.2"),
+        ({"direction": np.zeros(32, dtype=np.float32)}, "has the tensor direction"),
+        ({"direction.1": np.zeros(31, dtype=np.float32)}, "not F32 of 32"),
+        ({"direction.1": np.zeros(32, dtype=np.int64)}, "direction.1 is I64"),
+    ],
+)
+def test_what_is_no_control_vector_for_this_model_is_refused(
+    target: Path, tmp_path: Path, tensors: dict[str, np.ndarray], told: str
+) -> None:
+    path = directions(tmp_path / "v.gguf", **tensors)
+    with pytest.raises(ModelFileError) as caught:
+        Model(target, ModelOptions(native=native({"control_vector": (str(path),)})))
+    assert re.search(told, f"{caught.value.message} {caught.value.hint}")
+    whole = directions(tmp_path / "whole.gguf").read_bytes()
+    short = tiny.write(tmp_path / "short.gguf", whole[:-40])
+    with pytest.raises(ModelFileError, match="no whole control vector"):
+        Model(target, ModelOptions(native=native({"control_vector": (str(short),)})))
 
 
 @pytest.mark.parametrize("cut", [10, 200, 900])
