@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import llama_cpp
-
-# With every argument declared, a call takes a fifth of the time.
-_token_to_piece = llama_cpp.llama_cpp._lib["llama_token_to_piece"]
-_token_to_piece.argtypes = [
-    *(ctypes.c_void_p, ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32),
-    ctypes.c_bool,
-]
-_token_to_piece.restype = ctypes.c_int32
 
 _LONGEST_TAIL = 20  # MAX_SEQ_LEN of llama_sampler_init_dry
 
@@ -69,23 +60,13 @@ class Vocab:
 
     def pieces(self) -> list[bytes]:
         """`piece` of every token, much faster than one by one."""
-        room = 1 << 20
+        room = 256
         buffer = ctypes.create_string_buffer(room)
-        start, handle = ctypes.addressof(buffer), ctypes.cast(self.handle, ctypes.c_void_p).value
-        found: list[bytes] = []
-        while len(found) < self.size:
-            # Piece after piece into one buffer, which is read when it is full.
-            ends = [0]
-            for token in range(len(found), self.size):
-                end = ends[-1]
-                count = _token_to_piece(handle, token, start + end, room - end, 0, False)
-                if count < 0:
-                    break
-                ends.append(end + count)
-            text = buffer.raw
-            found += [text[begin:end] for begin, end in pairwise(ends)]
-            if len(ends) == 1:
-                found.append(self.piece(len(found)))
+        render, handle = llama_cpp.llama_token_to_piece, self.handle
+        found = []
+        for token in range(self.size):
+            count = render(handle, token, buffer, room, 0, False)
+            found.append(buffer.raw[:count] if count >= 0 else self.piece(token))
         return found
 
     def breakers(self, texts: tuple[str, ...]) -> dict[int, list[list[int]]]:

@@ -190,3 +190,15 @@ def test_no_token_of_the_donor_stands_for_two() -> None:
     ours = Lexicon("llama", [b"<0x41>", b"A", b"B"], [b"A", b"A", b"B"], frozenset({0}), {})
     theirs = Lexicon("gpt2", [b"B", b"A"], [b"B", b"A"], frozenset(), {})
     assert match(ours, theirs) == [NO_TOKEN, 1, 0]
+
+
+@pytest.mark.parametrize("vocabulary", [tiny.bpe_vocabulary(SIZE), tiny.spm_vocabulary(SIZE)])
+def test_pieces_read_from_the_file_are_those_of_llama_cpp(
+    vocabulary: tiny.Vocabulary, tmp_path: Path
+) -> None:
+    odd = ("<|eot_id|>", "[EOT]", "日本", "a b", "Ġ▁x", "ĊĊĊ")
+    for place, text in enumerate(odd):
+        vocabulary = vocabulary.with_token(SIZE - 10 + place, text.encode())
+    path = tiny.write(tmp_path / "model.gguf", tiny.llama_bytes(vocabulary))
+    with Model(path, ModelOptions(vocab_only=True)) as model:
+        assert lexicon(path).pieces == model.vocab.pieces()
