@@ -97,6 +97,9 @@ class RecordedDecoder:
 
     def checkpoint(self, seq: int) -> None: ...
 
+    def drop(self, _seq: int, _start: int, _end: int) -> bool:
+        return False
+
     def cheap_rollback(self, _seq: int, length: int) -> int:
         return length
 

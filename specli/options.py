@@ -162,6 +162,9 @@ _GROUPS = {
                aliases="--spec-draft-p-min", metavar="P", least=0, most=1, default="0"),
         option("--strict-vocab", "Refuse a draft model with another vocabulary instead of "
                "translating.", "switch"),
+        option("--ctx-size-draft", "Context of the draft model; of a longer text it sees the "
+               "first tokens and the last.", "integer", least=64, most=LARGEST,
+               default="what it was trained on"),
         option("--no-draft", "Do not use a draft model.", "switch", common=True, setting=False),
         option("--no-mtp", "Do not draft with the MTP layers in the target's file.", "switch"),
         option("--spec-type", "Drafters: draft, draft-mtp, draft-eagle3, draft-dflash, "

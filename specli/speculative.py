@@ -57,6 +57,8 @@ class DraftModel:
     placement: Placement = Placement()
     strict_vocab: bool = False
     """Refuse a model with another vocabulary, which drafts through a translation otherwise."""
+    n_ctx: int | None = None
+    """Its context, where that is shorter than the target's; None is what it was trained on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +265,9 @@ def speculative_config(values: Mapping[str, object]) -> SpeculativeConfig:
     """The configuration of flat settings, named as the flags' long names with underscores.
 
     Read are `spec_type`, `model_draft` with the settings of its placement, `strict_vocab`,
-    `draft_max` (a number or "auto"), `draft_min`, `draft_p_min`, `ngram`, `ngram_size`,
-    `ngram_draft`, `lookup_cache`
-    and `prediction` (the text itself); others are left alone, and None means not given. With
+    `ctx_size_draft`, `draft_max` (a number or "auto"), `draft_min`, `draft_p_min`, `ngram`,
+    `ngram_size`, `ngram_draft`, `lookup_cache` and `prediction` (the text itself); others are left
+    alone, and None means not given. With
     `draft_max` "auto", costs decide all lengths, whatever `draft_min` and `draft_p_min` say.
 
     Raises UsageError for a kind that does not exist, a draft model that is missing, and values
@@ -437,7 +439,8 @@ def _with_model(
     for kind in needing:
         file = model if isinstance(model, Path) else str(model)
         if kind == DraftModel.kind:
-            yield DraftModel(file, where, given.get("strict_vocab") is True)
+            context = _number(given, "ctx_size_draft", 0) or None
+            yield DraftModel(file, where, given.get("strict_vocab") is True, context)
         else:
             yield Head(kind, file, where)
 

@@ -150,6 +150,12 @@ class FakeDecoder:
     def checkpoint(self, seq: int) -> None:
         self._checkpoints[seq] = len(self.seen.get(seq, []))
 
+    def drop(self, seq: int, start: int, end: int) -> bool:
+        if not self.can_cut:
+            return False
+        del self.seen[seq][start:end]
+        return True
+
     def cheap_rollback(self, seq: int, length: int) -> int:
         return length if self.can_cut else min(length, self._checkpoints.get(seq, length))
 

@@ -129,6 +129,17 @@ class DraftModel:
                 self._decoder.rollback(result.seq, kept)
                 del cached[kept:]
 
+    def drop(self, seq: int, start: int, count: int) -> None:
+        """Forget `count` tokens from `start` on; what comes after them moves up, or is decoded
+        again where the cache cannot do that."""
+        cached, end = self._cached[seq], start + count
+        if len(cached) > end and self._decoder.drop(seq, start, end):
+            del cached[start:end]
+        elif len(cached) > start:
+            start = start if self._decoder.can_cut else 0
+            self._decoder.rollback(seq, start)
+            del cached[start:]
+
     def end(self, seq: int) -> None:
         """Keep the cache: the slot's next sequence may start with the same tokens."""
         self._live.discard(seq)

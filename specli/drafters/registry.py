@@ -17,6 +17,7 @@ from specli.drafters.protocol import Drafter
 from specli.drafters.suffix import SuffixDrafter
 from specli.drafters.translated import TranslatedDrafter
 from specli.drafters.translation import Translation
+from specli.drafters.windowed import WindowedDrafter
 from specli.llama.decoder import Decoder
 from specli.llama.vocab import Vocab
 from specli.speculative import (
@@ -35,7 +36,7 @@ from specli.speculative import (
 @dataclass(frozen=True, slots=True)
 class Materials:
     """What drafters are built from: the target's vocabulary, the draft model's context, with a
-    translation where its vocabulary is another one, and a head.
+    translation where its vocabulary is another one, and a head; `n_ctx` is the target's context.
 
     `at_end` takes what has to be done when the drafters are no longer used.
     """
@@ -45,12 +46,15 @@ class Materials:
     head: Kind | None
     at_end: Callable[[Callable[[], None]], object]
     translation: Translation | None = None
+    n_ctx: int = 0
 
 
 def _draft_model(_config: DraftModel, given: Materials) -> Drafter:
     if given.draft is None:
         raise ValueError("no draft model is loaded")
-    drafter = ModelDrafter(given.draft)
+    drafter: Drafter = ModelDrafter(given.draft)
+    if given.draft.n_ctx < given.n_ctx:
+        drafter = WindowedDrafter(ModelDrafter(given.draft), given.draft.n_ctx)
     return TranslatedDrafter(drafter, given.translation) if given.translation else drafter
 
 

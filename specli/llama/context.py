@@ -260,6 +260,16 @@ class Context:
             return length
         return saved.length
 
+    def drop(self, seq: int, start: int, end: int) -> bool:
+        """See `Decoder.drop`. Cells that sequences share would move for all of them, so that only a
+        context of one sequence moves any."""
+        memory = self._memory
+        if not self.can_cut or self.n_seq > 1 or not llama_cpp.llama_memory_can_shift(memory):
+            return False
+        llama_cpp.llama_memory_seq_rm(memory, seq, start, end)
+        llama_cpp.llama_memory_seq_add(memory, seq, end, -1, start - end)
+        return True
+
     def copy(self, source: int, seq: int, length: int) -> None:
         """Share cached tokens between sequences; see `Decoder.copy`.
 

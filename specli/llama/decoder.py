@@ -81,6 +81,12 @@ class Decoder(Protocol):
     def cheap_rollback(self, seq: int, length: int) -> int:
         """The longest length up to `length` that `rollback` reaches without decoding anything."""
 
+    def drop(self, seq: int, start: int, end: int) -> bool:
+        """Forget the tokens from `start` to `end` and move up those behind.
+
+        False, and nothing done, where that cannot be.
+        """
+
     def copy(self, source: int, seq: int, length: int) -> None:
         """Share the first `length` tokens of `source` with `seq`, which has to be empty.
 

@@ -92,7 +92,7 @@ def context(target: ModelFacts, draft: ModelFacts, context: int) -> RuleResult:
     if context > target.context_length:
         return warned(rule, detail, f"use -c {target.context_length}; beyond it quality falls")
     if context > draft.context_length:
-        hint = f"use -c {draft.context_length}; beyond it drafts are seldom right"
+        hint = "past its own the draft sees the beginning and the end of a text, which costs hits"
         return warned(rule, detail, hint)
     return passed(rule, detail)
 

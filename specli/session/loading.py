@@ -32,7 +32,7 @@ from specli.pairs.placement import (
 from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory
 from specli.pairs.vocabulary import RuleResult, broken_rule, require_compatible
 from specli.session.setup import Setup
-from specli.speculative import Head, Placement
+from specli.speculative import DraftModel, Head, Placement
 
 MOST_SLOTS = 16
 """Sequences at once where memory and costs decide: past it a CPU gains nothing more, and each
@@ -208,7 +208,7 @@ def load_model(  # noqa: PLR0913
     return model
 
 
-def open_context(
+def open_context(  # noqa: PLR0913
     model: Model,
     placement: Placement,
     checked: Checked,
@@ -216,13 +216,15 @@ def open_context(
     snapshots: int,
     *,
     exact: bool = False,
+    n_ctx: int | None = None,
 ) -> Context:
-    """A context for `slots` sequences; `snapshots` are the steps of recurrent rollback kept.
+    """A context for `slots` sequences; `snapshots` are the steps of recurrent rollback kept, and
+    `n_ctx` is another length than the target's.
 
     Raises LoadError and MemoryShortError.
     """
     options = ContextOptions(
-        n_ctx=checked.n_ctx,
+        n_ctx=n_ctx or checked.n_ctx,
         n_seq=slots,
         threads=threads_of(placement),
         type_k=placement.type_k,
@@ -236,3 +238,15 @@ def open_context(
         separate_caches=exact and slots > 1,
     )
     return ExactContext(model, options) if exact else Context(model, options)
+
+
+def drafting_context(model: Model, config: DraftModel, n_ctx: int) -> int:
+    """The context of a draft model for a target with one of `n_ctx`: what was asked for, else no
+    more than it was trained on, unless its positions are scaled or its state has no length."""
+    if config.n_ctx is not None:
+        return min(config.n_ctx, n_ctx)
+    native = config.placement.native
+    scaled = (native.rope_scaling, native.rope_freq_scale, native.yarn_orig_ctx)
+    if model.is_recurrent or any(one is not None for one in scaled):
+        return n_ctx
+    return min(model.context_length or n_ctx, n_ctx)

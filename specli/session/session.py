@@ -38,6 +38,7 @@ from specli.session.heads import load_head, open_head, require_own_head
 from specli.session.loading import (
     Checked,
     check,
+    drafting_context,
     explained_shortage,
     fitting_slots,
     load_model,
@@ -135,12 +136,18 @@ class Session:
                 {} if self.draft is None else {MODEL: self.draft},
                 max(self.target_model.vocab.eos, 0),
             )
+            if self.draft is not None and self.draft.n_ctx < self.target.n_ctx:
+                notice(
+                    f"{self.draft.model.path.name} sees the first tokens of a text and the last: "
+                    f"{self.draft.n_ctx} of {self.target.n_ctx} (--ctx-size-draft)"
+                )
             self._materials = Materials(
                 self.target_model.vocab,
                 self.draft,
                 self.head,
                 lambda action: stack.callback(_noted, action, notice),
                 self._translation(checked, notice, report),
+                self.target.n_ctx,
             )
             self._own = {
                 one.kind: build(one, self._materials)
@@ -178,7 +185,10 @@ class Session:
                 head = open_head(one, model, target, checked, slots)
                 stack.callback(head.decoder.close)
             else:
-                draft = stack.enter_context(open_context(model, one.placement, checked, slots, 0))
+                length = drafting_context(model, one, checked.n_ctx)
+                draft = stack.enter_context(
+                    open_context(model, one.placement, checked, slots, 0, n_ctx=length)
+                )
         return target, draft, head
 
     def _measurable(self) -> dict[Source, Batches]:
