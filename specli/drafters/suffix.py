@@ -28,6 +28,9 @@ LONGEST_MATCH = 16
 DOUBT = 1.4
 """Votes held back for tokens never seen there, once for each token that got some."""
 
+MOST_INDEXED = 65536
+"""Most tokens of one text that are indexed, at about 200 bytes each."""
+
 SHARED_TOKENS = 32768
 """Most answer tokens remembered for other sequences, at about 200 bytes each."""
 
@@ -41,15 +44,26 @@ Match = tuple[list[int], int]
 class _Index:
     """Where each context of a text ended. Positions are counts of tokens, so 0 means none."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_INDEXED) -> None:
+        self._most = most
+        self._begin(0)
+
+    def _begin(self, start: int) -> None:
+        """Index what comes after the first `start` tokens."""
+        self._start = start
         self._latest: list[dict[int, int]] = [{} for _ in CONTEXTS]
         self._earlier: list[list[int]] = [[] for _ in CONTEXTS]
 
     def extend(self, tokens: Sequence[int]) -> None:
-        """Index what has been appended to `tokens` since the last call."""
-        end = len(tokens) + 1
+        """Index what has been appended to `tokens` since the last call.
+
+        Of a text with more than `most` tokens the last half of so many is indexed anew.
+        """
+        if len(tokens) - self._start > self._most:
+            self._begin(len(tokens) - self._most // 2)
+        start, end = self._start, len(tokens) + 1
         for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
-            for position in range(len(earlier) + 1, end):
+            for position in range(start + len(earlier) + 1, end):
                 # Hashes keep no tokens alive; `find` compares the tokens, so they may collide.
                 key = hash(tuple(tokens[max(0, position - size) : position]))
                 earlier.append(latest.get(key, 0))
@@ -64,17 +78,18 @@ class _Index:
         that cannot be `longer_than` so many tokens need not be found.
         """
         found: list[tuple[int, int]] = []
+        start = self._start
         for size, latest, earlier in zip(CONTEXTS, self._latest, self._earlier, strict=True):
             position = latest.get(hash(tuple(context[-size:])), 0)
             if position and position == len(tokens):
-                position = earlier[position - 1]
+                position = earlier[position - 1 - start]
             for _ in range(MOST_POSITIONS):
                 if not position:
                     break
                 matched = _matched(tokens, position, context)
                 if matched >= size:
                     found.append((position, matched))
-                position = earlier[position - 1]
+                position = earlier[position - 1 - start]
             if found or size <= longer_than:
                 break
         return found

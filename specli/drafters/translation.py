@@ -120,12 +120,15 @@ class Translated:
         translation = self.translation
         if not self.seen and translation.draft.adds_bos:
             self._settle([translation.draft.bos], 0)
+        pieces = [self._tail]
         for token in tokens:
             piece, other = translation.target.piece(token), translation.to_draft[token]
             if other != NO_TOKEN and (translation.alike or not piece):
+                self._tail, pieces = b"".join(pieces), []
                 self._settle([*translation.spelled(self._tail), other], len(self._tail))
             else:
-                self._tail += piece
+                pieces.append(piece)
+        self._tail = b"".join(pieces)
         self.seen += len(tokens)
         split = translation.spelled(self._tail)
         kept = _word_start([translation.draft.piece(token) for token in split])

@@ -82,7 +82,9 @@ class WindowedDrafter:
 
     def _seen(self, seq: int, tokens: Sequence[int]) -> list[int]:
         dropped = self._dropped[seq]
-        return [*tokens[:SINKS], *tokens[SINKS + dropped :]] if dropped else list(tokens)
+        if dropped:
+            return [*tokens[:SINKS], *tokens[SINKS + dropped :]]
+        return tokens if isinstance(tokens, list) else list(tokens)
 
 
 class _Later:

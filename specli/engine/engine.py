@@ -230,7 +230,9 @@ class Engine:
             share = min(share, self._target.max_rollback)
         return [
             # The target adds a token of its own to whatever is accepted.
-            Verification(live, Turn(live.slot, self._limit(live, share), len(ready)))
+            Verification(
+                live, Turn(live.slot, self._limit(live, share), len(ready), length=live.cached)
+            )
             for live in ready
         ]
 

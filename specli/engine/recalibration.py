@@ -84,4 +84,5 @@ class Recalibration:
             if size <= most
         }
         decoder.rollback(0, position)
+        curve.at(position)
         return curve.remeasured(found)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specli.errors import DecodeError, LoadError
+from specli.gguf.facts import BYTES_PER_ELEMENT
 from specli.gguf.types import TENSOR_TYPES
 from specli.llama import features, library
 from specli.llama.decoder import Logits
@@ -96,6 +97,7 @@ class Context:
         self.n_batch: int = llama_cpp.llama_n_batch(handle)
         self.n_vocab: int = model.vocab.size
         self.n_seq = options.n_seq
+        self._types = options.type_k, options.type_v
         self._threads_batch = options.threads_batch
         self.native_ns = 0
         self.threads = options.threads
@@ -289,6 +291,12 @@ class Context:
         if layer not in self._layers:
             raise ValueError(f"the inputs of layer {layer} are not kept")
         return features.read(self._address, layer, self._decoded, self.model.hidden_size)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """What each token adds to the cache, at most: some layers may keep less."""
+        types = [BYTES_PER_ELEMENT[kind] for kind in self._types]
+        return self.model.layers * self.model.cached_width * sum(types)
 
     @property
     def can_cut(self) -> bool:

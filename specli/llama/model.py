@@ -145,6 +145,13 @@ class Model:
         return llama_cpp.llama_model_n_embd(self.handle)
 
     @property
+    def cached_width(self) -> int:
+        """Elements that a layer keeps as a token's key, and again as its value."""
+        heads = max(llama_cpp.llama_model_n_head(self.handle), 1)
+        size = self.integer(f"{self.architecture}.attention.key_length", self.hidden_size // heads)
+        return llama_cpp.llama_model_n_head_kv(self.handle) * size
+
+    @property
     def architecture(self) -> str:
         """`general.architecture`; empty where the file has none."""
         return self.text("general.architecture") or ""

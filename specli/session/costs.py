@@ -150,11 +150,13 @@ class Costs:
             if draft is not None:
                 watch = self._watch(draft.model.path.name, skipped)
                 drafters[MODEL] = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
+                _expect_attention(drafters[MODEL], draft)
             if head is not None:
                 watch, tried = self._watch(head.name, skipped), Tried(head)
                 drafters[head.name] = _timed(tried, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
             watch = self._watch(target.model.path.name, skipped)
             cost = CostModel(_timed(target, POINTS, token, PROBE_SECONDS, watch), drafters)
+            _expect_attention(cost.target, target)
         if skipped():
             sizes = f"{len(cost.target.sizes)} of {len(POINTS)} batch sizes"
             self.notice(f"measuring was skipped after {sizes}; the next run measures again")
@@ -181,6 +183,11 @@ class Costs:
 @contextmanager
 def _no_interrupt() -> Iterator[Callable[[], bool]]:
     yield lambda: False
+
+
+def _expect_attention(curve: Curve, context: Context) -> None:
+    """Until rounds tell, each byte of the cache takes as long as each byte of the weights."""
+    curve.per_context = curve(1) * context.bytes_per_token / context.model.size
 
 
 def _timed(

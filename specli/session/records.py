@@ -30,11 +30,12 @@ class _Strict(BaseModel):
 class _Points(_Strict):
     sizes: list[int]
     ms: list[float]
+    per_context: _Count = 0.0
 
     def curve(self) -> Curve | None:
         rising = self.sizes == sorted(set(self.sizes))
         sound = len(self.sizes) == len(self.ms) >= 2 and rising and min(self.ms) > 0
-        return Curve(self.sizes, self.ms) if sound else None
+        return Curve(self.sizes, self.ms, per_context=self.per_context) if sound else None
 
 
 class _Track(_Strict):
@@ -55,7 +56,7 @@ class _Record(_Strict):
     acceptance: dict[str, _Track] = {}
 
 
-_VERSION = 6
+_VERSION = 7
 
 
 def record_path(
@@ -107,7 +108,8 @@ def save(
 
 
 def _points(curve: Curve) -> _Points:
-    return _Points(sizes=curve.sizes, ms=[round(ms, 4) for ms in curve.idle_ms])
+    ms = [round(one, 4) for one in curve.idle_ms]
+    return _Points(sizes=curve.sizes, ms=ms, per_context=curve.per_context)
 
 
 def _track(track: Track) -> _Track:

@@ -334,6 +334,8 @@ class Session:
             self._room.watch(window=FIRST_WINDOW)
             if self._room.crowded or self._threads != threads:
                 known[0].sure = False
+        if self.draft is not None and MODEL in known[0].drafters:
+            known[0].drafters[MODEL].window = self.draft.n_ctx
         return known
 
     def _policy(self, config: SpeculativeConfig, known: Callable[[], Knowledge]) -> Policy:

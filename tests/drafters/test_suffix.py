@@ -155,6 +155,20 @@ def test_an_answer_longer_than_the_memory_is_cut_and_the_drafter_goes_on() -> No
     assert drafter.propose([request([100, 101], limit=3)])[0].tokens == [102, 103, 104]
 
 
+def test_of_a_very_long_text_the_last_part_is_indexed_and_found() -> None:
+    index, text = suffix._Index(most=100), [n % 37 for n in range(30)]
+    for _ in range(40):
+        text += [100 + len(text), 7, 8, 9, len(text)]
+        index.extend(text)
+        assert sum(map(len, index._earlier)) <= 3 * 100
+        found = index.find(text, [7, 8, 9])
+        assert found
+        assert all(text[position - 3 : position] == [7, 8, 9] for position, _matched in found)
+    at_once = suffix._Index(most=100)
+    at_once.extend(text)
+    assert at_once.find(text, [7, 8, 9])[0] == found[0]
+
+
 def test_hashes_that_collide_do_not_lead_astray(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [9, 1, 2, 3, 4, 6, 7, 5, 1, 2]
     expected = proposed(tokens)

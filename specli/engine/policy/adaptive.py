@@ -55,9 +55,15 @@ class AdaptivePolicy:
         return Rule(min(turn.limit, MOST_FREE))
 
     def choose(self, turns: Sequence[Turn]) -> list[Choice | None]:
+        self._at(turns)
         return [self._choice(turn) if turn.costly else None for turn in turns]
 
+    def _at(self, turns: Sequence[Turn]) -> None:
+        """Costs are those of the mean length."""
+        self.cost.at(sum(turn.length for turn in turns) // max(len(turns), 1))
+
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
+        self._at(turns)
         views = [_View(self, turn) for turn in turns]
         best = [view.best()[0] for view in views]
         chances = [view.survivals(one) for view, one in zip(views, best, strict=True)]
@@ -102,6 +108,7 @@ class AdaptivePolicy:
     def learn(self, outcomes: Sequence[Outcome], times: StepTimes) -> None:
         if not outcomes:
             return
+        self._at([one.turn for one in outcomes])
         width = len(outcomes)
         proposed = sum(len(one.verified) for one in outcomes)
         self.alone = 0 if proposed else self.alone + 1

@@ -49,7 +49,7 @@ class Curve:
     sizes: list[int]
     ms: list[float]
     factor: float = 1.0
-    """What everything takes now, over the points: the machine, a growing context."""
+    """What everything takes now, over the points."""
     batch: float = 1.0
     """What several tokens take in addition: other programs that need arithmetic slow them down,
     and not a single token."""
@@ -58,6 +58,12 @@ class Curve:
     spread: float = 1.0
     """The second fastest time over the fastest, the median of the sizes that were measured more
     than once: what disturbs the one seldom disturbs the other as much."""
+    per_context: float = 0.0
+    """What each token of a batch takes in addition for each token before it."""
+    window: int | None = field(default=None, compare=False)
+    """Most tokens that it sees before a batch."""
+    context: int = field(default=0, compare=False)
+    """Tokens before the present batch; see `at`."""
     measured: list[float] = field(init=False)
     """The points before anything was observed."""
     first: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
@@ -67,9 +73,16 @@ class Curve:
         self._level()
         self.measured = list(self.ms)
 
+    def at(self, context: int) -> None:
+        """So many tokens are before the batches that are asked about from here on."""
+        self.context = context if self.window is None else min(context, self.window)
+
     def __call__(self, tokens: int) -> float:
         """Milliseconds for `tokens` now; past the last point the last slope goes on."""
         return self._now(tokens, self._between(self.ms, tokens))
+
+    def _attending(self, tokens: int) -> float:
+        return self.per_context * self.context * tokens
 
     def _between(self, points: Sequence[float], tokens: int) -> float:
         index = bisect_left(self.sizes, tokens)
@@ -81,14 +94,13 @@ class Curve:
         return points[index - 1] + slope * (tokens - left)
 
     def _now(self, tokens: int, ms: float) -> float:
-        if tokens == 1:
-            return self.factor * ms
-        return self.factor * max(self.ms[0], self.batch * ms)
+        ms = ms if tokens == 1 else max(self.ms[0], self.batch * ms)
+        return self.factor * (ms + self._attending(tokens))
 
     @property
     def idle_ms(self) -> list[float]:
         """The points as they are now, without what other programs add to batches."""
-        idle = replace(self, batch=min(self.batch, 1.0))
+        idle = replace(self, batch=min(self.batch, 1.0), context=0)
         return [idle(size) for size in self.sizes]
 
     @property
@@ -102,10 +114,14 @@ class Curve:
         """Take over newly measured times of some sizes, the others in proportion; whether they
         agree with what was measured before, and nothing had to change."""
         known = sorted(times)
-        ratios = [times[size] / self._between(self.measured, size) for size in known]
+        ratios = [self._measured_ratio(size, times[size]) for size in known]
         self.first = {True: [], False: []}
         if all(map(agree, ratios)):
             return True
+        if self._share(known[0]) > 0.5:
+            # So long a text says little of anything else.
+            self.per_context *= median(ratios)
+            return False
         for index, size in enumerate(self.sizes):
             right = min(bisect_left(known, size), len(known) - 1)
             left = right if known[right] <= size else max(right - 1, 0)
@@ -123,7 +139,11 @@ class Curve:
     def slower(self, factor: float) -> Curve:
         """A curve that nothing has confirmed: this one, as it is now, with every time changed by
         `factor`."""
-        return Curve(list(self.sizes), [factor * self(size) for size in self.sizes])
+        here = replace(self, context=0)
+        ms = [factor * here(size) for size in self.sizes]
+        return Curve(
+            list(self.sizes), ms, per_context=factor * self.per_context, window=self.window
+        )
 
     def fastest(self, other: Curve) -> Curve:
         """A curve of the sizes in both, each with the shorter of its two times."""
@@ -133,20 +153,35 @@ class Curve:
             for size, ms in zip(self.sizes, self.ms, strict=True)
             if size in times
         ]
-        return Curve([size for size, _ms in both], [ms for _size, ms in both])
+        return Curve(
+            [size for size, _ms in both],
+            [ms for _size, ms in both],
+            per_context=self.per_context,
+            window=self.window,
+        )
+
+    def _measured_ratio(self, tokens: int, ms: float) -> float:
+        return ms / (self._between(self.measured, tokens) + self._attending(tokens))
+
+    def _share(self, tokens: int) -> float:
+        """The share of a batch's time that the text before it takes."""
+        return self.factor * self._attending(tokens) / self(tokens)
 
     def observe(self, tokens: int, ms: float) -> None:
         """Learn from one batch of `tokens` that took `ms`.
 
         A single token moves `factor` alone, several move `batch` and their own point: if both
-        moved both, one cold token would leave all batches dearer.
+        moved both, one cold token would leave all batches dearer. The longer the text before it,
+        the more a batch says of `per_context`, and the less of all else.
         """
         early = self.first[tokens == 1]
         if len(early) < CHECKED:
-            early.append(ms / self._between(self.measured, tokens))
-        total, ratio = self.seen.total(), ms / self(tokens)
+            early.append(self._measured_ratio(tokens, ms))
+        total, ratio, share = self.seen.total(), ms / self(tokens), self._share(tokens)
         bound = FIRST_OUTLIER if tokens == 1 and total < FIRST else OUTLIER
         ratio = min(max(ratio, 1 / bound), bound)
+        self.per_context *= 1 + share * max(STEP, 1 / (1 + total)) * (ratio - 1)
+        ratio = 1 + (1 - share) * (ratio - 1)
         if tokens == 1:
             self.factor *= 1 + max(STEP, 1 / (1 + total)) * (ratio - 1)
         else:
@@ -192,6 +227,11 @@ class CostModel:
     @property
     def curves(self) -> list[Curve]:
         return [self.target, *self.drafters.values()]
+
+    def at(self, context: int) -> None:
+        """So many tokens are before the batches of a round."""
+        for curve in self.curves:
+            curve.at(context)
 
     def slower(self, factor: float) -> CostModel:
         """A guess: every time changed by `factor`."""

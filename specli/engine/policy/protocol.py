@@ -27,7 +27,7 @@ class Turn:
     """One sequence in one step: what may be proposed for it, and what has been.
 
     `limit` is the most tokens that may be verified for it; `width` is the number of sequences that
-    the step verifies together.
+    the step verifies together, `length` that of the text so far.
     """
 
     seq: int
@@ -40,6 +40,7 @@ class Turn:
     """The costly drafter that was asked, whether or not it proposed anything."""
     error: SpecliError | None = None
     """Why a drafter failed on the sequence, which ends it."""
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
