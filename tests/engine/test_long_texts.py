@@ -22,7 +22,7 @@ from specli.engine.policy.protocol import Policy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
 from specli.llama.decoder import Logits
-from tests.fakes import FakeDecoder, FakeVocab
+from tests.fakes import FakeDecoder, FakeVocab, hashed
 
 SHORT, LONG = 2_000, 32_000
 ROUNDS = 30
@@ -33,10 +33,11 @@ class Cheap(FakeDecoder):
     """Keeps no token: the next one follows from the position."""
 
     def __init__(self, n_ctx: int) -> None:
-        super().__init__(lambda _seen: np.zeros(0), n_ctx=n_ctx, n_batch=512)
+        super().__init__(hashed(1), n_ctx=n_ctx, n_batch=512)
         self.lengths: dict[int, int] = {}
-        self.rows = [np.eye(16, dtype=np.float32)[n] for n in range(16)]
+        self.rows: list[Logits] = list(np.eye(16, dtype=np.float32))
         self.asked: list[int] = []
+        self.decoded_rows: list[int] = []
 
     def length(self, seq: int) -> int:
         return self.lengths.get(seq, 0)
