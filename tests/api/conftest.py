@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "target": tiny.llama_bytes(),
         "draft": tiny.llama_bytes(noise=0.1),
         "foreign": tiny.llama_bytes(foreign),
+        "sentencepiece": tiny.llama_bytes(tiny.spm_vocabulary()),
         "long": tiny.llama_bytes(shape=tiny.Shape(context=LONG_CONTEXT)),
     }
     for name, content in contents.items():

@@ -347,3 +347,12 @@ def test_an_llm_that_is_closed_says_so(load: Load) -> None:
         llm.generate("hello", GREEDY)
     with pytest.raises(ClosedError, match="closed"):
         next(llm.stream("hello", GREEDY))
+
+
+@pytest.mark.parametrize("draft", ["foreign.gguf", "sentencepiece.gguf"])
+def test_a_draft_of_another_vocabulary_changes_no_text(load: Load, draft: str) -> None:
+    config = {"model": draft, "num_speculative_tokens": 4}
+    drafted = load(speculative_config=config, max_num_seqs=3).generate(PROMPTS, SAMPLED)
+    plain = load(speculative_config=SpeculativeConfig()).generate(PROMPTS, SAMPLED)
+    assert texts(drafted) == texts(plain)
+    assert sum(output.metrics.num_draft_tokens for output in drafted) > 0

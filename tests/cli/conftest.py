@@ -39,6 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "target": whole,
         "draft": tiny.llama_bytes(noise=0.1),
         "foreign": tiny.llama_bytes(vocabulary),
+        "sentencepiece": tiny.llama_bytes(tiny.spm_vocabulary()),
         "long": tiny.llama_bytes(shape=tiny.Shape(layers=4, context=LONG_CONTEXT)),
         "empty": b"",
         "text": b"This is a recipe for pancakes.",

@@ -384,3 +384,20 @@ def test_a_number_out_of_range_is_named_with_its_range(
     outcome = specli("batch", "p.jsonl", *flags)
     assert (outcome.code, outcome.out) == (2, "")
     assert "but must be 1" in outcome.err
+
+
+def test_a_draft_of_another_vocabulary_changes_no_text_of_several_at_once(
+    specli: Specli, prompts: Path, tmp_path: Path
+) -> None:
+    found = []
+    for number, more in enumerate(
+        (["--draft", "0"], ["-md", "sentencepiece.gguf", "--draft", "3"])
+    ):
+        output = tmp_path / f"{number}.jsonl"
+        flags = [*TARGET, *EXACT, *SAMPLED, "-np", "3", *more]
+        outcome = specli("batch", str(prompts), *flags, "-o", str(output))
+        assert outcome.code == 0, outcome.err
+        found.append(texts(output))
+    assert found[0] == found[1]
+    assert "sentencepiece.gguf has another vocabulary" in outcome.err
+    assert sum(record["timings"]["draft_n"] for record in records(output)) > 0

@@ -82,6 +82,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"draft: {folder}/draft.gguf\n"
             "defaults: {cache_type_k: f32, cache_type_v: f32, flash_attn: 'off', draft_max: 4}\n"
         )
+    tiny.write(
+        folder / "sentencepiece.gguf",
+        tiny.llama_bytes(replace(tiny.spm_vocabulary(), chat_template=None), shape=shape),
+    )
+    (folder / "foreign.yaml").write_text(
+        f"name: foreign\ndescription: two vocabularies\ntarget: {folder}/target.gguf\n"
+        f"draft: {folder}/sentencepiece.gguf\n"
+        "defaults: {cache_type_k: f32, cache_type_v: f32, flash_attn: 'off', draft_max: 4}\n"
+    )
     (folder / "suffix.yaml").write_text(
         f"name: suffix\ndescription: one drafter\ntarget: {folder}/target.gguf\n"
         "defaults: {cache_type_k: f32, cache_type_v: f32, spec_type: suffix, draft_max: 4}\n"

@@ -11,7 +11,7 @@ import pytest
 
 from specli.app.run import run
 from specli.options import Options
-from tests.server.conftest import Running
+from tests.server.conftest import Running, Start
 
 PROMPTS = ["hello", "one two three", "x", "The quick brown fox jumps over the lazy dog"]
 
@@ -259,3 +259,14 @@ def test_a_body_that_is_no_json_is_an_error_and_not_a_fault(served: Running) -> 
         )  # fmt: skip
         assert answer.status_code == 400
         assert answer.json()["error"]["message"]
+
+
+def test_a_draft_of_another_vocabulary_changes_no_answer(served: Running, start: Start) -> None:
+    foreign = start("foreign")
+    fields = {"temperature": 0.8, "seed": 5, "max_tokens": 40}
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(foreign.chat, text, **fields) for text in ("the cat", "one", "a b c")]
+    expected = [served.chat(text, **fields) for text in ("the cat", "one", "a b c")]
+    answers = [one.result() for one in asked]
+    assert [one["choices"] for one in answers] == [one["choices"] for one in expected]
+    assert all(one["timings"]["draft_n"] > 0 for one in answers)
