@@ -1,45 +1,21 @@
-"""Grammars in llama.cpp's GBNF, and JSON schemas turned into them."""
+"""Grammars in llama.cpp's GBNF."""
 
 from __future__ import annotations
 
 import ctypes
-import json
 from typing import Any
 
 import llama_cpp
 import numpy as np
-from llama_cpp.llama_grammar import json_schema_to_gbnf
 from numpy.typing import NDArray
 
-from specli.errors import UsageError, shortened
+from specli.errors import UsageError
 from specli.llama import library
 from specli.llama.decoder import Logits
 from specli.llama.grammar_trial import require_harmless
 from specli.llama.vocab import Vocab
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-
-
-def gbnf_of_schema(schema: str) -> str:
-    """The grammar of a JSON schema. Raises UsageError when it is no schema."""
-    try:
-        json.loads(schema)
-    except RecursionError:
-        raise UsageError("the JSON schema is nested too deeply") from None
-    except ValueError as error:
-        raise UsageError(
-            f"the JSON schema is not valid JSON: {error}",
-            hint="give the schema itself, or the name of a file that holds it",
-        ) from None
-    try:
-        return json_schema_to_gbnf(schema)
-    except RecursionError:
-        raise UsageError("the JSON schema is nested too deeply") from None
-    except Exception as error:
-        # llama-cpp-python's converter raises whatever its code runs into.
-        raise UsageError(
-            f"the JSON schema cannot be turned into a grammar: {shortened(error)}"
-        ) from None
 
 
 class Grammar:

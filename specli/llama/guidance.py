@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import re
+from collections.abc import Collection
 from typing import Any
 
 import llama_cpp
@@ -36,6 +37,9 @@ _LIMITS = LLParserLimits(
 _SPACE = r"( |\n{1,2}[ \t]{0,20})?"
 """White space between JSON's parts, as in llama.cpp's converter: without a bound, small models
 write nothing else."""
+
+_PRINTED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""As templates print JSON, and so as models write calls."""
 
 _SPECIAL = b"\xff"
 """Marks a token that is no text, in llguidance's vocabulary."""
@@ -130,6 +134,28 @@ def schema_rules(schema: str) -> str:
 def lark_rules(lark: str) -> str:
     """A Lark grammar in llguidance's own form. Raises UsageError for one that does not parse."""
     return _checked(LLMatcher.grammar_from_lark(lark), "the grammar")
+
+
+def embedded_schema(schema: dict[str, Any]) -> str:
+    """A JSON schema as a part of a Lark grammar; JSON that follows it has one form of white space.
+
+    Objects are closed as in `schema_rules`.
+    """
+    return f"%json {json.dumps({**_closed(schema), 'x-guidance': _PRINTED})}"
+
+
+def literal(vocab: Vocab, text: str, marks: Collection[str]) -> str:
+    """A text as Lark writes it; those of `marks` that are special tokens are these tokens."""
+    parts = re.split("|".join(f"({re.escape(mark)})" for mark in marks), text) if marks else [text]
+    return " ".join(
+        _special(vocab, part) or json.dumps(part, ensure_ascii=False) for part in parts if part
+    )
+
+
+def _special(vocab: Vocab, mark: str) -> str | None:
+    tokens = vocab.tokenize(mark, add_special=False)
+    special = len(tokens) == 1 and _bytes(vocab, tokens[0]).startswith(_SPECIAL)
+    return f"<[{tokens[0]}]>" if special else None
 
 
 def _checked(rules: str, what: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from specli.llama.decoder import Logits
 from specli.sampling.chooser import Forcing, GrammarState
 
@@ -11,7 +13,7 @@ from specli.sampling.chooser import Forcing, GrammarState
 class Triggered:
     """Allows everything until the text ends with `mark`; from there on `grammar` decides.
 
-    A token that goes on behind the mark leaves the text free: the grammar could not follow it.
+    A token that goes on behind the mark is not allowed: the grammar could not follow it.
     """
 
     def __init__(self, grammar: GrammarState, mark: str, spell: Callable[[int], bytes]) -> None:
@@ -23,10 +25,20 @@ class Triggered:
         self._active = False
 
     def allows(self, token: int) -> bool:
-        return not self._active or self._grammar.allows(token)
+        return self._grammar.allows(token) if self._active else not self._passes(token)
 
     def mask(self, logits: Logits) -> Logits:
-        return self._grammar.mask(logits) if self._active else logits
+        if self._active:
+            return self._grammar.mask(logits)
+        masked = logits.copy()
+        passing = [token for token in range(len(logits)) if self._passes(token)]
+        masked[np.array(passing, dtype=np.int64)] = -np.inf
+        return masked
+
+    def _passes(self, token: int) -> bool:
+        """Whether the token holds the end of the mark and what follows it."""
+        text = self._tail + self._spell(token)
+        return -1 < text.find(self._mark) < len(text) - len(self._mark)
 
     def accept(self, token: int) -> None:
         if self._active:

@@ -56,10 +56,11 @@ def ask_chat(served: Served, body: Chat) -> Asked:
     prompt = Tokenised(text, tokens_of(served.model, text))
     params = _params(served, body)
     constraint = _constraint(body, body.response_format)
-    if tools.gbnf is not None or tools.described:
-        if constraint and tools.described:
+    if tools.described:
+        if constraint:
             raise wrong("response_format", "cannot be combined with tools")
-        constraint = {"grammar": tools.gbnf} if tools.gbnf is not None else {}
+        if tools.grammar is not None:
+            constraint = {"grammar": tools.grammar, "json_schema": None}
     params = replace(params, **constraint)
     if tools.stops:
         params = replace(params, stop=(*params.stops, *tools.stops))

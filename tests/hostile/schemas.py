@@ -1,4 +1,4 @@
-"""JSON schemas and GBNF: each becomes a grammar that can be followed, or a sentence."""
+"""JSON schemas and GBNF: each becomes rules that can be followed, or a sentence."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from specli.errors import UsageError
-from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.errors import DecodeError, UsageError
+from specli.llama.constraint import rules_of
 from specli.llama.model import Model
 from tests.hostile.entry import Entry, require_sentence
 
@@ -101,13 +101,14 @@ def check(given: tuple[str, str], folder: Path) -> str:
     kind, text = given
     vocab = _vocabulary().vocab
     try:
-        gbnf = gbnf_of_schema(text) if kind == "schema" else text
-        grammar = Grammar(vocab, gbnf)
+        rules = rules_of(None, text) if kind == "schema" else rules_of(text, None)
+        assert rules is not None
+        grammar = rules.begin(vocab)
     except UsageError as error:
         require_sentence(error.message)
         return f"{kind} refused"
     try:
-        # Any path through it must be one that llama.cpp can go.
+        # Any path through it must be one that its library can go.
         noise = np.random.default_rng(len(text))
         for _ in range(12):
             masked = grammar.mask(noise.normal(size=vocab.size).astype(np.float32))
@@ -116,6 +117,9 @@ def check(given: tuple[str, str], folder: Path) -> str:
                 break
             assert grammar.allows(token)
             grammar.accept(token)
+    except DecodeError as error:
+        require_sentence(error.message)
+        return f"{kind} given up"
     finally:
         grammar.close()
     return f"{kind} followed"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from specli.errors import UsageError
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.grammar import Grammar, gbnf_of_schema
+from specli.llama.grammar import Grammar
 from specli.llama.model import Model
 from tests import tiny_gguf
 from tests.llama.conftest import Loader
@@ -95,14 +94,3 @@ def test_a_grammar_allows_only_what_it_derives(model: Model) -> None:
 def test_a_grammar_that_does_not_parse_is_refused(model: Model) -> None:
     with pytest.raises(UsageError, match="does not parse"):
         Grammar(model.vocab, "root ::= (")
-
-
-def test_a_schema_becomes_a_grammar() -> None:
-    gbnf = gbnf_of_schema(json.dumps({"type": "object", "properties": {"a": {"type": "integer"}}}))
-    assert "root ::=" in gbnf
-
-
-@pytest.mark.parametrize("schema", ["{", "[1]", '{"type": "nonsense"}', '{"$ref": "#/nowhere"}'])
-def test_a_schema_that_is_none_is_refused(schema: str) -> None:
-    with pytest.raises(UsageError, match="JSON schema"):
-        gbnf_of_schema(schema)

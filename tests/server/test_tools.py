@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from specli.llama.decoder import Logits
+from specli.llama.guidance import Guide, lark_rules
+from specli.llama.model import Model
+from specli.llama.vocab import Vocab
 from specli.sampling.triggered import Triggered
 from specli.server.fields import Chat
 from specli.server.tools.choice import tool_use
-from specli.server.tools.formats import GENERIC, HERMES, LLAMA3, MISTRAL, ToolFormat, format_of
+from specli.server.tools.constraint import call_rules
+from specli.server.tools.formats import (
+    GENERIC,
+    HERMES,
+    LLAMA3,
+    MISTRAL,
+    MISTRAL_ARGS,
+    ToolFormat,
+    format_of,
+)
 from specli.server.tools.reader import Delta, Reader
+from tests import tiny_gguf
 from tests.server.conftest import Running
 
 NAMES = ("weather", "time")
@@ -98,7 +114,8 @@ def test_where_one_call_is_wanted_the_second_is_dropped() -> None:
 
 def test_templates_show_their_family() -> None:
     assert format_of("{{ tools }} <tool_call>").name == "hermes"
-    assert format_of("{{ tools }} [TOOL_CALLS]").name == "mistral"
+    assert format_of("{{ tools }} [TOOL_CALLS]").last == "]"
+    assert format_of("{{ tools }} [TOOL_CALLS] [ARGS]").named == "[ARGS]"
     assert format_of('{{ tools }} {"name": x, "parameters": y}').name == "llama3"
     assert format_of("{{ messages }}").name == "generic"
     assert format_of(None).name == "generic"
@@ -171,7 +188,7 @@ def test_a_grammar_behind_a_mark_leaves_the_text_before_it_free() -> None:
     for byte in b"text <c":
         assert grammar.allows(byte)
         grammar.accept(byte)
-    assert grammar.mask(logits) is logits
+    assert np.isfinite(grammar.mask(logits)).all()
     assert list(grammar.forced()) == []
     grammar.accept(ord(">"))
     assert list(grammar.forced()) == [7]
@@ -181,14 +198,118 @@ def test_a_grammar_behind_a_mark_leaves_the_text_before_it_free() -> None:
     assert inner.taken == [5]
 
 
+def test_no_token_goes_on_behind_the_mark_that_a_grammar_waits_for() -> None:
+    pieces = [b"<", b"c>", b"c> x", b"ab"]
+    grammar = Triggered(NothingAllowed(), "<c>", pieces.__getitem__)
+    assert all(map(grammar.allows, range(4)))
+    grammar.accept(0)
+    assert [grammar.allows(token) for token in range(4)] == [True, True, False, True]
+    assert list(np.isinf(grammar.mask(np.zeros(4, dtype=np.float32)))) == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+@pytest.fixture(scope="module")
+def special(folder: Path) -> Iterator[Vocab]:
+    """A vocabulary in which the marks of two families are single tokens."""
+    plain = tiny_gguf.bpe_vocabulary()
+    marks = dict(enumerate((b"<tool_call>", b"</tool_call>", b"[TOOL_CALLS]"), 310))
+    made = replace(
+        plain,
+        tokens=tuple(marks.get(token, text) for token, text in enumerate(plain.tokens)),
+        types=tuple(3 if token in marks else kind for token, kind in enumerate(plain.types)),
+    )
+    with Model(tiny_gguf.write(folder / "special.gguf", tiny_gguf.llama_bytes(made))) as model:
+        yield model.vocab
+
+
+@pytest.mark.parametrize(
+    ("form", "written", "allowed"),
+    [
+        (HERMES, f"\n{TIME}\n</tool_call>", True),
+        (HERMES, f"\n{TIME}</tool_call>", False),
+        (MISTRAL, f"[{TIME}, {TIME}]", True),
+        (MISTRAL_ARGS, "time[ARGS]{}", True),
+        (MISTRAL_ARGS, 'weather[ARGS]{"city": "Oslo"', False),
+        (LLAMA3, '{"name": "time", "parameters": {}}', True),
+        (LLAMA3, "It is\nlate {now}.", True),
+        (LLAMA3, " {now}", False),
+        (GENERIC, "", True),
+    ],
+    ids=str,
+)
+def test_calls_that_are_not_forced_follow_their_grammar_once_they_begin(
+    served: Running, form: ToolFormat, written: str, allowed: bool
+) -> None:
+    vocab = served.context.served.model.vocab
+    rules = call_rules(vocab, [WEATHER, TIME_TOOL], form, several=True, forced=False)
+    guide = Guide(vocab, lark_rules(rules))
+    for token in [*vocab.tokenize(written, add_special=False), vocab.turn_end]:
+        if not guide.allows(token):
+            assert not allowed
+            return
+        guide.accept(token)
+    assert allowed
+
+
+@pytest.mark.parametrize("marked", [False, True], ids=["letters", "tokens"])
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("form", [HERMES, MISTRAL, MISTRAL_ARGS, LLAMA3, GENERIC], ids=str)
+def test_whatever_the_grammar_of_calls_allows_is_read_as_valid_calls(
+    served: Running, special: Vocab, form: ToolFormat, several: bool, marked: bool
+) -> None:
+    vocab = special if marked else served.context.served.model.vocab
+    rules = call_rules(vocab, [WEATHER, TIME_TOOL], form, several=several, forced=True)
+    most = 0
+    for seed in range(6):
+        guide, rng = Guide(vocab, lark_rules(rules)), np.random.default_rng(seed)
+        tokens: list[int] = []
+        forced = 0
+        for _token in range(600):
+            forced += bool(guide.forced())
+            token = int(guide.mask(rng.normal(size=vocab.size).astype(np.float32)).argmax())
+            if vocab.is_end(token):
+                break
+            guide.accept(token)
+            tokens.append(token)
+        assert forced > 0.8 * len(tokens)
+        deltas, reader = read(form, "".join(map(vocab.name, tokens)), 7)
+        assert "".join(delta.text for delta in deltas) == ""
+        most = max(most, len(reader.calls))
+        assert reader.calls
+        for call in reader.calls:
+            told = json.loads(call.arguments)
+            assert (call.name, told) == ("time", {}) or told["city"] in ("Paris", "Rome")
+    assert several == (most > 1)
+
+
+def test_parameters_that_no_grammar_can_follow_are_refused_by_name(hermes: Running) -> None:
+    for parameters, said in (
+        (
+            {"type": "object", "properties": {"a": {"not": {}}}},
+            "f: the JSON schema uses not, which cannot be followed",
+        ),
+        ({"type": "string"}, "the parameters of f are not of type object"),
+    ):
+        tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+        body = {"messages": [{"role": "user", "content": "x"}], "tools": tools}
+        refused = hermes.post("/v1/chat/completions", {**body, "tool_choice": "required"})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"] == "tools"
+        assert said in refused.json()["error"]["message"]
+
+
 def test_strict_tools_are_constrained_from_the_mark_on(hermes: Running) -> None:
     messages = [{"role": "user", "content": "x"}]
     body = Chat.model_validate({"messages": messages, "tools": [WEATHER]})
     use = tool_use(hermes.context.served.model, body)
     assert use.trigger == "<tool_call>"
-    assert use.gbnf is not None
+    assert use.grammar is not None
     free = tool_use(hermes.context.served.model, body.model_copy(update={"tool_choice": "none"}))
-    assert (free.gbnf, free.described) == (None, ())
+    assert (free.grammar, free.described) == (None, ())
 
 
 def test_the_tools_and_earlier_calls_reach_the_template(hermes: Running, served: Running) -> None:

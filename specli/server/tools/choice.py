@@ -7,13 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from specli.llama.grammar import gbnf_of_schema
 from specli.llama.model import Model
 from specli.llama.vocab import Vocab
 from specli.server.errors import wrong
 from specli.server.fields import Chat, NamedTool, Tool
 from specli.server.settings import MOST_CONSTRAINT
-from specli.server.tools.constraint import call_grammar, call_schema
+from specli.server.tools.constraint import call_rules
 from specli.server.tools.formats import ToolFormat, format_of
 from specli.server.tools.prompt import plain_tools
 from specli.server.tools.reader import Reader
@@ -23,15 +22,15 @@ from specli.server.tools.reader import Reader
 class ToolUse:
     """How one request calls functions; by default, not at all.
 
-    `described` are the tools that the model is told of. With `gbnf` the text follows that
-    grammar: from its start, or from `trigger` on, the mark that opens a call.
+    `described` are the tools that the model is told of. With `grammar` the text follows it: from
+    its start, or from `trigger` on, the mark that opens a call.
     """
 
     form: ToolFormat | None = None
     described: Sequence[Mapping[str, Any]] = ()
     names: Collection[str] = ()
     most: int | None = None
-    gbnf: str | None = None
+    grammar: str | None = None
     trigger: str | None = None
     spelled: frozenset[int] = frozenset()
 
@@ -39,7 +38,7 @@ class ToolUse:
     def stops(self) -> tuple[str, ...]:
         """Where only one call is wanted, its end ends the answer."""
         closing = self.form.closing if self.form is not None else ""
-        return (closing,) if closing and self.most == 1 and self.gbnf is None else ()
+        return (closing,) if closing and self.most == 1 and self.grammar is None else ()
 
     def reader(self) -> Reader:
         """A reader for one answer."""
@@ -47,7 +46,7 @@ class ToolUse:
 
 
 def tool_use(model: Model, body: Chat) -> ToolUse:
-    """Raises RequestError for tools that are too large, or chosen and not there."""
+    """Raises RequestError for tools that are too large, chosen and not there, or not to follow."""
     choice = body.tool_choice
     tools = body.tools or []
     if not tools:
@@ -64,20 +63,17 @@ def tool_use(model: Model, body: Chat) -> ToolUse:
     form = format_of(model.chat_template)
     several = body.parallel_tool_calls is not False
     forced = choice not in (None, "auto")
-    strict = [tool for tool in chosen if tool.function.strict]
-    gbnf = trigger = None
-    if forced or (strict and form.opening and len(strict) == len(tools)):
-        rules = gbnf_of_schema(json.dumps(call_schema(plain_tools(chosen), form)))
-        gbnf = call_grammar(
-            rules, form, several=several and not isinstance(choice, NamedTool), opened=not forced
-        )
-        trigger = None if forced else form.opening
+    grammar = trigger = None
+    if forced or all(tool.function.strict for tool in chosen):
+        several = several and not isinstance(choice, NamedTool)
+        grammar = call_rules(model.vocab, plain_tools(chosen), form, several=several, forced=forced)
+        trigger = None if forced else form.opening or None
     return ToolUse(
         form=form,
         described=described,
         names=frozenset(tool.function.name for tool in chosen),
         most=None if several else 1,
-        gbnf=gbnf,
+        grammar=grammar,
         trigger=trigger,
         spelled=_tokens(model.vocab, form.spelled),
     )

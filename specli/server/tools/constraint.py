@@ -2,77 +2,67 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specli.errors import UsageError
+from specli.llama.guidance import LARK, embedded_schema, literal, schema_rules
+from specli.llama.vocab import Vocab
+from specli.server.errors import wrong
 from specli.server.tools.formats import ToolFormat
 
-_NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+_NO_CALL = r"/(?s:\s*[^\s{\[].*)?/"
+"""Any text that the reader does not take for the beginning of a call."""
 
 
-def call_schema(tools: Sequence[Mapping[str, Any]], form: ToolFormat) -> dict[str, Any]:
-    """The JSON schema of one call of one of the tools, in the form of the model's family."""
-    definitions = {
-        f"arguments{index}": _moved(
-            tool["function"].get("parameters") or _NO_ARGUMENTS, f"#/$defs/arguments{index}"
-        )
-        for index, tool in enumerate(tools)
-    }
-    calls = [
-        {
-            "type": "object",
-            "properties": {
-                "name": {"const": tool["function"]["name"]},
-                form.arguments: {"$ref": f"#/$defs/arguments{index}"},
-            },
-            "required": ["name", form.arguments],
-            "additionalProperties": False,
-        }
-        for index, tool in enumerate(tools)
-    ]
-    return {"$defs": definitions, "oneOf": calls}
+def call_rules(
+    vocab: Vocab,
+    tools: Sequence[Mapping[str, Any]],
+    form: ToolFormat,
+    *,
+    several: bool,
+    forced: bool,
+) -> str:
+    """A Lark grammar of calls in the form of the model's family, with the marks around them.
 
-
-def _moved(schema: Any, to: str) -> Any:
-    """The schema with references that still hold when it is part of another."""
-    if isinstance(schema, list):
-        return [_moved(one, to) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    moved = {key: _moved(value, to) for key, value in schema.items()}
-    reference = moved.get("$ref")
-    if isinstance(reference, str) and reference.startswith("#"):
-        moved["$ref"] = to + reference[1:]
-    return moved
-
-
-def call_grammar(schema_rules: str, form: ToolFormat, *, several: bool, opened: bool) -> str:
-    """GBNF for calls with the marks around them.
-
-    `schema_rules` is the grammar of `call_schema`, with its rule `root`. Where the text is already
-    `opened`, the grammar starts behind the first mark.
+    White space is as templates print it, so that all but values is forced. Calls that are not
+    `forced` begin behind the first mark, which is in the text already; in a family without marks
+    the text may also be another one. Raises RequestError for parameters that are no object or
+    cannot be followed.
     """
-    rules = [_renamed(line) for line in schema_rules.splitlines() if line.strip()]
-    before, after = ("[", "]") if form.listed else ("", "")
-    first = _literal("" if opened else form.opening + before)
-    if opened and form.listed:
-        first = _literal(before)
-    one = "calls-space calls-one calls-space"
-    if form.listed:
-        more = f'("," {one})*' if several else ""
-        root = f"{first} {one} {more} {_literal(after)}"
-    else:
-        more = (
-            f"({_literal(form.opening or ';')} {one} {_literal(form.closing)})*" if several else ""
-        )
-        root = f"{first} {one} {_literal(form.closing)} {more}"
-    return "\n".join([f"root ::= {root}", 'calls-space ::= | " " | "\\n"', *rules])
+
+    def text(given: str) -> str:
+        return literal(vocab, given, form.spelled)
+
+    start = form.start if forced else form.start.removeprefix(form.opening)
+    more = f"({text(form.between)} call {text(form.end)})*" if several else ""
+    rules = [
+        f"{LARK} {{}}",
+        "start: calls" + ("" if forced or form.opening else f" | {_NO_CALL}"),
+        f"calls: {text(start)} call {text(form.end)} {more} {text(form.last)}",
+        "call: " + " | ".join(f"call{index}" for index in range(len(tools))),
+    ]
+    for index, tool in enumerate(tools):
+        before, after = _around(tool["function"]["name"], form)
+        rules.append(f"call{index}: {text(before)} arguments{index} {text(after)}")
+        rules.append(f"arguments{index}: {embedded_schema(_arguments(tool['function']))}")
+    return "\n".join(rules)
 
 
-def _renamed(line: str) -> str:
-    name, sign, body = line.partition("::=")
-    return f"calls-one {sign}{body}" if name.strip() == "root" else line
+def _around(name: str, form: ToolFormat) -> tuple[str, str]:
+    """What stands before and behind the arguments of a call."""
+    if form.named:
+        return name + form.named, ""
+    return f'{{"name": {json.dumps(name)}, "{form.arguments}": ', "}"
 
 
-def _literal(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' if text else ""
+def _arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", **(function.get("parameters") or {"properties": {}})}
+    if schema["type"] != "object":
+        raise wrong("tools", f"the parameters of {function['name']} are not of type object")
+    try:
+        schema_rules(json.dumps(schema))
+    except UsageError as error:
+        raise wrong("tools", f"{function['name']}: {error.message}") from None
+    return schema

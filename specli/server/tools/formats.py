@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +12,10 @@ class ToolFormat:
     Without an `opening` a call is the whole answer. With `listed` one opening stands before a JSON
     list of calls, or before a name and its arguments. `spelled` are control tokens that belong to
     the text. A template that is not `native` is not given the tools: a system message lists them.
+
+    Where a grammar writes the calls, `start` stands before the first, `end` behind each, `between`
+    before each further one, and `last` at the end of all. With `named` the name stands before the
+    arguments, and this between the two.
     """
 
     name: str
@@ -21,16 +25,38 @@ class ToolFormat:
     listed: bool = False
     spelled: tuple[str, ...] = ()
     native: bool = True
+    start: str = ""
+    end: str = ""
+    between: str = "; "
+    last: str = ""
+    named: str = ""
 
 
 HERMES = ToolFormat(
-    "hermes", "<tool_call>", "</tool_call>", spelled=("<tool_call>", "</tool_call>")
+    "hermes",
+    "<tool_call>",
+    "</tool_call>",
+    spelled=("<tool_call>", "</tool_call>"),
+    start="<tool_call>\n",
+    end="\n</tool_call>",
+    between="\n<tool_call>\n",
 )
 """Hermes 2 Pro, Qwen 2.5 and 3, and most that were trained on their data."""
 
 MISTRAL = ToolFormat(
-    "mistral", "[TOOL_CALLS]", listed=True, spelled=("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
+    "mistral",
+    "[TOOL_CALLS]",
+    listed=True,
+    spelled=("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"),
+    start="[TOOL_CALLS][",
+    between=", ",
+    last="]",
 )
+
+MISTRAL_ARGS = replace(
+    MISTRAL, start="[TOOL_CALLS]", between="[TOOL_CALLS]", last="", named="[ARGS]"
+)
+"""Mistral's templates since the middle of 2025."""
 
 LLAMA3 = ToolFormat("llama3", arguments="parameters", spelled=("<|python_tag|>",))
 """Llama 3.1 to 3.3: JSON as the whole answer, sometimes after `<|python_tag|>`."""
@@ -48,7 +74,7 @@ def format_of(template: str | None) -> ToolFormat:
         return GENERIC
     for one in (HERMES, MISTRAL):
         if one.opening in template:
-            return one
+            return MISTRAL_ARGS if one is MISTRAL and MISTRAL_ARGS.named in template else one
     if '"parameters"' in template or "<|python_tag|>" in template:
         return LLAMA3
     return ToolFormat("json")
