@@ -34,12 +34,9 @@ _LIMITS = LLParserLimits(
     max_grammar_size=500_000,
 )
 
-_SPACE = r"( |\n{1,2}[ \t]{0,20})?"
-"""White space between JSON's parts, as in llama.cpp's converter: without a bound, small models
-write nothing else."""
-
 _PRINTED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""As templates print JSON, and so as models write calls."""
+"""As templates and Python print JSON: with a choice of white space little would be forced, and small
+models write nothing else."""
 
 _SPECIAL = b"\xff"
 """Marks a token that is no text, in llguidance's vocabulary."""
@@ -110,7 +107,8 @@ def schema_rules(schema: str) -> str:
     """A JSON schema in llguidance's own form.
 
     An object whose properties are listed has no others, as in llama.cpp, unless the schema says so
-    by `additionalProperties`. Raises UsageError, naming the keyword that cannot be followed.
+    by `additionalProperties`. White space is that of one line, as Python prints it, unless the
+    schema's `x-guidance` says otherwise. Raises UsageError, naming the keyword that cannot be followed.
     """
     try:
         parsed = json.loads(schema)
@@ -118,7 +116,7 @@ def schema_rules(schema: str) -> str:
         if not isinstance(parsed, dict):
             raise UsageError(f"the JSON schema is {schema:.40}, which allows no text")
         closed = json.dumps(_closed(parsed))
-        rules = LLMatcher.grammar_from_json_schema(closed, overrides={"whitespace_pattern": _SPACE})
+        rules = LLMatcher.grammar_from_json_schema(closed, defaults=_PRINTED)
     except RecursionError:
         raise UsageError("the JSON schema is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -137,11 +135,8 @@ def lark_rules(lark: str) -> str:
 
 
 def embedded_schema(schema: dict[str, Any]) -> str:
-    """A JSON schema as a part of a Lark grammar; JSON that follows it has one form of white space.
-
-    Objects are closed as in `schema_rules`.
-    """
-    return f"%json {json.dumps({**_closed(schema), 'x-guidance': _PRINTED})}"
+    """A JSON schema as a part of a Lark grammar, understood as in `schema_rules`."""
+    return f"%json {json.dumps({'x-guidance': _PRINTED, **_closed(schema)})}"
 
 
 def literal(vocab: Vocab, text: str, marks: Collection[str]) -> str:

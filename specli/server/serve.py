@@ -20,7 +20,14 @@ from specli.server.run import bound, listen
 from specli.server.service import Service
 from specli.server.settings import Settings
 from specli.session import Session, Setup
-from specli.speculative import NgramCache, Prediction, SpeculativeConfig, Suffix
+from specli.speculative import (
+    Adaptive,
+    Grammar,
+    NgramCache,
+    Prediction,
+    SpeculativeConfig,
+    Suffix,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +103,10 @@ def drafting_of(setup: Setup, *, share: bool) -> SpeculativeConfig:
             "a lookup cache drafts for every user from the answers of all",
             hint="allow it with --share-suffix, or leave the lookup cache out",
         )
-    if config.drafters and not config.has(Prediction.kind):
-        config = config.with_drafters((*config.drafters, Prediction("")))
+    if config.drafters:
+        own = [Prediction("")] + [Grammar()] * isinstance(config.policy, Adaptive)
+        missing = [one for one in own if not config.has(one.kind)]
+        config = config.with_drafters((*config.drafters, *missing))
     return config.with_drafters(
         replace(one, shared=share) if isinstance(one, Suffix) else one for one in config.drafters
     )
