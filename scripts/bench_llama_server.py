@@ -133,7 +133,7 @@ class Bench:
                     "max_tokens": self.tokens,
                     "temperature": 0,
                 }
-                told = _posted(f"{address}/v1/chat/completions", body)
+                told = posted(f"{address}/v1/chat/completions", body)
                 text = told["choices"][0]["message"]["content"]
                 return told["usage"]["completion_tokens"], text
 
@@ -156,13 +156,13 @@ class Bench:
         ) as server:
             address = f"http://127.0.0.1:{port}"
             try:
-                _wait_for(address, server)
+                wait_for(address, server)
                 yield address
             finally:
                 server.terminate()
 
 
-def _posted(address: str, body: dict[str, object]) -> dict[str, Any]:
+def posted(address: str, body: dict[str, object]) -> dict[str, Any]:
     request = urllib.request.Request(
         address, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -171,7 +171,7 @@ def _posted(address: str, body: dict[str, object]) -> dict[str, Any]:
     return told
 
 
-def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
     for _attempt in range(600):
         if server.poll() is not None:
             sys.exit(f"llama-server ended with {server.returncode}")

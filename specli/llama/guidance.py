@@ -35,8 +35,8 @@ _LIMITS = LLParserLimits(
 )
 
 _PRINTED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""As templates and Python print JSON: with a choice of white space little would be forced, and small
-models write nothing else."""
+"""As templates and Python print JSON: with a choice of white space little would be forced, and
+small models write nothing else."""
 
 _SPECIAL = b"\xff"
 """Marks a token that is no text, in llguidance's vocabulary."""
@@ -108,7 +108,8 @@ def schema_rules(schema: str) -> str:
 
     An object whose properties are listed has no others, as in llama.cpp, unless the schema says so
     by `additionalProperties`. White space is that of one line, as Python prints it, unless the
-    schema's `x-guidance` says otherwise. Raises UsageError, naming the keyword that cannot be followed.
+    schema's `x-guidance` says otherwise. Raises UsageError, naming the keyword that cannot be
+    followed.
     """
     try:
         parsed = json.loads(schema)

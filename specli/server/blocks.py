@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from specli.events import Finished
+from specli.server.context import Part
 from specli.server.tools.reader import Delta
 
 
@@ -40,7 +42,12 @@ class Blocks:
         self.all: list[Block] = []
         self._open: Block | None = None
 
-    def take(self, deltas: Iterable[Delta]) -> list[Step]:
+    def take(self, part: Part) -> list[Step]:
+        """What a part of a stream does; the last one closes the block that is open."""
+        steps = self.add(part.deltas)
+        return steps + self.finish() if isinstance(part.event, Finished) else steps
+
+    def add(self, deltas: Iterable[Delta]) -> list[Step]:
         """What these deltas do."""
         steps: list[Step] = []
         for delta in deltas:
@@ -70,6 +77,6 @@ class Blocks:
 def blocks_of(deltas: Iterable[Delta]) -> list[Block]:
     """The blocks of a complete answer; space around calls is no block."""
     blocks = Blocks()
-    blocks.take(deltas)
+    blocks.add(deltas)
     calls = any(block.name is not None for block in blocks.all)
     return [one for one in blocks.all if one.name is not None or one.text.strip() or not calls]

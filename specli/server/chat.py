@@ -29,19 +29,9 @@ def routes(context: Context) -> APIRouter:
     @router.post("/v1/chat/completions", response_model=None, tags=["OpenAI"])
     async def chat_completions(body: Chat, request: Request) -> Response:
         """Answer a conversation, in one piece or as server-sent events."""
-        asked = await context.asked(ask_chat, body)
-        made = _ChatAnswer(context, body)
-        if body.stream:
-            return await context.streamed(request, asked, made.chunks, stream_failure)
-        return await context.whole(request, asked, made.whole)
+        return await context.answer(request, ask_chat, body, _ChatAnswer(context, body))
 
     return router
-
-
-def stream_failure(error: BaseException) -> bytes:
-    """The event that ends a stream with an error, as OpenAI's clients read it."""
-    assert isinstance(error, RequestError)
-    return event(error.body())
 
 
 @dataclass(slots=True)
@@ -52,6 +42,10 @@ class _ChatAnswer:
     body: Chat
     id: str = field(default_factory=lambda: f"chatcmpl-{token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
+
+    def failed(self, error: RequestError) -> bytes:
+        """As OpenAI's clients read it."""
+        return event(error.body())
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from specli.events import Finished, Round
 from specli.server.asking import ask_completion
-from specli.server.chat import stream_failure
 from specli.server.context import Context, Part, Texts
+from specli.server.errors import RequestError
 from specli.server.fields import Completion
 from specli.server.figures import completion_logprobs, figures, usage
 from specli.server.stream import DONE, event
@@ -29,11 +29,7 @@ def routes(context: Context) -> APIRouter:
     @router.post("/v1/completions", response_model=None, tags=["OpenAI"])
     async def completions(body: Completion, request: Request) -> Response:
         """Continue one text or several; no chat template is applied."""
-        asked = await context.asked(ask_completion, body)
-        made = _CompletionAnswer(context, body)
-        if body.stream:
-            return await context.streamed(request, asked, made.chunks, stream_failure)
-        return await context.whole(request, asked, made.whole)
+        return await context.answer(request, ask_completion, body, _CompletionAnswer(context, body))
 
     return router
 
@@ -46,6 +42,10 @@ class _CompletionAnswer:
     body: Completion
     id: str = field(default_factory=lambda: f"cmpl-{token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
+
+    def failed(self, error: RequestError) -> bytes:
+        """As OpenAI's clients read it."""
+        return event(error.body())
 
     def _head(self) -> dict[str, Any]:
         return {

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from specli.events import Event, Finished, Prefilled, Round
 from specli.server.asking import Asked, Served, require_answerable
-from specli.server.errors import request_error
+from specli.server.errors import RequestError, request_error
 from specli.server.service import Answer, Service
 from specli.server.stream import ClientGoneError, EventStream, until_gone
 from specli.server.tools.reader import Delta, Reader
 
 Body = TypeVar("Body")
+Streamed = TypeVar("Streamed", bound="Streamable")
 
 _CLIENT_GONE = 499  # nginx's; nobody reads it
 
@@ -55,14 +56,24 @@ class Texts:
         return "length" if self.answer.generations[index].finish == "length" else "stop"
 
 
-Whole = Callable[[Texts, list[list[Delta]]], Mapping[str, Any]]
-"""The body of an answer that is complete, of its texts and all their deltas."""
+class Form(Protocol):
+    """One API's form of an answer."""
 
-Chunks = Callable[[Texts, AsyncIterator[Part]], AsyncIterator[bytes]]
-"""The events of an answer that is streamed."""
+    def whole(self, texts: Texts, deltas: list[list[Delta]]) -> Mapping[str, Any]:
+        """The body of an answer that is complete, of its texts and all their deltas."""
 
-Failed = Callable[[BaseException], bytes]
-"""The event that ends a stream with an error."""
+    def chunks(self, texts: Texts, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+        """The events of an answer that is streamed."""
+
+    def failed(self, error: RequestError) -> bytes:
+        """The event that ends a stream with an error."""
+
+
+class Streamable(Protocol):
+    """The body of a request."""
+
+    @property
+    def stream(self) -> bool | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,47 +92,42 @@ class Context:
         require_answerable(asked, self.served.n_ctx)
         return asked
 
-    async def whole(self, request: Request, asked: Asked, made: Whole) -> Response:
-        """An answer in one piece. Raises as `Answer.events`."""
+    async def answer(
+        self, request: Request, ask: Callable[[Served, Streamed], Asked], body: Streamed, form: Form
+    ) -> Response:
+        """The answer to a body, in one piece or as events. Raises as `asked` and `Answer.events`;
+        what goes wrong in a stream after its first event is the last one of it."""
+        asked = await self.asked(ask, body)
         answer = self.service.submit(asked.requests, asked.prompts)
         texts = Texts(answer, [asked.tools.reader() for _request in asked.requests])
-        deltas: list[list[Delta]] = [[] for _request in asked.requests]
+        stream = None
         try:
-            await until_gone(request.receive, _collect(texts, deltas))
-            return JSONResponse(made(texts, deltas))
+            if not body.stream:
+                deltas = await until_gone(request.receive, _collect(texts))
+                return JSONResponse(form.whole(texts, deltas))
+            events = answer.events()
+            first = await until_gone(request.receive, _first(events))
+            chunks = form.chunks(texts, _parts(texts, first, events))
+            stream = EventStream(_guarded(chunks, form.failed), answer.close)
+            return stream
         except ClientGoneError:
             return Response(status_code=_CLIENT_GONE)
         finally:
-            answer.close()
-
-    async def streamed(
-        self, request: Request, asked: Asked, made: Chunks, failed: Failed
-    ) -> Response:
-        """An answer as events. What goes wrong before the first one is raised."""
-        answer = self.service.submit(asked.requests, asked.prompts)
-        texts = Texts(answer, [asked.tools.reader() for _request in asked.requests])
-        events = answer.events()
-        try:
-            first = await until_gone(request.receive, _first(events))
-        except ClientGoneError:
-            answer.close()
-            return Response(status_code=_CLIENT_GONE)
-        except BaseException:
-            answer.close()
-            raise
-        parts = _parts(texts, first, events)
-        return EventStream(_guarded(made(texts, parts), failed), answer.close)
+            if stream is None:
+                answer.close()
 
 
 async def _first(events: AsyncIterator[tuple[int, Event]]) -> tuple[int, Event]:
     return await anext(events)
 
 
-async def _collect(texts: Texts, deltas: list[list[Delta]]) -> None:
+async def _collect(texts: Texts) -> list[list[Delta]]:
+    deltas: list[list[Delta]] = [[] for _reader in texts.readers]
     async for index, event in texts.answer.events():
         part = texts.take(index, event)
         if part is not None:
             deltas[index] += part.deltas
+    return deltas
 
 
 async def _parts(
@@ -136,7 +142,9 @@ async def _parts(
             yield part
 
 
-async def _guarded(chunks: AsyncIterator[bytes], failed: Failed) -> AsyncIterator[bytes]:
+async def _guarded(
+    chunks: AsyncIterator[bytes], failed: Callable[[RequestError], bytes]
+) -> AsyncIterator[bytes]:
     """The same chunks; an error becomes the last of them."""
     try:
         async for chunk in chunks:

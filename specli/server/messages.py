@@ -11,7 +11,6 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from specli.events import Finished
 from specli.server.anthropic_fields import Counted, Messages, as_chat
 from specli.server.asking import Asked, Served, ask_chat
 from specli.server.blocks import Block, Blocks, Step, blocks_of
@@ -29,11 +28,7 @@ def routes(context: Context) -> APIRouter:
     @router.post("/v1/messages", response_model=None, tags=["Anthropic"])
     async def messages(body: Messages, request: Request) -> Response:
         """Answer a conversation in Anthropic's form."""
-        asked = await context.asked(_ask, body)
-        made = _Message(context, body)
-        if body.stream:
-            return await context.streamed(request, asked, made.chunks, _failed)
-        return await context.whole(request, asked, made.whole)
+        return await context.answer(request, _ask, body, _Message(context, body))
 
     @router.post("/v1/messages/count_tokens", response_model=None, tags=["Anthropic"])
     async def count_tokens(body: Counted) -> Response:
@@ -48,11 +43,6 @@ def _ask(served: Served, body: Counted) -> Asked:
     return ask_chat(served, as_chat(body))
 
 
-def _failed(error: BaseException) -> bytes:
-    assert isinstance(error, RequestError)
-    return event(error.anthropic_body(), "error")
-
-
 @dataclass(slots=True)
 class _Message:
     """Answers in the form of Anthropic's messages."""
@@ -60,6 +50,10 @@ class _Message:
     context: Context
     body: Messages
     id: str = field(default_factory=lambda: f"msg_{token_hex(12)}")
+
+    def failed(self, error: RequestError) -> bytes:
+        """As Anthropic's clients read it."""
+        return event(error.anthropic_body(), "error")
 
     def _head(self) -> dict[str, Any]:
         return {
@@ -101,10 +95,7 @@ class _Message:
         yield _event("message_start", message=start)
         blocks = Blocks()
         async for part in parts:
-            steps = blocks.take(part.deltas)
-            if isinstance(part.event, Finished):
-                steps += blocks.finish()
-            for step in steps:
+            for step in blocks.take(part):
                 yield _step(step)
         told = figures(texts.answer.generations[0], texts.answer.since)
         yield _event("message_delta", delta=self._stop(texts), usage=_usage(texts), **told)

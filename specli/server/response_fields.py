@@ -80,7 +80,8 @@ class Responses(Fields):
     tool_choice: Literal["none", "auto", "required"] | ResponseChoice | None = None
     parallel_tool_calls: bool | None = None
     text: Text | None = None
-    previous_response_id: None = None
+    previous_response_id: str | None = None
+    background: Literal[False] | None = None
     store: bool | None = None
     seed: Annotated[int, Field(ge=-1, le=(1 << 63) - 1)] | None = None
     speculative: bool | Speculative | None = None

@@ -12,7 +12,6 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specli.events import Finished
 from specli.server.asking import Asked, Served, ask_chat
 from specli.server.blocks import Block, Blocks, Step, blocks_of
 from specli.server.context import Context, Part, Texts
@@ -30,23 +29,21 @@ def routes(context: Context) -> APIRouter:
     @router.post("/v1/responses", response_model=None, tags=["OpenAI"])
     async def responses(body: Responses, request: Request) -> Response:
         """Answer in the form of the Responses API; nothing is stored."""
-        asked = await context.asked(_ask, body)
-        made = _Response(context, body)
-        if body.stream:
-            return await context.streamed(request, asked, made.chunks, _failed)
-        return await context.whole(request, asked, made.whole)
+        return await context.answer(request, _ask, body, _Response(context, body))
 
     return router
 
 
 def _ask(served: Served, body: Responses) -> Asked:
+    if body.previous_response_id is not None:
+        raise RequestError(
+            400,
+            "previous_response_id: this server stores no responses, so send the conversation "
+            "with each request, as `input`",
+            param="previous_response_id",
+            code="previous_response_not_found",
+        )
     return ask_chat(served, as_chat(body))
-
-
-def _failed(error: BaseException) -> bytes:
-    assert isinstance(error, RequestError)
-    told = {"code": error.code or error.type, "message": error.message, "param": error.param}
-    return event({"type": "error", "sequence_number": 0, **told}, "error")
 
 
 @dataclass(slots=True)
@@ -58,6 +55,11 @@ class _Response:
     id: str = field(default_factory=lambda: f"resp_{token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
     count: int = 0
+
+    def failed(self, error: RequestError) -> bytes:
+        """As OpenAI's clients read it."""
+        told = {"code": error.code or error.type, "message": error.message, "param": error.param}
+        return self._event("error", **told)
 
     def _object(self, status: str, output: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         body = self.body
@@ -121,10 +123,7 @@ class _Response:
             yield self._event(kind, response=self._object("in_progress", []))
         blocks = Blocks()
         async for part in parts:
-            steps = blocks.take(part.deltas)
-            if isinstance(part.event, Finished):
-                steps += blocks.finish()
-            for step in steps:
+            for step in blocks.take(part):
                 for chunk in self._step(step):
                     yield chunk
         done = self._finished(texts, [self._item(block) for block in blocks.all])
