@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import re
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ def main() -> None:
     given = parser.parse_args()
     entries = yaml.safe_load(SET.read_text())
     server = Server(given.serve)
+    # Where a time limit ends this script, the server ends too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         told = measured(server, entries, given.runs)
     finally:
@@ -78,8 +81,9 @@ def measured(server: Server, entries: list[dict[str, Any]], runs: int) -> dict[s
     speeds: dict[str, dict[str, list[float]]] = {way: {} for way in ways}
     texts: dict[str, set[str]] = {}
     valid = answers = 0
-    for run in range(-1, runs):  # The first is not counted: costs and caches settle.
-        for number, entry in enumerate(entries):
+    for run in range(-1, runs):
+        # What comes first is not counted: costs settle.
+        for number, entry in enumerate(entries if run >= 0 else entries[:3]):
             for way in sorted(ways, reverse=(run + number) % 2 == 1):
                 body = {**body_of(entry), "speculative": ways[way]}
                 answer = httpx.post(server.url + "/v1/chat/completions", json=body, timeout=120)
@@ -93,11 +97,13 @@ def measured(server: Server, entries: list[dict[str, Any]], runs: int) -> dict[s
                 if run >= 0:
                     speed = answer.json()["timings"]["predicted_per_second"]
                     speeds[way].setdefault(entry["name"], []).append(speed)
+        if run >= 0:
+            print(f"run {run + 1}: {_ratio(speeds, [run]):.3f}", flush=True)
     for entry in entries:
         with_, without = (statistics.median(speeds[way][entry["name"]]) for way in ways)
         print(f"{entry['name']:20} {with_:7.1f} {without:7.1f} tok/s  {with_ / without:.2f}")
     single = [_ratio(speeds, [run]) for run in range(runs)]
-    drafted, accepted = (_counted(server, name) for name in ("draft", "accepted"))
+    drafted, accepted = counted(server.url)
     return {
         "drafters": names, "answers": answers, "valid": valid,
         "same_texts": sum(len(found) == 1 for found in texts.values()),
@@ -117,10 +123,15 @@ def _ratio(speeds: dict[str, dict[str, list[float]]], runs: Any) -> float:
     return math.exp(statistics.fmean(logs))
 
 
-def _counted(server: Server, what: str) -> int:
-    text = httpx.get(server.url + "/metrics").text
-    found = re.search(rf'specli:{what}_tokens_total{{drafter="grammar"}} (\d+)', text)
-    return int(found[1]) if found else 0
+def counted(url: str) -> tuple[int, int]:
+    """What a server's drafter `grammar` has proposed so far, and how much of it was accepted."""
+    text = httpx.get(url + "/metrics").text
+    both = [
+        re.search(rf'specli:{what}_tokens_total{{drafter="grammar"}} (\d+)', text)
+        for what in ("draft", "accepted")
+    ]
+    drafted, accepted = (int(found[1]) if found else 0 for found in both)
+    return drafted, accepted
 
 
 if __name__ == "__main__":

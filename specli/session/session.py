@@ -126,8 +126,9 @@ class Session:
             self.target_model.use_template(setup.chat_template, setup.template_variables)
             self._require_exactness()
             self._tiled = not (setup.exact and without_tiles())
+            self._room.steady = all(one.threads for one in setup.placements)
             self._room.watch(window=FIRST_WINDOW)
-            self._room.steady = setup.steady or setup.exact
+            self._room.steady |= setup.steady or setup.exact
             self.slots = setup.slots or self._best_slots(checked, most)
             self.target, self.draft, self.head = self._open(stack, checked, self.slots)
             stack.callback(self._save)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bench_grammar
 import pytest
+import yaml
 
 from specli.app.run import run
 from specli.options import Options
@@ -17,7 +19,7 @@ from tests.server.conftest import Running, serving
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NAMES = ("fact", "code", "json", "story")
-OPTIONS = {"predict": 48, "seed": 7, "ctx_size": 512, "exact": True}
+OPTIONS = {"predict": 32, "seed": 7, "ctx_size": 512, "exact": True}
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +31,39 @@ def served(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run
     (folder / "real.yaml").write_text(
         f"name: real\ndescription: the pair\ntarget: {setup.target}\ndraft: {setup.draft.model}\n"
     )
-    with serving(folder, "real", slots=4, exact=True, ctx_size=512) as running:
+    with serving(folder, "real", slots=16, exact=True, ctx_size=512) as running:
         yield running
 
 
 @pytest.mark.parametrize("temp", [0.0, 0.8])
-def test_texts_beside_others_are_those_of_run(served: Running, temp: float) -> None:
+def test_texts_beside_any_number_of_others_are_those_of_run(served: Running, temp: float) -> None:
     profile = str(served.folder / "real.yaml")
     alone = [
         run(Options(profile=profile, temp=temp, threads=1, **OPTIONS), PROMPTS[name])
         for name in NAMES
     ]
-    fields: dict[str, Any] = {"temperature": temp, "seed": 7, "max_tokens": 48}
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda name: served.chat(PROMPTS[name], **fields), NAMES))
-    texts = [answer["choices"][0]["message"]["content"] for answer in answers]
-    assert texts == [one.generation.text for one in alone]
-    assert sum(answer["timings"]["draft_n_accepted"] for answer in answers) > 0
+    texts = [one.generation.text for one in alone]
+    fields: dict[str, Any] = {"temperature": temp, "seed": 7, "max_tokens": 32}
+    for width in (1, 4, 16):
+        asked = NAMES * max(1, width // len(NAMES))
+        with ThreadPoolExecutor(width) as pool:
+            answers = list(pool.map(lambda name: served.chat(PROMPTS[name], **fields), asked))
+        said = [answer["choices"][0]["message"]["content"] for answer in answers]
+        assert said == texts * (len(asked) // len(NAMES))
+        assert sum(answer["timings"]["draft_n_accepted"] for answer in answers) > 0
+
+
+def test_what_a_grammar_forces_is_drafted_and_accepted_whole(served: Running) -> None:
+    entries = {one["name"]: one for one in yaml.safe_load(bench_grammar.SET.read_text())}
+    before = bench_grammar.counted(served.url)
+    for name in ("sentiment", "call_one_of_three"):
+        answer = served.post("/v1/chat/completions", bench_grammar.body_of(entries[name]))
+        assert answer.status_code == 200
+        bench_grammar.require_valid(entries[name], answer.json())
+    drafted, accepted = (
+        now - then for now, then in zip(bench_grammar.counted(served.url), before, strict=True)
+    )
+    assert drafted == accepted > 20
 
 
 @pytest.mark.filterwarnings("ignore")
