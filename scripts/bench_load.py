@@ -1,4 +1,4 @@
-"""specli serve beside llama-server under load: the same files, slots, threads and requests.
+"""specli serve beside llama-server under load: the same files, slots and requests.
 
 GuideLLM (pip install guidellm, in an environment of its own) keeps as many requests open as
 `--streams` says, of mixed lengths, and counts. The contenders take turns, who goes first changing
@@ -34,7 +34,6 @@ from bench_llama_server import CONTEXT, TASKS, TOPICS, posted, wait_for
 from specli.hub.references import resolve
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
-from specli.session.loading import physical_cores
 
 SENTENCES = (
     "The reading room closes at eight in the evening, and on Saturdays at four.",
@@ -66,7 +65,8 @@ class Load:
     requests: int
     streams: int
     slots: int
-    threads: int
+    threads: int | None
+    """None is what each program takes by itself."""
 
     def specli(self, *arguments: str) -> Measured:
         command = [sys.executable, "-m", "specli", "serve", "-c", str(CONTEXT)]
@@ -77,7 +77,7 @@ class Load:
 
     def _measured(self, command: list[str]) -> Measured:
         with self._serving(command) as address, tempfile.TemporaryDirectory() as folder:
-            for number in range(2 * self.slots):
+            for number in range(self.slots):
                 message = {"role": "user", "content": f"Count from {number} to ten."}
                 posted(address + "/v1/chat/completions", {"messages": [message], "max_tokens": 8})
             found = Path(folder) / "found.json"
@@ -106,7 +106,7 @@ class Load:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         command = [*command, "-m", str(self.target), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["-np", str(self.slots), "-t", str(self.threads)]
+        command += ["-np", str(self.slots), *(["-t", str(self.threads)] if self.threads else [])]
         with subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -131,13 +131,13 @@ def _read(report: dict[str, Any], requests: int) -> Measured:
 
 
 def write_requests(path: Path, count: int) -> None:
-    """Questions behind none to eight sentences, with 8 to 128 tokens wanted; always the same."""
+    """Questions behind none to four sentences, with 8 to 64 tokens wanted; always the same."""
     rng = random.Random(1)
     lines = []
     for number in range(count):
         task = TASKS[number % len(TASKS)].format(rng.choice(TOPICS))
-        before = " ".join(rng.choice(SENTENCES) for _ in range(rng.randrange(9)))
-        wanted = round(8 * 16 ** rng.random())
+        before = " ".join(rng.choice(SENTENCES) for _ in range(rng.randrange(5)))
+        wanted = round(8 * 8 ** rng.random())
         lines.append(json.dumps({"prompt": f"{before} {task}", "output_tokens_count": wanted}))
     path.write_text("\n".join(lines))
 
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=128)
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("-np", "--slots", type=int, default=8)
-    parser.add_argument("-t", "--threads", type=int, default=physical_cores())
+    parser.add_argument("-t", "--threads", type=int, help="of both, in place of their own")
     parser.add_argument("-m", "--model", type=Path)
     parser.add_argument("-md", "--model-draft", type=Path)
     parser.add_argument("--only", help="the contenders with this in their names")
@@ -167,7 +167,7 @@ def main() -> None:
                     given.threads)  # fmt: skip
         program = native.build() / "llama-server"
         drafting = ("-md", str(draft), "--spec-type", "draft-simple")
-        contenders = {
+        contenders: dict[str, Callable[[], Measured]] = {
             "specli": load.specli,
             "llama-server": partial(load.llama_server, program),
             "llama-server, drafting": partial(load.llama_server, program, *drafting),

@@ -10,7 +10,7 @@ import ctypes
 import json
 import re
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 import numpy as np
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from specli.errors import DecodeError, UsageError
 from specli.llama.decoder import Logits
 from specli.llama.vocab import Vocab
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
 
 LARK = "%llguidance"
 """How a Lark grammar begins, as in llama.cpp built with llguidance."""
@@ -34,7 +37,11 @@ _LIMITS = LLParserLimits(
     max_grammar_size=500_000,
 )
 
-_PRINTED = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_PRINTED: JsonCompileOptions = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+}
 """As templates and Python print JSON: with a choice of white space little would be forced, and
 small models write nothing else."""
 
