@@ -1,4 +1,4 @@
-"""Prints the CMAKE_ARGS that llama.cpp needs on this machine, often none.
+"""Prints the CMAKE_ARGS that llama.cpp is built with on this machine: RPC, and what it needs.
 
 GCC 12 compiles llama.cpp's AMX set-up wrongly: it takes the tile configuration's fields but for
 the first eight bytes for dead stores, and the first batch of several quantised tokens ends in a
@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+RPC = "-DGGML_RPC=on"
 WITHOUT_AMX = "-DCMAKE_C_FLAGS=-U__AMX_INT8__ -DCMAKE_CXX_FLAGS=-U__AMX_INT8__"
 
 SOURCE = r"""
@@ -64,8 +65,8 @@ def main() -> None:
     given = os.environ.get("CMAKE_ARGS")
     if given is not None:
         print(given)
-    elif amx_crashes():
-        print(WITHOUT_AMX)
+    else:
+        print(f"{RPC} {WITHOUT_AMX}" if amx_crashes() else RPC)
 
 
 if __name__ == "__main__":

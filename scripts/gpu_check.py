@@ -6,11 +6,12 @@
                                                        llama-speculative-simple of one build
     python scripts/gpu_check.py --markdown docs/gpu-NAME.md
 
-At each placement the pair is loaded once and plain decoding, a fixed draft length and
-`--draft auto` take turns on every prompt, greedy. Times outside llama.cpp's calls, T(k), device
-memory against what the memory check had counted, and any difference of the text are reported;
-medians, with the lowest and the highest run in brackets. The random model says nothing about
-acceptance.
+The devices may be of any backend: CUDA, Metal, Vulkan. At each placement the pair is loaded once
+and plain decoding, a fixed draft length and `--draft auto` take turns on every prompt, greedy.
+Times outside llama.cpp's calls, T(k), device memory against what the memory check had counted,
+whether the draft's device chooses its tokens, and any difference of the text, also from the CPU's,
+are reported; medians, with the lowest and the highest run in brackets. The random model says
+nothing about acceptance.
 
 Ends with 0 when all was run and all texts agree but for near ties, 1 when one does not, and 3
 when placements were skipped because llama.cpp has no GPU here.
@@ -35,7 +36,6 @@ from gpu_runs import (
     FIXED,
     PLAIN,
     SIMPLE,
-    Contender,
     Pair,
     Plan,
     Result,
@@ -157,6 +157,16 @@ def memory(results: Sequence[Result]) -> str:
     return table(["placement", "taken", "counted beforehand"], rows)
 
 
+def devices_apart(results: Sequence[Result]) -> str:
+    """What a placement changes: the text, and where the draft's tokens are chosen."""
+    rows = []
+    for result in results[1:]:
+        text = "; ".join(result.beside_cpu) or "the same"
+        chosen = "on the device" if result.drafts_on_device else "from logits"
+        rows.append([result.where.name, ("DIFFERS: " if result.strays else "") + text, chosen])
+    return table(["placement", "plain text beside the CPU's", "draft's tokens are chosen"], rows)
+
+
 def _spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
@@ -180,9 +190,10 @@ def shortages(pair: Pair, records: Path) -> str:
         too_long = int(1.2 * gpus[0].free / per_token)
         setup = Setup(pair.target, n_ctx=too_long, speculative=config)
         tries.append((f"-c {too_long}", lambda: _load(setup, records)))
-        tries.append(
-            (f"-c {too_long}, past the check", lambda: _force(pair.target, facts, too_long))
-        )
+        # Not where the device is the processor, or a part of it: there the system would run out.
+        if gpus[0].kind == "gpu" and "llvmpipe" not in gpus[0].description:
+            force = f"-c {too_long}, past the check"
+            tries.append((force, lambda: _force(pair.target, facts, too_long)))
     for name, attempt in tries:
         try:
             attempt()
@@ -209,25 +220,26 @@ def check_pair(pair: Pair, plan: Plan, records: Path) -> tuple[Report, bool, boo
     layers = read_facts(check_file(pair.target)).layers
     wanted = placements(layers)
     skipped = [where.name for where in wanted if where.needs_gpu and not library.supports_gpu()]
-    results = []
+    results: list[Result] = []
     for where in wanted:
         if where.name not in skipped:
             print(f"running: {pair.name}, {where.name}", file=sys.stderr, flush=True)
-            results.append(run_placement(pair, where, plan, records))
+            on_cpu = results[0].plain if results else {}
+            results.append(run_placement(pair, where, plan, records, on_cpu))
     report = [f"## {pair.name}", f"Target {pair.target.name}, draft {pair.draft.name}; "]
     report[1] += f"{plan.tokens} tokens, {len(plan.prompts)} prompts, {plan.runs} runs, greedy."
-    report += [speeds(results), "### Cost of a batch", costs(results)]
+    report.append(speeds(results))
+    if len(results) > 1:
+        report += ["### Devices apart", devices_apart(results)]
+    report += ["### Cost of a batch", costs(results)]
     report += ["### Device memory", memory(results)]
     if plan.programs is not None:
         report += ["### Beside llama.cpp's own programs", beside_native(results)]
     if skipped:
         report.append("Skipped, because llama.cpp has no GPU here: " + "; ".join(skipped) + ".")
-    agree = not any(one.differs for result in results for one in _all(result))
+    contenders = [one for result in results for one in result.contenders.values()]
+    agree = not any(one.differs for one in contenders) and not any(one.strays for one in results)
     return report, agree, bool(skipped)
-
-
-def _all(result: Result) -> Iterable[Contender]:
-    return result.contenders.values()
 
 
 def default_pair(given: argparse.Namespace) -> Pair:

@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from specli.generation import Generation
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
+from specli.llama.decoder import common_prefix
 from specli.pairs.placement import CacheShape, ModelPlacement, device_need
 from specli.session import Session, Setup
 from specli.speculative import DraftModel, FixedLength, Placement, SpeculativeConfig, Suffix
@@ -30,6 +31,8 @@ PLAIN, AUTO = "plain", "--draft auto"
 FIXED_LENGTH = 4
 FIXED = f"--draft {FIXED_LENGTH}"
 CURVE_SECONDS = 2.0
+NEAR_TIE = 0.5
+"""Logits: kernels of two devices, which round apart, may order tokens this near in either way."""
 CPU = Placement(gpu_layers=0, devices=("none",))
 BENCH, SIMPLE = "llama-bench", "llama-speculative-simple"
 
@@ -104,6 +107,14 @@ class Result:
     """Bytes that each GPU had less after loading."""
     estimated: int
     """Bytes that the memory check had counted for the GPUs."""
+    drafts_on_device: bool
+    """Whether the draft's best tokens are found on its device."""
+    plain: dict[str, Generation] = field(default_factory=dict)
+    """Plain decoding's answer to each prompt."""
+    beside_cpu: list[str] = field(default_factory=list)
+    """Where plain decoding's answers leave those of the CPU, and how near a tie that is."""
+    strays: bool = False
+    """One of them leaves the CPU's where its kernels saw no near tie."""
 
 
 def placements(layers: int) -> list[Where]:
@@ -112,15 +123,22 @@ def placements(layers: int) -> list[Where]:
     half = Placement(gpu_layers=(layers + 1) // 2)
     draft = Placement(gpu_layers=None)
     return [
+        # First, because the others' texts are compared with its own.
+        Where("both on CPU", CPU, CPU),
         Where("both on GPU", every, draft),
         Where("target on GPU, draft on CPU", every, CPU),
+        Where("target on CPU, draft on GPU", CPU, draft),
         Where(f"{half.gpu_layers} of {layers + 1} layers and draft on GPU", half, draft),
-        Where("both on CPU", CPU, CPU),
     ]
 
 
-def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result:
-    """Load the pair there and let every contender generate, in turns."""
+def run_placement(
+    pair: Pair, where: Where, plan: Plan, records: Path, on_cpu: Mapping[str, Generation]
+) -> Result:
+    """Load the pair there and let every contender generate, in turns.
+
+    `on_cpu` are plain decoding's answers on the CPU.
+    """
     threads = plan.threads
     setup = Setup(
         target=pair.target,
@@ -142,9 +160,56 @@ def run_placement(pair: Pair, where: Where, plan: Plan, records: Path) -> Result
         contenders = {name: Contender() for name in plan.contenders}
         if plan.programs is not None:
             contenders |= {BENCH: Contender(), SIMPLE: Contender()}
+        found = _drafts_on_device(session, token)
+        counted = _estimate(pair, where, plan)
+        result = Result(where, contenders, curve, draft_ms, used, counted, found)
         for prompt in plan.prompts:
-            _run_prompt(session, pair, where, plan, prompt, contenders)
-    return Result(where, contenders, curve, draft_ms, used, _estimate(pair, where, plan))
+            plain = _run_prompt(session, pair, where, plan, prompt, contenders)
+            result.plain[prompt.name] = plain
+            if prompt.name in on_cpu:
+                _beside_cpu(session, prompt, plain, on_cpu[prompt.name], result)
+    return result
+
+
+def _drafts_on_device(session: Session, token: int) -> bool:
+    """Whether the draft's device finds its best token; the token has to be that of its logits."""
+    draft = session.draft
+    assert draft is not None
+    draft.watch_best(0, True)
+    row = draft.add(0, [token], 0, 1)
+    draft.decode()
+    found = draft.best(row)
+    draft.watch_best(0, False)
+    draft.rollback(0, 0)
+    if found is None:
+        return False
+    row = draft.add(0, [token], 0, 1)
+    draft.decode()
+    best = int(draft.logits(row).argmax())
+    draft.rollback(0, 0)
+    if found[0] != best:
+        sys.exit(f"the device drafts token {found[0]}, and its logits say {best}")
+    return True
+
+
+def _beside_cpu(
+    session: Session, prompt: Prompt, plain: Generation, on_cpu: Generation, result: Result
+) -> None:
+    """Compare a text with the CPU's; where they part, ask the target here how near a tie it is."""
+    at = common_prefix(plain.tokens, on_cpu.tokens)
+    if at == len(plain.tokens) == len(on_cpu.tokens):
+        return
+    tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
+    target, read = session.target, [*tokens, *plain.tokens[:at]]
+    row = 0
+    for start in range(0, len(read), target.n_batch):
+        row = target.add(0, read[start : start + target.n_batch], start, 1)
+        target.decode()
+    logits = target.logits(row)
+    gap = float(logits[plain.tokens[at]] - logits[on_cpu.tokens[at]])
+    target.rollback(0, 0)
+    result.beside_cpu.append(f"{prompt.name}, token {at}: {gap:.2f} logits apart")
+    result.strays |= abs(gap) > NEAR_TIE
 
 
 def _run_prompt(
@@ -154,7 +219,8 @@ def _run_prompt(
     plan: Plan,
     prompt: Prompt,
     contenders: dict[str, Contender],
-) -> None:
+) -> Generation:
+    """Let every contender answer; what plain decoding answers first."""
     tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
     request = GenerationRequest(tokens, plan.tokens, ignore_end=True)
     _generate(_engine(session, PLAIN), replace(request, max_tokens=8))
@@ -179,6 +245,8 @@ def _run_prompt(
             else:
                 speed = _simple(plan.programs, plan, pair, where, prompt)
             contenders[name].speeds.setdefault(prompt.name, []).append(speed)
+    assert plain is not None
+    return plain
 
 
 def _in_turns(names: list[str], runs: int) -> Iterator[list[str]]:

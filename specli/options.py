@@ -270,6 +270,10 @@ _GROUPS = {
         option("-dev --device", "Devices for the target; `none` is the CPU.", metavar="NAME,..."),
         option("-devd --device-draft", "Devices for the draft model.", metavar="NAME,...",
                aliases="--spec-draft-device"),
+        option("--rpc", "RPC servers of llama.cpp, whose devices take layers of the target.",
+               metavar="HOST:PORT,...", several=True, setting=False),
+        option("--rpc-insecure", "Allow servers that are not on loopback, though RPC has no "
+               "authentication.", "switch", setting=False),
         option("-ctk --cache-type-k", "Type of the target's K cache.", metavar="TYPE",
                words=CACHE_TYPES, default="f16"),
         option("-ctv --cache-type-v", "Type of the target's V cache.", metavar="TYPE",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from specli.app.pairs import automatic_draft
 from specli.app.prepare import named_models, with_profile
+from specli.app.remote import with_servers
 from specli.errors import ModelFileError
 from specli.hub.made import Recipe
 from specli.hub.references import present
@@ -17,10 +18,11 @@ from specli.speculative import DraftModel, SpeculativeConfig, placement
 def setup_to_examine(options: Options) -> Setup | None:
     """The pair as `specli run` would set it up; None for the embedded pair before its download.
 
-    Raises UsageError, and ModelFileError for a model that was named and is not here.
+    Raises UsageError, ModelFileError for a model that was named and is not here, and SpecliError
+    for an RPC server that does not answer.
     """
     named = options.given().keys() & {"profile", "model", "model_draft"}
-    options, profile = with_profile(options)
+    options, profile = with_profile(with_servers(options))
     target, draft = named_models(options, profile)
     if target is None:
         return None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
+from specli.app.remote import with_servers
 from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within
@@ -101,6 +102,7 @@ def prepared_setup(
 
     `config` replaces what the options say of drafting. Raises UsageError and what `resolve` raises.
     """
+    options = with_servers(options)
     target, drafting_model = named_models(options, profile)
     if target is None:
         raise UsageError("no target model was given", hint="name one with -m")

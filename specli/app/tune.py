@@ -149,7 +149,7 @@ def machine_choices(setup: Setup, *, lossy: bool) -> Choices:
     """
     target = setup.target_placement
     draft = Placement() if setup.draft is None else setup.draft.placement
-    gpu = any(device.is_gpu for device in library.devices())
+    gpu = library.supports_gpu()
     threads, threads_draft = thread_choices(target.threads or physical_cores())
     small = () if setup.flash_attention == "off" else ("q8_0",)
     layers = check_file(setup.target).model_integer("block_count") or 0

@@ -28,7 +28,7 @@ def machine_facts() -> MachineFacts:
         cpu=machine.cpu,
         cores=machine.cores.threads,
         memory=machine.memory,
-        devices=tuple(d.description for d in library.devices() if d.is_gpu),
+        devices=tuple(library.gpus()),
         build=library.build_id(),
     )
 

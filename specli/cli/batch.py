@@ -87,6 +87,11 @@ def _cluster(address: str | None, actors: str | None, options: Options) -> Elsew
         if actors is not None:
             raise UsageError("--ray-actors is for --ray", hint="add --ray ADDRESS")
         return None
+    if options.rpc:
+        raise UsageError(
+            "--rpc shares out one target, and --ray loads one in each actor",
+            hint="leave one of them out",
+        )
     from specli.cluster.batch import Cluster, answer_on
 
     try:

@@ -7,7 +7,7 @@ from specli.cli.parameters import takes
 from specli.options import Options
 
 
-@takes("profile", "model", "model_draft", "json")
+@takes("profile", "model", "model_draft", "rpc", "rpc_insecure", "json")
 def doctor(*, options: Options) -> None:
     """Show build, cores, memory and speed of this machine, and the speed-up they allow.
 

@@ -130,7 +130,6 @@ REFUSED: Mapping[str, str] = {
         --fim-qwen-14b-spec --fim-qwen-30b-default --gpt-oss-20b-default --gpt-oss-120b-default""",
     "specli downloads from Hugging Face only: use -m hf:OWNER/REPO:QUANT, or a file": "-mu -dr",
     "a token on the command line can be read by everyone here: set HF_TOKEN": "-hft",
-    "specli runs on this machine: use llama-server for RPC": "--rpc",
     "group attention is not supported: use --rope-scaling yarn": "-gan -gaw",
     "caches stay with the layers: choose layers with -ngl, devices with -dev": "-kvo",
     "specli itself tries which weights can be repacked: drop it": "--repack --no-host --op-offload",

@@ -160,13 +160,24 @@ class Device:
     kind: str
     free: int
     total: int
+    backend: str = ""
 
     @property
     def is_gpu(self) -> bool:
-        return self.kind in {"gpu", "igpu"}
+        """Whether it is no part of the processor; devices of RPC servers count."""
+        return self.kind in _OFFLOADED
+
+    @property
+    def is_remote(self) -> bool:
+        return self.backend == RPC
+
+
+RPC = "RPC"
+"""The backend of other machines' devices, which are there once they were connected."""
 
 
 _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
+_OFFLOADED = ("gpu", "igpu")
 
 
 def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
@@ -177,24 +188,53 @@ def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
     return function
 
 
-def devices() -> list[Device]:
-    """Every device that this build of llama.cpp can use, the CPU included."""
+def _device_text(function: str, handle: Any) -> str:
+    found: bytes = ggml(function, ctypes.c_char_p, ctypes.c_void_p)(handle)
+    return found.decode("utf-8", "replace")
+
+
+def _handles() -> Iterator[Any]:
     start()
-    pointer, size_p = ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)
-    get = ggml("ggml_backend_dev_get", pointer, ctypes.c_size_t)
-    name = ggml("ggml_backend_dev_name", ctypes.c_char_p, pointer)
-    description = ggml("ggml_backend_dev_description", ctypes.c_char_p, pointer)
-    kind = ggml("ggml_backend_dev_type", ctypes.c_int, pointer)
-    memory = ggml("ggml_backend_dev_memory", None, pointer, size_p, size_p)
+    get = ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    yield from map(get, range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()))
+
+
+def _kind(handle: Any) -> str:
+    return _DEVICE_KINDS[ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)]
+
+
+def devices() -> list[Device]:
+    """Every device that this build of llama.cpp can use, the CPU included.
+
+    Each RPC server is asked for its memory.
+    """
+    size_p = ctypes.POINTER(ctypes.c_size_t)
+    memory = ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
+    registry = ggml("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
     found = []
-    for index in range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
-        handle = get(index)
+    for handle in _handles():
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         memory(handle, ctypes.byref(free), ctypes.byref(total))
-        own_name, words = (text(handle).decode("utf-8", "replace") for text in (name, description))
-        kind_name = _DEVICE_KINDS[kind(handle)]
-        found.append(Device(own_name, words, kind_name, free.value, total.value))
+        found.append(
+            Device(
+                name=_device_text("ggml_backend_dev_name", handle),
+                description=_device_text("ggml_backend_dev_description", handle),
+                kind=_kind(handle),
+                free=free.value,
+                total=total.value,
+                backend=_device_text("ggml_backend_reg_name", registry(handle)),
+            )
+        )
     return found
+
+
+def gpus() -> list[str]:
+    """What the devices are that layers can be offloaded to; for an RPC server, its address."""
+    return [
+        _device_text("ggml_backend_dev_description", handle)
+        for handle in _handles()
+        if _kind(handle) in _OFFLOADED
+    ]
 
 
 def device_handles(names: list[str]) -> Any:
@@ -223,17 +263,9 @@ def use_numa(strategy: str) -> None:
 
 def buffer_types() -> dict[str, int]:
     """Names of the buffers that a tensor can be kept in, with their handles."""
-    start()
-    pointer = ctypes.c_void_p
-    get = ggml("ggml_backend_dev_get", pointer, ctypes.c_size_t)
-    buffer = ggml("ggml_backend_dev_buffer_type", pointer, pointer)
-    name = ggml("ggml_backend_buft_name", ctypes.c_char_p, pointer)
-    found = {}
-    for index in range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()):
-        handle = buffer(get(index))
-        if handle:
-            found[name(handle).decode("utf-8", "replace")] = int(handle)
-    return found
+    buffer = ggml("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    handles = filter(None, map(buffer, _handles()))
+    return {_device_text("ggml_backend_buft_name", handle): int(handle) for handle in handles}
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +315,11 @@ def out_of_memory(what: str) -> MemoryShortError | None:
 
 
 def supports_gpu() -> bool:
-    """Whether layers can be offloaded: a GPU backend was built in and found a device."""
-    start()
-    return bool(llama_cpp.llama_supports_gpu_offload())
+    """Whether layers can be offloaded: there is a device other than the processor.
+
+    llama.cpp's own function says so of every build with RPC, also without a server.
+    """
+    return bool(gpus())
 
 
 def features() -> dict[str, str]:
@@ -310,7 +344,9 @@ def backends() -> list[str]:
     get = ggml("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
     name = ggml("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
     count = ggml("ggml_backend_reg_count", ctypes.c_size_t)()
-    return [name(get(index)).decode("utf-8", "replace") for index in range(count)]
+    names = [name(get(index)).decode("utf-8", "replace") for index in range(count)]
+    # Each server that is connected is one more, named RPC[HOST:PORT].
+    return [one for one in names if not one.startswith(f"{RPC}[")]
 
 
 def build_id() -> str:

@@ -38,7 +38,7 @@ def costs_record(setup: Setup, records: Path) -> Path:
         str(physical_cores()),
         *(["exact"] if setup.exact else []),
         *(repr(replace(one, threads=threads_of(one))) for one in setup.placements),
-        *(device.description for device in library.devices() if device.is_gpu),
+        *library.gpus(),
     ]
     if setup.own_head is not None:
         circumstances.append(setup.own_head.kind)

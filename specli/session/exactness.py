@@ -43,7 +43,7 @@ def make_exact(
         setup.flash_attention,
         repr(setup.target_placement),
         f"{context.threads} threads, tiled {tiled}, {context.n_seq} sequences of {context.n_ctx}",
-        *(device.description for device in library.devices() if device.is_gpu),
+        *library.gpus(),
     ]
     path = record_path(records, (setup.target,), here, kind="exact")
     rows = _load(path)

@@ -68,7 +68,8 @@ def _build_rows(build: Build) -> list[Row]:
     for device in build.devices:
         # The CPU's memory is the machine's, shown below.
         memory = f", {_free(device.free, device.total)}" if device.is_gpu else ""
-        rows.append((f"device {device.name}", f"{device.description}{memory}", ""))
+        where = "RPC server " if device.is_remote else ""
+        rows.append((f"device {device.name}", f"{where}{device.description}{memory}", ""))
     return rows
 
 
