@@ -223,12 +223,12 @@ def _run_prompt(
     """Let every contender answer; what plain decoding answers first."""
     tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
     request = GenerationRequest(tokens, plan.tokens, ignore_end=True)
-    _generate(_engine(session, PLAIN), replace(request, max_tokens=8))
+    generate(_engine(session, PLAIN), replace(request, max_tokens=8))
     plain: Generation | None = None
 
     def ours(name: str) -> None:
         nonlocal plain
-        generation = _generate(_engine(session, name), request)
+        generation = generate(_engine(session, name), request)
         contenders[name].add(prompt.name, generation)
         if name == PLAIN:
             plain = plain or generation
@@ -268,7 +268,7 @@ def _engine(session: Session, name: str) -> Engine:
     return session.engine_for(configs[name])
 
 
-def _generate(engine: Engine, request: GenerationRequest) -> Generation:
+def generate(engine: Engine, request: GenerationRequest) -> Generation:
     generation = Generation()
     engine.submit(request)
     for event in engine.run():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from specli.app.pairs import automatic_draft
 from specli.app.prepare import named_models, with_profile
-from specli.app.remote import with_servers
+from specli.app.servers import with_servers
 from specli.errors import ModelFileError
 from specli.hub.made import Recipe
 from specli.hub.references import present

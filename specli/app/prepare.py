@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
-from specli.app.remote import with_servers
+from specli.app.servers import with_servers
 from specli.app.template import chosen_template, template_variables
 from specli.errors import UsageError
 from specli.files import read_within

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import llama_cpp
@@ -30,6 +31,9 @@ _HELLO = struct.Struct("<BQ24x")
 """Command 14 with its size and what the client can do, nothing beyond TCP."""
 _WELCOME = struct.Struct("<Q3B25x")
 """The answer: its size, the protocol's version, and what the server can do."""
+
+_PROBES = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+"""Seconds of silence, seconds between probes, and how many of them may stay unanswered."""
 
 _VOID = ctypes.c_void_p
 
@@ -74,6 +78,7 @@ def connect(named: Sequence[str], *, insecure: bool = False) -> None:
         # A server answers one client at a time: the connection is kept from here on.
         device = ggml("ggml_backend_reg_dev_get", _VOID, _VOID, ctypes.c_size_t)(registry, 0)
         ggml("ggml_backend_dev_init", _VOID, _VOID, ctypes.c_char_p)(device, None)
+        _notice_silence(server)
         _connected.append(server)
 
 
@@ -151,6 +156,19 @@ def _greet(server: Server) -> None:
             hint="check the port; a server has to be of the llama.cpp that specli uses "
             f"({llama_cpp.llama_version().decode()})",
         )
+
+
+def _notice_silence(server: Server) -> None:
+    """Have the system probe llama.cpp's connection, which else waits for ever on a lost machine."""
+    address = socket.gethostbyname(server.host), server.port
+    for entry in Path("/dev/fd").iterdir():
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as one:
+            if one.getpeername() != address:
+                continue
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for setting, value in _PROBES.items():
+                if (number := getattr(socket, setting, None)) is not None:
+                    one.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_char_p)

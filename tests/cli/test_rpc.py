@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from specli.app import remote
+from specli.app import servers as app_servers
 from specli.llama import library, rpc
 from specli.options import Options
 from tests.cli.conftest import Specli
@@ -52,15 +52,15 @@ def test_a_draft_stays_on_this_machine_unless_it_is_placed(
     servers = [library.Device("RPC0", "127.0.0.1:1", "gpu", 1, 1, "RPC")]
     monkeypatch.setattr(library, "devices", lambda: known + servers)
     given = Options(rpc=("127.0.0.1:1",), device_draft=asked)
-    assert remote.with_servers(given).device_draft == placed
+    assert app_servers.with_servers(given).device_draft == placed
     assert connected == [("127.0.0.1:1",)]
 
 
 def test_a_draft_without_a_gpu_here_stays_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rpc, "connect", lambda named, insecure: None)
     monkeypatch.setattr(library, "devices", lambda: [library.Device("CPU", "", "cpu", 1, 1, "CPU")])
-    assert remote.with_servers(Options(rpc=("127.0.0.1:1",))).device_draft == "none"
-    assert remote.with_servers(Options()).device_draft is None
+    assert app_servers.with_servers(Options(rpc=("127.0.0.1:1",))).device_draft == "none"
+    assert app_servers.with_servers(Options()).device_draft is None
 
 
 def listens(port: int) -> bool:
