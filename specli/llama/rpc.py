@@ -139,7 +139,8 @@ def _greet(server: Server) -> None:
     try:
         with closing(socket.create_connection((server.host, server.port), SECONDS)) as connection:
             connection.sendall(_HELLO.pack(14, 24))
-            answer = connection.recv(_WELCOME.size, socket.MSG_WAITALL)
+            with connection.makefile("rb") as stream:
+                answer = stream.read(_WELCOME.size)
     except TimeoutError:
         raise SpecliError(
             f"the RPC server {server} did not answer within {SECONDS:g} seconds",

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,7 +37,10 @@ def listening(answer: bytes | None) -> Iterator[str]:
             connection, _address = server.accept()
             with connection:
                 connection.recv(1 << 10)
-                connection.sendall(answer or b"")
+                # In two parts, as ggml sends it.
+                connection.sendall((answer or b"")[:8])
+                time.sleep(0.02)
+                connection.sendall((answer or b"")[8:])
 
         thread = threading.Thread(target=serve)
         if answer is not None:

@@ -51,6 +51,30 @@ def test_without_a_gpu_the_rest_is_run_and_the_exit_code_tells(tmp_path: Path) -
     assert "use a smaller context (-c)" in text
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not library.supports_gpu(), reason="llama.cpp finds no device but the processor here"
+)
+def test_with_a_device_every_placement_is_run_and_the_texts_agree(tmp_path: Path) -> None:
+    target = tiny_gguf.write(tmp_path / "target.gguf", tiny_gguf.llama_bytes())
+    draft = tiny_gguf.write(tmp_path / "draft.gguf", tiny_gguf.llama_bytes(noise=0.05))
+    pair = ("-m", target, "-md", draft)
+    done = run(
+        "gpu_check.py", *pair, "-n", "12", "-t", "1", "--runs", "1", "--categories", "question"
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    for placement in (
+        "both on CPU",
+        "both on GPU",
+        "target on GPU, draft on CPU",
+        "target on CPU, draft on GPU",
+        "1 of 3 layers and draft on GPU",
+    ):
+        assert f"| {placement} | plain |" in done.stdout
+    assert "DIFFERS" not in done.stdout
+    assert "was not refused" not in done.stdout
+
+
 def test_a_pair_is_given_whole_or_not_at_all(tmp_path: Path) -> None:
     done = run("gpu_check.py", "-m", tmp_path / "target.gguf")
     assert done.returncode == 2
