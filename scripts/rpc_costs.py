@@ -19,17 +19,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gpu_check import table
-from gpu_runs import CPU, generate
+from gpu_check import default_pair, table
+from gpu_runs import CPU, Pair, generate
 
 from specli.engine.measure import measure
 from specli.engine.sequence import GenerationRequest
-from specli.generation import Generation
 from specli.hub.cache import cache_dir
-from specli.hub.references import resolve
 from specli.llama import library, rpc
-from specli.llama.quantize import quantize
-from specli.profiles import load_profile
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
 from specli.speculative import DraftModel, FixedLength, Placement, SpeculativeConfig, Suffix
@@ -78,11 +74,11 @@ def serving(round_trips: list[float], threads: int) -> Iterator[list[str]]:
             one.wait()
 
 
-def row(name: str, pair: tuple[Path, Path], target: Placement, given: argparse.Namespace) -> Row:
+def row(name: str, pair: Pair, target: Placement, given: argparse.Namespace) -> Row:
     """A placement of the target: T(k), speeds, and the texts."""
-    draft = DraftModel(pair[1], replace(CPU, threads=given.threads))
+    draft = DraftModel(pair.draft, replace(CPU, threads=given.threads))
     setup = Setup(
-        target=pair[0],
+        target=pair.target,
         n_ctx=2048,
         target_placement=replace(target, threads=given.threads),
         speculative=SpeculativeConfig((draft,), FixedLength(LENGTH)),
@@ -97,7 +93,6 @@ def row(name: str, pair: tuple[Path, Path], target: Placement, given: argparse.N
         curve = measure(session.target, SIZES, max(vocab.eos, 0), 3.0)
         speeds, texts = {}, []
         for way, config in ways.items():
-            done = Generation()
             ms = 0.0
             for prompt in PROMPTS:
                 tokens = vocab.tokenize(prompt, add_special=True)
@@ -120,12 +115,7 @@ def main() -> None:
     parser.add_argument("--round-trips", default="0,1,5,20", metavar="MS,...")
     given = parser.parse_args()
     late = [float(ms) for ms in given.round_trips.split(",")]
-    pair = given.model, given.model_draft
-    if None in pair:
-        profile = load_profile("smollm2")
-        pair = tuple(
-            resolve(one, quantize) for one in (profile.target_model, profile.draft_model) if one
-        )
+    pair = default_pair(given)
     # The last two share the layers.
     with serving([*late, 0, 0], given.threads) as names:
         rpc.connect(names)

@@ -153,7 +153,8 @@ def test_a_server_that_is_killed_ends_the_batch_in_a_sentence_and_it_can_go_on(
     resumed = started(*command, "-o", str(answers))
     _out, err = resumed.communicate()
     assert resumed.returncode == 0, err
-    assert whole.wait() == 0
+    whole.communicate()
+    assert whole.returncode == 0
     texts = [
         {record["id"]: record["text"] for record in map(json.loads, path.read_text().splitlines())}
         for path in (undisturbed, answers)
