@@ -25,6 +25,7 @@ from specli.app.prepare import (
     sampling_of,
     with_profile,
 )
+from specli.app.remote import fetched, is_remote, plain
 from specli.batch.ids import Ids, digest
 from specli.batch.input import Reading, Source, is_inside, opened
 from specli.batch.output import Journal, Output, Stream
@@ -55,7 +56,7 @@ class Task:
 
     source: str
     output: str = STANDARD
-    form: Literal["jsonl", "text", "csv"] | None = None
+    form: Literal["jsonl", "text", "csv", "parquet"] | None = None
     template: str | None = None
     column: str | None = None
     parallel: int | str = AUTO
@@ -116,7 +117,8 @@ def answer_batch(
     _require_sense(options, task)
     constraint = constraint_of(options)
     with ExitStack() as stack:
-        file = _input(stack, task, streams)
+        path = _path(stack, task, feedback)
+        file = _input(stack, path, task, streams)
         slots = None if isinstance(task.parallel, str) else task.parallel
         setup = prepared_setup(options, profile, feedback, slots=slots)
         known = Ids()
@@ -125,9 +127,9 @@ def answer_batch(
         settings = settings_of(setup, options, sampling, constraint, task)
         if isinstance(output, Journal):
             output.require_settings(settings)
-        path = None if task.source == STANDARD else Path(task.source)
+        name = plain(task.source) if is_remote(task.source) else None
         stop, note = attendant.stopped, feedback.note
-        source = partial(Source, path, file, reading, called_off=stop, notice=note)
+        source = partial(Source, path, file, reading, name=name, called_off=stop, notice=note)
         work = Work(
             source=source(),
             defaults=defaults_of(options, sampling, constraint),
@@ -173,15 +175,21 @@ def _require_sense(options: Options, task: Task) -> None:
     """Raises UsageError for what would be noticed too late, or never."""
     if options.raw and options.system:
         raise UsageError("--raw leaves --system out", hint="give one of them")
-    if task.column is not None and task.form not in (None, "csv"):
+    if task.column is not None and task.form not in (None, "csv", "parquet"):
         raise UsageError(
-            f"--column is for CSV, not for {task.form}", hint="--template '{NAME}' takes any field"
+            f"--column is for CSV and Parquet, not for {task.form}",
+            hint="--template '{NAME}' takes any field",
         )
     if task.report is not None and not task.report.absolute().parent.is_dir():
         raise UsageError(f"--report: no folder {task.report.parent}", hint="make it first")
+    if is_remote(task.output):
+        raise UsageError(
+            f"records are appended to a file on this machine, not to {plain(task.output)}",
+            hint="name a file with -o, and copy it there when the batch is done",
+        )
     if task.restart and task.output == STANDARD:
         raise UsageError("--restart needs an output file", hint="name it with -o")
-    if task.output == STANDARD or task.source == STANDARD:
+    if task.output == STANDARD or task.source == STANDARD or is_remote(task.source):
         return
     source, output = Path(task.source), Path(task.output)
     if source.is_dir() and is_inside(output, source):
@@ -193,13 +201,25 @@ def _require_sense(options: Options, task: Task) -> None:
         raise UsageError(f"{source} is input and output at once", hint="name another with -o")
 
 
-def _input(stack: ExitStack, task: Task, streams: Streams) -> IO[bytes] | None:
-    """The file to read, None for a folder. One that is read twice can be read twice."""
+def _path(stack: ExitStack, task: Task, feedback: Feedback) -> Path | None:
+    """Where the input lies on this machine, None for stdin."""
     if task.source == STANDARD:
+        return None
+    if not is_remote(task.source):
+        return Path(task.source)
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="specli-"))
+    with feedback.progress() as report:
+        return fetched(task.source, Path(folder), report)
+
+
+def _input(stack: ExitStack, path: Path | None, task: Task, streams: Streams) -> IO[bytes] | None:
+    """The file to read, None for a folder. One that is read twice can be read twice."""
+    if path is None:
         file: IO[bytes] | None = streams.stdin()
-    elif file := opened(Path(task.source)):
+    elif file := opened(path):
         stack.enter_context(file)
-    if file is not None and task.strict and not file.seekable():
+    twice = task.strict or task.form == "parquet"
+    if file is not None and twice and not file.seekable():
         copy = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         shutil.copyfileobj(file, copy)
         copy.flush()

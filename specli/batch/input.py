@@ -1,22 +1,23 @@
-"""Prompts from JSON lines, text, CSV or a folder of files, each read when it is needed."""
+"""Prompts from JSON lines, text, CSV, Parquet or a folder of files, each read when needed."""
 
 from __future__ import annotations
 
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import IO, Literal
 
 from specli.batch.fields import KNOWN, FieldError
 from specli.batch.lines import Lines
+from specli.batch.parquet import Table
 from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt, require_unicode
 from specli.batch.template import MissingFieldError, Template
 from specli.errors import FaultError, UsageError
 
-Kind = Literal["jsonl", "text", "csv", "files"]
+Kind = Literal["jsonl", "text", "csv", "parquet", "files"]
 
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl",
@@ -25,6 +26,7 @@ SUFFIXES: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "text",
+    ".parquet": "parquet",
 }
 
 LONGEST_CELL = 1 << 24
@@ -67,19 +69,26 @@ class Source:
         file: IO[bytes] | None,
         reading: Reading,
         *,
+        name: str | None = None,
         called_off: Callable[[], bool] = lambda: False,
         notice: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Prompts of `file`, named `path` (None: standard input), or of the folder `path` if
-        `file` is None. `notice` is called once for each unknown field."""
+        `file` is None. `name` is what messages call it instead; `notice` is called once for each
+        unknown field. Raises UsageError for a Parquet file that is none."""
         self._path = path
-        self._name = "stdin" if path is None else str(path)
+        self._name = name or ("stdin" if path is None else str(path))
         self._file = file
         self._reading = reading
         self._kind = reading.kind or SUFFIXES.get(Path(self._name).suffix.lower())
         self._notice = notice
         self._unused: set[str] = set()
-        self._lines = None if file is None else Lines(file.fileno(), called_off)
+        self._table: Table | None = None
+        self._lines: Lines | None = None
+        if file is not None and self._kind == "parquet":
+            self._table = Table(file, self._name)
+        elif file is not None:
+            self._lines = Lines(file.fileno(), called_off)
 
     def ready(self) -> bool:
         """Whether the next prompt is available without waiting."""
@@ -87,8 +96,11 @@ class Source:
 
     def total(self) -> int | None:
         """The number of prompts; None if it cannot be found quickly."""
+        if self._table is not None:
+            return self._table.rows
         if self._file is None:
-            return len(self._files())
+            files = self._files()
+            return None if any(map(self._part_kind, files)) else len(files)
         if self._path is None or self._kind == "csv" or not self._path.is_file():
             return None
         with self._path.open("rb") as file:
@@ -113,6 +125,8 @@ class Source:
                 yield Bad(row.location, FaultError.of(error).message, fault=True)
 
     def _rows(self) -> Iterator[_Row | Bad]:
+        if self._table is not None:
+            return self._table_rows(self._table)
         if self._lines is None:
             return self._file_rows()
         lines = iter(self._lines)
@@ -127,15 +141,48 @@ class Source:
     def _file_rows(self) -> Iterator[_Row | Bad]:
         folder = self._path or Path()
         for path in self._files():
+            id_ = path.relative_to(folder).as_posix()
+            location = f"{self._name.rstrip('/')}/{id_}"
+            if kind := self._part_kind(path):
+                yield from self._part_rows(path, kind, location, id_)
+                continue
             try:
                 content = path.read_bytes()
             except OSError as error:
-                yield Bad(str(path), f"cannot be read: {error.strerror}")
+                yield Bad(location, f"cannot be read: {error.strerror}")
                 continue
             # Editors end a file with a newline that is not part of the prompt.
-            yield _text_row(
-                str(path), path.relative_to(folder).as_posix(), content.removesuffix(b"\n")
-            )
+            yield _text_row(location, id_, content.removesuffix(b"\n"))
+
+    def _part_kind(self, path: Path) -> Kind | None:
+        """The form of a file of many prompts in a folder; None for a file that is one prompt."""
+        kind = self._reading.kind
+        if kind not in (None, "text"):
+            return kind
+        return "parquet" if path.suffix.lower() == ".parquet" else None
+
+    def _part_rows(self, path: Path, kind: Kind, name: str, id_: str) -> Iterator[_Row | Bad]:
+        try:
+            file = path.open("rb", buffering=0)
+        except OSError as error:
+            yield Bad(name, f"cannot be read: {error.strerror}")
+            return
+        with file:
+            part = Source(path, file, replace(self._reading, kind=kind), name=name)
+            for row in part._rows():
+                yield row if isinstance(row, Bad) else replace(row, id=f"{id_}:{row.id}")
+
+    def _table_rows(self, table: Table) -> Iterator[_Row | Bad]:
+        """Columns are fields, as in JSON lines; `--column` names the one that is the prompt."""
+        column = self._reading.column
+        self._require_columns(table.columns, column)
+        for number, row in enumerate(table.read(), 1):
+            location = f"{self._name}:{number}"
+            if column is None:
+                yield _fields_row(location, str(number), row)
+            else:
+                own = {**row, "prompt": row.get(column)}
+                yield _Row(location, str(number), own, {"text": row.get(column), **row})
 
     def _files(self) -> list[Path]:
         folder = self._path or Path()
@@ -248,6 +295,10 @@ def _json_row(location: str, id_: str, line: bytes) -> _Row | Bad:
         return Bad(location, f"not JSON: {error}")
     if not isinstance(fields, dict):
         return Bad(location, "not a JSON object")
+    return _fields_row(location, id_, fields)
+
+
+def _fields_row(location: str, id_: str, fields: Mapping[str, object]) -> _Row:
     named = {"text": fields["prompt"], **fields} if "prompt" in fields else fields
     return _Row(location, id_, own=fields, named=named)
 

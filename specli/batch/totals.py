@@ -42,6 +42,8 @@ class Totals:
     stats: Stats = field(default_factory=Stats)
     """Rounds of all sequences together. Only counts and rates are used: times of sequences that
     ran at once are added up."""
+    engines: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    """Answers by node, its address and process, where engines of a cluster gave them."""
     since: float = field(default_factory=perf_counter)
 
     def add(self, event: Event) -> None:
@@ -82,6 +84,10 @@ class Totals:
         """The figures of `--report`; times in seconds, rates between 0 and 1."""
         speed, rate = self.predicted_per_second, self.stats.acceptance_rate
         length = self.stats.mean_accepted_length
+        engines = [
+            {"node": node, "address": address, "pid": pid, "answered": answered}
+            for (node, address, pid), answered in self.engines.items()
+        ]
         return {
             "answered": self.answered,
             "answered_earlier": self.earlier,
@@ -96,4 +102,5 @@ class Totals:
             "acceptance_rate": None if rate is None else round(rate, 4),
             "mean_accepted_length": None if length is None else round(length, 4),
             "failures": [asdict(failure) for failure in self.failures],
+            **({"engines": engines} if engines else {}),
         }

@@ -16,18 +16,20 @@ from specli.options import AUTO, GENERATION, OPTIONS, Options
 
 if TYPE_CHECKING:
     from specli.app.batch import Elsewhere
+    from specli.app.feedback import Feedback
 
 BATCH = "Batch"
 CLUSTER = "Cluster"
 OWN = (
     own("-o --output", "Append records to FILE, and resume there after an interruption.",
         metavar="FILE", default="stdout", group=BATCH),
-    own("--format", "Form of the input.", name="form", metavar="jsonl|text|csv",
-        words=("jsonl", "text", "csv"), default="by its name, else by its first line",
+    own("--format", "Form of the input.", name="form", metavar="jsonl|text|csv|parquet",
+        words=("jsonl", "text", "csv", "parquet"), default="by its name, else by its first line",
         group=BATCH),
     own("--template", "Make each prompt from fields of its line, as in 'Summarise: {text}'.",
         metavar="TEXT", group=BATCH),
-    own("--column", "CSV column of the prompts.", metavar="NAME", default="prompt", group=BATCH),
+    own("--column", "CSV or Parquet column of the prompts.", metavar="NAME", default="prompt",
+        group=BATCH),
     # 256 sequences are llama.cpp's own limit for one context.
     own("-np --parallel", "Prompts that are answered at once.", "integer", metavar="N|auto",
         least=1, most=256, words=(AUTO,), default="auto, by memory and measured costs",
@@ -40,10 +42,11 @@ OWN = (
     own("--max-failures", "Stop after N failed prompts.", "integer", least=1, group=BATCH),
     own("--report", "Write the totals to FILE, as JSON.", "file", group=BATCH),
     replace(OPTIONS["timeout"], group=BATCH),
-    own("--ray", "Answer on a Ray cluster: its address, `auto` for this machine's, or `local` to "
-        "start one here. Needs specli[ray].", metavar="ADDRESS", group=CLUSTER),
+    own("--ray", "Answer on a Ray cluster: HOST:PORT, `auto` for the one that this machine is in; "
+        "without ADDRESS that of RAY_ADDRESS, else one started here. Needs specli[ray].",
+        metavar="[ADDRESS]", group=CLUSTER),
     own("--ray-actors", "Engines on the cluster, or the least and the most.", metavar="N|MIN,MAX",
-        default="one per node", group=CLUSTER),
+        default="one per node, or per GPU", group=CLUSTER),
 )  # fmt: skip
 
 
@@ -51,12 +54,12 @@ OWN = (
 def batch(
     *,
     source: Annotated[
-        str, typer.Argument(metavar="INPUT", help="A file or a folder of files; `-` is stdin.")
+        str, typer.Argument(metavar="INPUT", help="A file, a folder or a URI; `-` is stdin.")
     ],
     options: Options,
     **task: Any,
 ) -> None:
-    """Answer many prompts, one JSON line each: from JSON lines, text, CSV or a folder.
+    """Answer many prompts, one JSON line each: from JSON lines, text, CSV, Parquet or a folder.
 
     The same command again resumes where an earlier one was stopped.
 
@@ -64,12 +67,13 @@ def batch(
       specli batch prompts.jsonl -o answers.jsonl
       specli batch reviews.csv --column text --template "Summarise: {text}" -o out.jsonl
       cat prompts.txt | specli batch - -np 8
+      specli batch s3://bucket/prompts.parquet -o out.jsonl --ray --ray-actors 2
     """
     from specli.app.batch import STANDARD, Streams, Task, answer_batch
     from specli.cli.attendant import TerminalAttendant
 
     sink = Sink.of(options)
-    elsewhere = _cluster(task.pop("ray", None), task.pop("ray_actors", None), options)
+    elsewhere = _cluster(task.pop("ray", None), task.pop("ray_actors", None), sink.feedback())
     wanted = Task(source, **task)
     attendant = TerminalAttendant(sink, shows_slots=wanted.parallel == AUTO)
     streams = Streams(_stdin, lambda: sys.stdout.buffer)
@@ -81,11 +85,11 @@ def batch(
         raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
 
 
-def _cluster(address: str | None, actors: str | None, options: Options) -> Elsewhere | None:
+def _cluster(address: str | None, actors: str | None, feedback: Feedback) -> Elsewhere | None:
     """Where the batch runs; None for this process. Raises UsageError."""
     if address is None:
         if actors is not None:
-            raise UsageError("--ray-actors is for --ray", hint="add --ray ADDRESS")
+            raise UsageError("--ray-actors is for --ray", hint="add --ray")
         return None
     if options.rpc:
         raise UsageError(
@@ -101,9 +105,7 @@ def _cluster(address: str | None, actors: str | None, options: Options) -> Elsew
     if len(numbers) > 2 or any(number < 1 for number in numbers):
         raise UsageError(f"--ray-actors is N or MIN,MAX, not {actors!r}", hint="--ray-actors 2")
     bounds = (numbers[0], numbers[-1]) if numbers else None
-    gpus = 1.0 if options.gpu_layers not in (None, 0, AUTO) else 0.0
-    cluster = Cluster(address, bounds, options.number("threads"), gpus)
-    return partial(answer_on, cluster)
+    return partial(answer_on, Cluster(address, bounds, feedback))
 
 
 def _stdin() -> IO[bytes]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli.llama_flags import translated
+from specli.cli.lone import completed
 from specli.cli.output import print_stderr
 from specli.options import OPTIONS
 
@@ -159,7 +160,7 @@ class Command(typer.core.TyperCommand):
         if ctx.resilient_parsing:
             # A shell asks how a line may go on.
             return super().parse_args(ctx, args)
-        taken, notes = translated(args, known, ctx.command_path)
+        taken, notes = translated(completed(args), known, ctx.command_path)
         for note in [] if {"-q", "--quiet"} & {*taken} else notes:
             print_stderr(f"note: {note}")
         return super().parse_args(ctx, taken)

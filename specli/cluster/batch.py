@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
-from io import StringIO
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from queue import Empty, Queue
 from typing import Any
 
 from specli.app.batch import Attendant, Task
-from specli.batch.input import Entry
+from specli.app.feedback import SILENT, Feedback
 from specli.batch.output import InOrder
 from specli.batch.prompt import Bad
-from specli.batch.run import Work, admitted
+from specli.batch.run import Watcher, Work, admitted
 from specli.batch.totals import Failure, Totals
 from specli.cluster.engine import PROMPT, BatchEngine, sent
-from specli.errors import BatchFailedError, SpecliError, UsageError
+from specli.cluster.pool import Pool, fitting, pool_for
+from specli.cluster.ray import LOCAL, connected, imported, meant, nodes
+from specli.errors import BatchFailedError, SpecliError, UsageError, shortened
+from specli.hub.progress import Progress
 from specli.options import Options
 
-AUTO_ADDRESS, LOCAL = "auto", "local"
+_GLANCE = 0.2
+"""Seconds between two looks at whether the batch was stopped."""
 
-ROWS_PER_SLOT = 4
-"""Prompts of a task for each that is answered at once: what is lost, and answered again, when a
-worker dies, against the wait for the last of a task."""
+_MOST_ARRIVED = 1000
+"""Answers that may wait to be written."""
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """Where a batch runs. `address` is Ray's, `auto` for the cluster that this machine belongs to,
-    or `local` for one that is started and ended with the batch. `actors` are the least and the most
-    engines, None one per node; each takes `cpus` and `gpus` of its node."""
+    `local` for one that is started and ended with the batch, `here` for RAY_ADDRESS or else such a
+    one. `actors` are the least and the most engines, None one per node or per GPU. `feedback` shows
+    how they start."""
 
-    address: str = AUTO_ADDRESS
+    address: str
     actors: tuple[int, int] | None = None
-    cpus: int | None = None
-    gpus: float = 0.0
+    feedback: Feedback = SILENT
 
 
 def answer_on(
@@ -50,140 +55,230 @@ def answer_on(
 ) -> None:
     """Answer a batch's prompts on a cluster and write their records here, as they arrive.
 
-    Prompts with a record of an earlier run are not sent. A worker that dies is replaced, and its
-    prompts are answered by another. Raises UsageError without Ray or a cluster, and
-    BatchFailedError after too many failures.
+    Prompts with a record of an earlier run are not sent. An engine that dies is replaced, and its
+    prompts are answered by another. Raises UsageError without Ray, SpecliError without a cluster
+    and for what ends it, and BatchFailedError after too many failures.
     """
-    ray = _imported()
-    with _connected(ray, cluster):
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        least, most = cluster.actors or (len(nodes), len(nodes))
-        cores = min(int(node["Resources"].get("CPU", 1)) for node in nodes)
-        cpus = cluster.cpus or max(1, cores * len(nodes) // most)
-        slots = task.parallel if isinstance(task.parallel, int) else None
-        with attendant.answering(totals, slots or most) as watcher:
-            order = InOrder(work.output, in_order=work.in_order)
+    ray, address = imported(), meant(cluster.address)
+    run = _Run(work, totals)
+    prompts = list(run.prompts())
+    totals.expected = totals.seen + len(run.bad) + len(prompts)
+    slots = task.parallel if isinstance(task.parallel, int) else None
+    with ExitStack() as stack:
+        engines, arriving = 0, None
+        if prompts:
+            with cluster.feedback.progress() as report:
+                report(Progress("start", f"Ray ({address})", 0, None))
+                stack.enter_context(connected(ray, address))
+                found = nodes(ray)
+                pool = pool_for(
+                    options, found, actors=cluster.actors, slots=slots, prompts=len(prompts)
+                )
+                _require_room(pool, fitting(pool, found), address, cluster.feedback)
+                engines = pool.most
+                arriving = _Arriving(
+                    _answers(ray, pool, prompts, _arguments(work, options, slots, pool))
+                )
+                report(Progress("start", f"{engines} engines", 0, None))
+                arriving.wait()
+        with attendant.answering(totals, slots or engines) as watcher:
+            run.tell(watcher)
+            if arriving is not None:
+                run.follow(arriving, watcher)
 
-            def fail(failure: Failure) -> None:
-                totals.fail(failure)
-                watcher.failed(failure)
-                failures = work.limits.max_failures
-                if failures is not None and totals.failed >= failures:
-                    raise BatchFailedError(
-                        f"stopped after {totals.failed} failures (--max-failures)"
-                    )
 
-            rows = list(_rows(work, order, totals, fail))
-            totals.expected = totals.seen + len(rows)
-            if not rows:
-                return
-            per_task = ROWS_PER_SLOT * (slots or 1)
-            data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // per_task))
-            answers = data.map_batches(
-                _Worker,
-                batch_size=None,
-                compute=ray.data.ActorPoolStrategy(min_size=least, max_size=most),
-                num_cpus=cpus,
-                num_gpus=cluster.gpus,
-                fn_constructor_kwargs={
-                    "options": {**options.given(), "threads": options.number("threads") or cpus},
-                    "parallel": slots,
-                    "timeout": work.limits.timeout,
-                    "settings": dict(work.settings),
-                },
-            )
-            for row in answers.iter_rows():
-                _see(row, order, totals, fail)
-                watcher.changed(totals)
-                if work.stopped():
-                    break
+def _require_room(pool: Pool, fit: int, address: str, feedback: Feedback) -> None:
+    """Raises UsageError where a cluster that cannot grow has no room for an engine."""
+    size = f"{pool.cpus} CPUs" + (f" and {pool.gpus} GPUs" if pool.gpus else "")
+    if not fit and address == LOCAL:
+        raise UsageError(f"this machine has no {size} for an engine", hint="take fewer with -t")
+    if fit < pool.least:
+        feedback.note(
+            f"{fit} of {pool.least} engines of {size} fit into the cluster now; "
+            "the others wait until it grows"
+        )
+
+
+def _arguments(work: Work, options: Options, slots: int | None, pool: Pool) -> dict[str, object]:
+    return {
+        "options": {**options.given(), "threads": options.number("threads") or pool.cpus},
+        "parallel": slots,
+        "timeout": work.limits.timeout,
+        "settings": dict(work.settings),
+    }
+
+
+def _answers(ray: Any, pool: Pool, prompts: list[str], arguments: dict[str, object]) -> Any:
+    """A dataset of answers. Tickets are the places of the prompts."""
+    import pyarrow
+
+    table = pyarrow.table({PROMPT: prompts, "ticket": range(len(prompts))})
+    tasks = [table.slice(start, pool.rows) for start in range(0, len(prompts), pool.rows)]
+    fixed = pool.least == pool.most
+    return ray.data.from_arrow(tasks).map_batches(
+        _Worker,
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(
+            min_size=pool.least,
+            max_size=pool.most,
+            # A pool that grows needs a queue to see that it should.
+            max_tasks_in_flight_per_actor=pool.tasks if fixed else None,
+            enable_true_multi_threading=True,
+        ),
+        max_concurrency=pool.tasks,
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus,
+        fn_constructor_kwargs=arguments,
+    )
 
 
 class _Worker:
-    """A BatchEngine that passes on the tickets of its rows."""
+    """A BatchEngine that passes on the tickets of its rows, and says where they were answered.
+
+    An error that would meet every other engine too is an answer: Ray would only try again.
+    """
 
     def __init__(self, **arguments: Any) -> None:
-        self._engine = BatchEngine(**arguments)
+        from ray import get_runtime_context
+        from ray.util import get_node_ip_address
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._engine({PROMPT: batch[PROMPT]}), "ticket": batch["ticket"]}
+        node = get_runtime_context().get_node_id()
+        self._about = {"node": node[:8], "address": get_node_ip_address(), "pid": os.getpid()}
+        self._engine: BatchEngine | None = None
+        self._problem: SpecliError | None = None
+        try:
+            self._engine = BatchEngine(**arguments)
+        except SpecliError as error:
+            self._problem = error
+
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
+        tickets = list(batch["ticket"])
+        answers: dict[str, list[Any]] = {}
+        try:
+            if self._engine is not None:
+                answers = self._engine({PROMPT: batch[PROMPT]})
+        except SpecliError as error:
+            self._problem = error
+        about = self._about
+        if self._problem is not None:
+            one = self._problem
+            about = {**about, "problem": [one.message, one.hint, one.exit_code]}
+        return {**answers, "ticket": tickets, "engine": [json.dumps(about)] * len(tickets)}
 
 
-def _rows(work: Work, order: InOrder, totals: Totals, fail: Any) -> Iterator[dict[str, object]]:
-    """A row for each prompt that has no record yet."""
-    entries: Iterator[Entry] = work.source.entries()
-    for entry in entries:
-        if work.stopped():
+class _Arriving:
+    """Answers as they come, read in a thread so that a batch can be stopped between two."""
+
+    def __init__(self, answers: Any) -> None:
+        self._queue: Queue[Row | BaseException | None] = Queue(_MOST_ARRIVED)
+        threading.Thread(target=self._read, args=(answers,), daemon=True).start()
+        self._first: list[Row | BaseException | None] = []
+
+    def _read(self, answers: Any) -> None:
+        end: BaseException | None = None
+        try:
+            for row in answers.iter_rows():
+                self._queue.put(row)
+        except BaseException as error:
+            end = error
+        self._queue.put(end)
+
+    def wait(self) -> None:
+        """Until there is one, or no more."""
+        self._first.append(self._queue.get())
+
+    def next(self) -> Row | None:
+        """None after the last. Raises Empty where none came for a moment, and SpecliError."""
+        found = self._first.pop() if self._first else self._queue.get(timeout=_GLANCE)
+        if isinstance(found, BaseException):
+            raise _ended(found)
+        return found
+
+
+def _ended(error: BaseException) -> SpecliError:
+    if isinstance(error, SpecliError):
+        return error
+    lines = str(error).strip().splitlines()
+    return SpecliError(
+        f"the cluster ended the batch: {shortened(lines[-1] if lines else type(error).__name__)}",
+        hint="the same command goes on with the prompts that have no record",
+    )
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is here of a batch: which prompts are sent, and what becomes of their answers."""
+
+    work: Work
+    totals: Totals
+    order: InOrder = field(init=False)
+    bad: list[Failure] = field(default_factory=list)
+    """Found while the prompts were read."""
+    tickets: list[int] = field(default_factory=list)
+    """Of the prompts that are sent: their turns among all records."""
+
+    def __post_init__(self) -> None:
+        self.order = InOrder(self.work.output, in_order=self.work.in_order)
+
+    def prompts(self) -> Iterator[str]:
+        """The prompts that have no record yet, as they are sent."""
+        for entry in self.work.source.entries():
+            if isinstance(entry, Bad):
+                self.bad.append(Failure(entry.location, entry.reason))
+                continue
+            found = admitted(entry, self.work, self.order, self.totals)
+            if isinstance(found, Failure):
+                self.bad.append(found)
+            elif found is not None:
+                self.tickets.append(self.order.draw())
+                yield sent(entry)
+
+    def tell(self, watcher: Watcher) -> None:
+        """Report the prompts that cannot be sent."""
+        for failure in self.bad:
+            self._fail(failure, watcher)
+
+    def follow(self, arriving: _Arriving, watcher: Watcher) -> None:
+        """Write answers until the last of them, or until the batch is stopped."""
+        while not self.work.stopped():
+            try:
+                row = arriving.next()
+            except Empty:
+                continue
+            if row is None:
+                return
+            self._see(row, watcher)
+            watcher.changed(self.totals)
+
+    def _see(self, row: Row, watcher: Watcher) -> None:
+        engine = json.loads(row["engine"])
+        if problem := engine.pop("problem", None):
+            message, hint, code = problem
+            error = SpecliError(f"{message} (on node {engine['address']})", hint=hint)
+            error.exit_code = code
+            raise error
+        record, failure = row["record"], row["failure"]
+        self.order.put(self.tickets[int(row["ticket"])], row["id"], record)
+        if record is not None:
+            self._count(json.loads(record))
+        if failure is not None:
+            self._fail(Failure(row["location"], failure), watcher)
             return
-        if isinstance(entry, Bad):
-            fail(Failure(entry.location, entry.reason))
-            continue
-        found = admitted(entry, work, order, totals)
-        if isinstance(found, Failure):
-            fail(found)
-        elif found is not None:
-            yield {PROMPT: sent(entry), "ticket": order.draw()}
+        self.totals.answered += 1
+        self.totals.engines[tuple(engine.values())] += 1
 
+    def _count(self, record: Row) -> None:
+        timings, totals = record["timings"], self.totals
+        totals.finish_reasons[record["finish_reason"]] += 1
+        totals.prompt_n += record["prompt_tokens"]
+        totals.stats.predicted_n += record["completion_tokens"]
+        totals.stats.drafted += timings["draft_n"]
+        totals.stats.accepted += timings["draft_n_accepted"]
+        totals.stats.rounds += record["speculation"]["rounds"]
 
-def _see(row: Mapping[str, Any], order: InOrder, totals: Totals, fail: Any) -> None:
-    """Write the record of a row, and count it."""
-    record, failure = row["record"], row["failure"]
-    order.put(int(row["ticket"]), row["id"], record)
-    if record is not None:
-        _count(json.loads(record), totals)
-    if failure is not None:
-        fail(Failure(row["location"], failure))
-    else:
-        totals.answered += 1
-
-
-def _count(record: Mapping[str, Any], totals: Totals) -> None:
-    timings, stats = record["timings"], totals.stats
-    totals.finish_reasons[record["finish_reason"]] += 1
-    totals.prompt_n += record["prompt_tokens"]
-    stats.predicted_n += record["completion_tokens"]
-    stats.drafted += timings["draft_n"]
-    stats.accepted += timings["draft_n_accepted"]
-    stats.rounds += record["speculation"]["rounds"]
-
-
-def _imported() -> Any:
-    """Ray, with its usage statistics, dashboard and progress bars off. Raises UsageError."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What its C++ part logs is about Ray's inside.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise UsageError(
-            "--ray needs Ray, which is not installed", hint="pip install 'specli[ray]'"
-        ) from None
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return ray
-
-
-@contextmanager
-def _connected(ray: Any, cluster: Cluster) -> Iterator[None]:
-    """Connected to the cluster; one that was started here listens on loopback alone."""
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        with redirect_stdout(StringIO()):
-            if cluster.address == LOCAL:
-                ray.init(
-                    address=LOCAL, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet
-                )
-            else:
-                ray.init(address=cluster.address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise SpecliError(
-            f"no Ray cluster at {cluster.address}: {error}",
-            hint="start one with ray start --head, or give --ray local",
-        ) from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    def _fail(self, failure: Failure, watcher: Watcher) -> None:
+        self.totals.fail(failure)
+        watcher.failed(failure)
+        failures = self.work.limits.max_failures
+        if failures is not None and self.totals.failed >= failures:
+            raise BatchFailedError(f"stopped after {self.totals.failed} failures (--max-failures)")

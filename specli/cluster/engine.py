@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from specli.app.batch import Task, defaults_of, settings_of, with_predictions
@@ -19,11 +19,10 @@ from specli.app.prepare import (
     with_profile,
 )
 from specli.batch.fields import FieldError
-from specli.batch.ids import Ids
 from specli.batch.input import Entry
 from specli.batch.prompt import Bad, Prompt, own_prompt, require_unicode
-from specli.batch.run import Limits, Work, answer_all
-from specli.batch.totals import Failure, Totals
+from specli.batch.run import Limits
+from specli.cluster.desk import Desk
 from specli.errors import SpecliError
 from specli.hub.cache import cache_dir
 from specli.options import Options
@@ -44,7 +43,8 @@ class BatchEngine:
     A row has the fields of a line of `specli batch`'s JSON input as columns (`prompt` or
     `messages`, `id`, `max_tokens`, ...). An answer has four columns: `id`, `record` (the line that
     `specli batch` writes, bytes, or None), `failure` (why there is no record, or None) and
-    `location`. Texts are those of `specli run` with the same options.
+    `location`. Texts are those of `specli run` with the same options. Several threads may call it
+    at once: their prompts share the engine, which then never waits for the last of a batch.
     """
 
     def __init__(
@@ -67,15 +67,14 @@ class BatchEngine:
         chosen, profile = with_profile(Options(**dict(options or {})))
         setup = prepared_setup(chosen, profile, Feedback(_log.info), slots=parallel)
         constraint, sampling = constraint_of(chosen), sampling_of(chosen)
-        self._settings = settings or settings_of(setup, chosen, sampling, constraint, Task("-"))
-        self._defaults = defaults_of(chosen, sampling, constraint)
-        self._limits = Limits(timeout)
+        known = settings or settings_of(setup, chosen, sampling, constraint, Task("-"))
         self._stack = ExitStack()
-        self._session = self._stack.enter_context(
+        session = self._stack.enter_context(
             Session(with_predictions(setup), cache_dir() / "probes", _log.info)
         )
-        require_known_tokens(sampling, self._session.target_model)
-        self._engine = self._session.engine()
+        require_known_tokens(sampling, session.target_model)
+        defaults = defaults_of(chosen, sampling, constraint)
+        self._desk = Desk(session, defaults, known, Limits(timeout))
 
     def __call__(self, batch: Mapping[str, Column]) -> dict[str, list[Any]]:
         """The answers of a batch of rows, in their order."""
@@ -84,67 +83,18 @@ class BatchEngine:
             dict(zip(names, values, strict=True)) for values in zip(*batch.values(), strict=True)
         ]
         entries = [_entry(index, row) for index, row in enumerate(rows)]
-        answers = _Answers()
-        work = Work(
-            source=_Given(entries),
-            defaults=self._defaults,
-            settings=self._settings,
-            output=answers,
-            known=Ids(),
-            limits=self._limits,
-        )
-        session = self._session
-        answer_all(work, self._engine, session.target_model, session.slots, Totals(), answers)
-        found = [(_id(entry), entry.location) for entry in entries]
+        answers = self._desk.answers(entries)
         return {
-            "id": [id_ for id_, _location in found],
-            "record": [answers.records.get(id_) for id_, _location in found],
-            "failure": [answers.failures.get(location) for _id, location in found],
-            "location": [location for _id, location in found],
+            "id": [entry.id if isinstance(entry, Prompt) else "" for entry in entries],
+            "record": [answer.record for answer in answers],
+            "failure": [answer.failure for answer in answers],
+            "location": [entry.location for entry in entries],
         }
 
     def close(self) -> None:
         """Free the models."""
+        self._desk.close()
         self._stack.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """Prompts that are there already, as the source of a batch."""
-
-    prompts: Sequence[Entry]
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(self.prompts)
-
-    def ready(self) -> bool:
-        return True
-
-    def total(self) -> int | None:
-        return len(self.prompts)
-
-
-@dataclass(slots=True)
-class _Answers:
-    """Takes the records and failures of a batch."""
-
-    records: dict[str, bytes] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-
-    def held(self, id_: str) -> bytes | None:  # noqa: ARG002
-        return None
-
-    def hold(self, id_: str, record: bytes) -> None:
-        pass
-
-    def write(self, id_: str, record: bytes) -> None:
-        self.records[id_] = record
-
-    def changed(self, totals: Totals) -> None:
-        pass
-
-    def failed(self, failure: Failure) -> None:
-        self.failures[failure.location] = failure.reason
 
 
 def sent(prompt: Prompt) -> str:
@@ -179,7 +129,3 @@ def _plain(value: Any) -> object:
     if hasattr(value, "tolist"):
         value = value.tolist()
     return None if isinstance(value, float) and value != value else value
-
-
-def _id(entry: Entry) -> str:
-    return entry.id if isinstance(entry, Prompt) else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Action = Literal["fetch", "verify", "make", "check", "load", "map", "measure"]
+Action = Literal["fetch", "verify", "make", "check", "load", "map", "measure", "start"]
 
 WATCH_SECONDS = 0.1
 

@@ -80,6 +80,9 @@ def summary(totals: Totals) -> str:
     if stats.predicted_n:
         speed = f"{duration(totals.seconds)} at {number(totals.predicted_per_second, 1)} tok/s"
         parts.append(f"{counted(stats.predicted_n, 'token')} in {speed}")
+    if totals.engines:
+        nodes = counted(len({node for node, _address, _pid in totals.engines}), "node")
+        parts.append(f"by {counted(len(totals.engines), 'engine')} on {nodes}")
     if stats.drafted:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")

@@ -28,6 +28,7 @@ WORDS: dict[Action, str] = {
     "load": "loading",
     "map": "pairing tokens of",
     "measure": "measuring",
+    "start": "starting",
 }
 LASTING = ("fetch", "verify", "make")
 """Steps that leave a file: their bars stay. Those of the others vanish when they are over."""
@@ -160,7 +161,7 @@ class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
         done, total = int(task.completed), task.total
         match task.fields["action"]:
-            case "check" | "map":
+            case "check" | "map" | "start":
                 return Text("")
             case "load":
                 return Text(f"{task.percentage:.0f}%" if total else "")
