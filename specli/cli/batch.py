@@ -75,7 +75,9 @@ def batch(
     sink = Sink.of(options)
     elsewhere = _cluster(task.pop("ray", None), task.pop("ray_actors", None), sink.feedback())
     wanted = Task(source, **task)
-    attendant = TerminalAttendant(sink, shows_slots=wanted.parallel == AUTO)
+    # Engines elsewhere choose for themselves.
+    shows_slots = wanted.parallel == AUTO and elsewhere is None
+    attendant = TerminalAttendant(sink, shows_slots=shows_slots)
     streams = Streams(_stdin, lambda: sys.stdout.buffer)
     totals = answer_batch(options, wanted, streams, sink.feedback(), attendant, elsewhere)
     if attendant.signal is not None:
