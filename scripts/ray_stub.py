@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray_check import free_port, node, wait_for, write_prompts
+from ray_check import HEAD, free_port, node, require_token, wait_for, write_prompts
 
 from specli.app.batch import Task
 from specli.batch.ids import Ids
@@ -139,10 +139,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ray-stub-"))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"{HEAD}:{free_port()}"
+    require_token()
     head = ("--head", "--port", address.partition(":")[2], "--include-dashboard", "false")
     found = []
-    with node(folder, "head", *head, cpus=given.actors):
+    with node(folder, HEAD, *head, cpus=given.actors):
         wait_for(address)
         for rate in map(float, given.rates.split(",")):
             for rows in map(int, given.rows.split(",")):

@@ -34,6 +34,8 @@ class Node:
 def imported() -> Any:
     """Ray, with its usage statistics, dashboard and progress bars off. Raises UsageError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its own patience with an address where something else listens is a minute.
+    os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")
     # What its C++ part logs is about Ray's inside.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -70,10 +72,10 @@ def connected(ray: Any, address: str) -> Iterator[None]:
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise SpecliError(
-            f"no Ray cluster at {address}: {reason}",
-            hint="start one with ray start --head, or give --ray without an address",
-        ) from None
+        hint = "start one with ray start --head, or give --ray without an address"
+        if "auth" in reason.lower():
+            hint = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where ~/.ray/auth_token is not its"
+        raise SpecliError(f"no Ray cluster at {address}: {reason}", hint=hint) from None
     try:
         yield
     finally:
