@@ -367,7 +367,8 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     if options.mtp:
         params.ctx_type = llama_cpp.LLAMA_CONTEXT_TYPE_MTP
     params.n_ctx = n_ctx * options.n_seq
-    params.n_batch = min(options.n_batch, max(n_ctx, 32))
+    # llama.cpp aborts where a token of each sequence does not fit.
+    params.n_batch = max(min(options.n_batch, max(n_ctx, 32)), options.n_seq)
     params.n_ubatch = min(options.n_ubatch, params.n_batch)
     params.n_seq_max = options.n_seq
     params.n_rs_seq = options.snapshots

@@ -164,3 +164,12 @@ def test_a_context_that_cannot_be_allocated_quotes_llama_cpp(
     model: Model = load(tiny_gguf.llama_bytes())
     with pytest.raises(LoadError, match=r"could not make a context of 128 tokens.*q8_0"):
         contexts(model, type_k="q8_0")
+
+
+def test_more_sequences_than_a_context_has_tokens_each_take_one_in_a_batch(
+    load: Loader, contexts: MakeContext
+) -> None:
+    context = contexts(load(tiny_gguf.llama_bytes()), n_ctx=40, n_seq=64)
+    rows = [context.add(seq, [10 + seq], 0, 1) for seq in range(64)]
+    context.decode()
+    assert len({context.logits(row).tobytes() for row in rows}) == 64
