@@ -59,27 +59,25 @@ def answer_on(
     prompts are answered by another. Raises UsageError without Ray, SpecliError without a cluster
     and for what ends it, and BatchFailedError after too many failures.
     """
-    ray, address = imported(), meant(cluster.address)
-    run = _Run(work, totals)
-    prompts = list(run.prompts())
-    totals.expected = totals.seen + len(run.bad) + len(prompts)
+    address, run = meant(cluster.address), _Run(work, totals)
     slots = task.parallel if isinstance(task.parallel, int) else None
+    engines, arriving = 0, None
     with ExitStack() as stack:
-        engines, arriving = 0, None
-        if prompts:
-            with cluster.feedback.progress() as report:
+        with cluster.feedback.progress() as report:
+            report(Progress("check", "the prompts", 0, None))
+            prompts = list(run.prompts())
+            totals.expected = totals.seen + len(run.bad) + len(prompts)
+            if prompts:
                 report(Progress("start", f"Ray ({address})", 0, None))
+                ray = imported()
                 stack.enter_context(connected(ray, address))
-                found = nodes(ray)
-                pool = pool_for(
-                    options, found, actors=cluster.actors, slots=slots, prompts=len(prompts)
-                )
+                found, count = nodes(ray), len(prompts)
+                pool = pool_for(options, found, actors=cluster.actors, slots=slots, prompts=count)
                 _require_room(pool, fitting(pool, found), address, cluster.feedback)
                 engines = pool.most
-                arriving = _Arriving(
-                    _answers(ray, pool, prompts, _arguments(work, options, slots, pool))
-                )
                 report(Progress("start", f"{engines} engines", 0, None))
+                arguments = _arguments(work, options, slots, pool)
+                arriving = _Arriving(_answers(ray, pool, prompts, arguments))
                 arriving.wait()
         with attendant.answering(totals, slots or engines) as watcher:
             run.tell(watcher)
