@@ -69,7 +69,7 @@ def answer_on(
             totals.expected = totals.seen + len(run.bad) + len(prompts)
             if prompts:
                 report(Progress("start", f"Ray ({address})", 0, None))
-                ray = imported()
+                ray = imported(address)
                 stack.enter_context(connected(ray, address))
                 found, count = nodes(ray), len(prompts)
                 pool = pool_for(options, found, actors=cluster.actors, slots=slots, prompts=count)

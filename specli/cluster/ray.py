@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -31,8 +32,15 @@ class Node:
         return min(self.cpus // cpus, self.gpus // gpus if gpus else self.cpus)
 
 
-def imported() -> Any:
-    """Ray, with its usage statistics, dashboard and progress bars off. Raises UsageError."""
+def imported(address: str) -> Any:
+    """Ray, with its usage statistics, dashboard and progress bars off. Raises UsageError.
+
+    A cluster that will be started here takes no one in who does not know a word that is drawn for
+    it: its processes listen on every address of this machine.
+    """
+    if address == LOCAL:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its own patience with an address where something else listens is a minute.
     os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")
@@ -59,13 +67,13 @@ def meant(address: str) -> str:
 
 @contextmanager
 def connected(ray: Any, address: str) -> Iterator[None]:
-    """Connected to a cluster; one that is started here listens on loopback alone, and ends here.
+    """Connected to a cluster; one that is started here ends here.
 
     Raises SpecliError where there is none.
     """
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
-        quiet |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        quiet["include_dashboard"] = False
     try:
         _require_listening(address)
         with redirect_stdout(StringIO()):

@@ -55,7 +55,7 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Any:
         about: dict[str, object] | None = None, fault: Exception | None = None, cpus: int = 2
     ) -> FakeCluster:
         fake = FakeCluster(about or ENGINE, fault)
-        monkeypatch.setattr(cluster, "imported", lambda: None)
+        monkeypatch.setattr(cluster, "imported", lambda _address: None)
         monkeypatch.setattr(cluster, "connected", lambda _ray, _address: nullcontext())
         monkeypatch.setattr(cluster, "nodes", lambda _ray: [Node(cpus, 0)])
         monkeypatch.setattr(cluster, "_answers", fake.answers)

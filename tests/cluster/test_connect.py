@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import Any
@@ -37,7 +38,7 @@ def closed_port() -> int:
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match="Ray, which is not installed") as caught:
-        imported()
+        imported("auto")
     assert caught.value.hint == "pip install 'specli[ray]'"
 
 
@@ -60,12 +61,22 @@ def test_what_ray_says_is_cut_to_its_first_line() -> None:
     assert "ray start --head" in (caught.value.hint or "")
 
 
-def test_a_cluster_that_is_started_here_listens_on_loopback_and_ends() -> None:
+def test_a_cluster_that_is_started_here_wants_a_token_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    for address in ("auto", "local"):
+        with pytest.raises(UsageError):
+            imported(address)
+        assert ("RAY_AUTH_TOKEN" in os.environ) == (address == "local")
+    assert os.environ["RAY_AUTH_MODE"] == "token"
     ray = FakeRay()
     with connected(ray, "local"):
         assert ray.running
     assert not ray.running
-    assert ray.given["_node_ip_address"] == "127.0.0.1"
 
 
 def test_without_an_address_rays_own_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
