@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -106,7 +106,8 @@ def kills(folder: Path, prompts: int, flags: Sequence[str]) -> dict[str, object]
     undisturbed = texts(folder / "undisturbed.jsonl")
     assert len(undisturbed) == prompts
 
-    since, killed = time.perf_counter(), []
+    killed: list[int] = []
+    since = time.perf_counter()
     output = folder / "killed.jsonl"
     with batch(folder, "in.jsonl", output.name, *RAY, *flags, "--report", "killed.json") as process:
         while process.poll() is None:
@@ -200,7 +201,9 @@ def overhead(folder: Path, prompts: int, runs: int, flags: Sequence[str]) -> dic
 
 
 @contextmanager
-def node(folder: Path, ip: str, *flags: str, cpus: int = 1, **environment: str) -> Iterator[None]:
+def node(
+    folder: Path, ip: str, *flags: str, cpus: int = 1, machine: Mapping[str, str] = {}
+) -> Iterator[None]:
     """A node of a cluster, as `ray start` makes it.
 
     Ray takes 127.0.0.1 for the machine's outer address; the other ones of loopback stay there.
@@ -208,7 +211,7 @@ def node(folder: Path, ip: str, *flags: str, cpus: int = 1, **environment: str) 
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block"]
     command += ["--num-cpus", str(cpus)]
     command += ["--node-ip-address", ip, "--disable-usage-stats", *flags]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **machine}
     with (folder / f"{ip}.log").open("wb") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
         try:
@@ -252,16 +255,18 @@ def nodes(folder: Path, prompts: int) -> dict[str, object]:
             return {**caches, "HF_ENDPOINT": hub.url, "NO_PROXY": "127.0.0.1,localhost"}
 
         head = ("--head", "--port", port, "--include-dashboard", "false")
-        stack.enter_context(node(folder, HEAD, *head, **machine("node1-cache")))
+        stack.enter_context(node(folder, HEAD, *head, machine=machine("node1-cache")))
         wait_for(address)
-        stack.enter_context(node(folder, OTHER, "--address", address, **machine("node2-cache")))
+        stack.enter_context(
+            node(folder, OTHER, "--address", address, machine=machine("node2-cache"))
+        )
         time.sleep(5)
         flags = ["-m", "hf:someone/tiny-GGUF:Q8_0", "--no-draft", "-t", "1", "-np", "1", "-n", "16"]
         cluster = ["--ray", address, "--report", "nodes.json"]
         here = machine("driver-cache")
         with batch(folder, "in.jsonl", "nodes.jsonl", *flags, *cluster, **here) as process:
             code = process.wait()
-        fetched = sum(request.method == "GET" for request in hub.contents)
+        fetched = sum(request.method == "GET" for request in hub.contents())
     assert code == 0, (folder / "nodes.jsonl.log").read_text()
     report = json.loads((folder / "nodes.json").read_text())
     answers = {f"{one['node']} pid {one['pid']}": one["answered"] for one in report["engines"]}

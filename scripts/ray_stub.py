@@ -38,6 +38,7 @@ from specli.cluster.pool import Pool, pool_for
 from specli.options import Options
 from specli.sampling.params import SamplingParams
 
+SETTINGS: dict[str, object] = {"model": "stub", "temp": 0.0}
 RECORD = {
     "text": "word " * 60,
     "finish_reason": "length",
@@ -45,7 +46,7 @@ RECORD = {
     "completion_tokens": 60,
     "timings": {"draft_n": 40, "draft_n_accepted": 30},
     "speculation": {"rounds": 30},
-    "settings": {"model": "stub", "temp": 0.0},
+    "settings": SETTINGS,
     "hash": "0" * 32,
 }
 
@@ -106,8 +107,10 @@ def reached(
     """Prompts per second from a tenth of the answers on, and milliseconds of this process each."""
     prompts = max(40, int(rate * seconds))
     write_prompts(folder / "in.jsonl", prompts)
-    cluster._Worker = type("Stub", (Stub,), {"rate": rate / actors})  # type: ignore[misc,assignment]
-    cluster.pool_for = partial(sized, rows)  # type: ignore[assignment]
+    stub = type("Stub", (Stub,), {"rate": rate / actors})
+    # The engine and the size of tasks are all that is not as in a batch.
+    for name, value in {"_Worker": stub, "pool_for": partial(sized, rows)}.items():
+        setattr(cluster, name, value)
     watch, known, path = Watch(), Ids(), folder / "in.jsonl"
     with (
         path.open("rb", buffering=0) as file,
@@ -116,7 +119,7 @@ def reached(
         work = Work(
             source=Source(path, file, Reading()),
             defaults=Defaults(SamplingParams()),
-            settings=dict[str, object](RECORD["settings"]),  # type: ignore[call-overload]
+            settings=SETTINGS,
             output=output,
             known=known,
             in_order=False,
