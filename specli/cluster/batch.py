@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, Queue
 from typing import Any
 
@@ -19,13 +21,16 @@ from specli.batch.run import Watcher, Work, admitted
 from specli.batch.totals import Failure, Totals
 from specli.cluster.engine import PROMPT, BatchEngine, sent
 from specli.cluster.pool import Pool, fitting, pool_for
-from specli.cluster.ray import LOCAL, connected, imported, meant, nodes
+from specli.cluster.ray import LOCAL, connected, imported, is_there, meant, nodes
 from specli.errors import BatchFailedError, SpecliError, UsageError, shortened
 from specli.hub.progress import Progress
 from specli.options import Options
 
 _GLANCE = 0.2
 """Seconds between two looks at whether the batch was stopped."""
+
+_SILENCE = 10.0
+"""Seconds without an answer after which the cluster is asked whether it is there."""
 
 _MOST_ARRIVED = 1000
 """Answers that may wait to be written."""
@@ -77,7 +82,9 @@ def answer_on(
                 engines = pool.most
                 report(Progress("start", f"{engines} engines", 0, None))
                 arguments = _arguments(work, options, slots, pool)
-                arriving = _Arriving(_answers(ray, pool, prompts, arguments))
+                arriving = _Arriving(
+                    _answers(ray, pool, prompts, arguments), partial(is_there, ray)
+                )
                 arriving.wait()
         with attendant.answering(totals, slots or engines) as watcher:
             run.tell(watcher)
@@ -167,8 +174,11 @@ class _Worker:
 class _Arriving:
     """Answers as they come, read in a thread so that a batch can be stopped between two."""
 
-    def __init__(self, answers: Any) -> None:
+    def __init__(self, answers: Any, alive: Callable[[], bool]) -> None:
+        """`alive` is asked where nothing has come for long; Ray itself would wait for ever."""
         self._queue: Queue[Row | BaseException | None] = Queue(_MOST_ARRIVED)
+        self._alive = alive
+        self._silent_since = time.monotonic()
         threading.Thread(target=self._read, args=(answers,), daemon=True).start()
         self._first: list[Row | BaseException | None] = []
 
@@ -182,14 +192,28 @@ class _Arriving:
         self._queue.put(end)
 
     def wait(self) -> None:
-        """Until there is one, or no more."""
-        self._first.append(self._queue.get())
+        """Until there is one, or no more. Raises SpecliError where the cluster is gone."""
+        while not self._first:
+            with suppress(Empty):
+                self._first.append(self._get())
 
     def next(self) -> Row | None:
         """None after the last. Raises Empty where none came for a moment, and SpecliError."""
-        found = self._first.pop() if self._first else self._queue.get(timeout=_GLANCE)
+        found = self._first.pop() if self._first else self._get()
         if isinstance(found, BaseException):
             raise _ended(found)
+        return found
+
+    def _get(self) -> Row | BaseException | None:
+        try:
+            found = self._queue.get(timeout=_GLANCE)
+        except Empty:
+            if time.monotonic() > self._silent_since + _SILENCE:
+                self._silent_since = time.monotonic()
+                if not self._alive():
+                    raise _ended(ConnectionError("nothing answers any more")) from None
+            raise
+        self._silent_since = time.monotonic()
         return found
 
 

@@ -90,6 +90,15 @@ def connected(ray: Any, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def is_there(ray: Any) -> bool:
+    """Whether the head of the cluster still takes connections."""
+    try:
+        _require_listening(ray.get_runtime_context().gcs_address)
+    except OSError:
+        return False
+    return True
+
+
 def _require_listening(address: str) -> None:
     """Raises OSError where nothing takes connections at an address of a host and a port."""
     host, colon, port = address.removeprefix("ray://").rstrip("/").rpartition(":")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -140,6 +141,19 @@ def test_what_ends_the_cluster_is_said_in_a_sentence(
     assert outcome.code == 1
     assert "the cluster ended the batch: ActorDiedError: out of memory" in outcome.err
     assert "the same command goes on" in outcome.err
+
+
+def test_a_cluster_that_is_gone_ends_the_wait(
+    specli: Specli, running: Any, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, over = running(), threading.Event()
+    monkeypatch.setattr(fake, "iter_rows", over.wait)
+    monkeypatch.setattr(cluster, "_SILENCE", 0.0)
+    monkeypatch.setattr(cluster, "is_there", lambda _ray: False)
+    outcome = specli("batch", str(prompts), *FLAGS, "--ray")
+    over.set()
+    assert outcome.code == 1
+    assert "the cluster ended the batch: nothing answers any more" in outcome.err
 
 
 def test_an_engine_for_which_this_machine_has_no_cores_is_refused(
