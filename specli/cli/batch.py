@@ -73,7 +73,8 @@ def batch(
     from specli.cli.attendant import TerminalAttendant
 
     sink = Sink.of(options)
-    elsewhere = _cluster(task.pop("ray", None), task.pop("ray_actors", None), sink.feedback())
+    cluster = task.pop("ray", None), task.pop("ray_actors", None)
+    elsewhere = _elsewhere(*cluster, options, sink.feedback())
     wanted = Task(source, **task)
     # Engines elsewhere choose for themselves.
     shows_slots = wanted.parallel == AUTO and elsewhere is None
@@ -87,7 +88,9 @@ def batch(
         raise BatchFailedError(f"{totals.failed} of {totals.seen} prompts failed")
 
 
-def _cluster(address: str | None, actors: str | None, feedback: Feedback) -> Elsewhere | None:
+def _elsewhere(
+    address: str | None, actors: str | None, options: Options, feedback: Feedback
+) -> Elsewhere | None:
     """Where the batch runs; None for this process. Raises UsageError."""
     if address is None:
         if actors is not None:
