@@ -4,7 +4,9 @@ It lives as long as this process and answers one request after the other, each a
 that exceeds a limit is replaced at the next request. It has no environment variables with secrets
 in them and can write no file.
 
-Where the system cannot bound a process's memory (macOS, Windows), its time is the only limit.
+Where the system cannot bound a process's memory (macOS, Windows), its time is the only limit. It
+ends itself where a request takes more processor time: nobody else would, once this process has been
+killed or stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -109,10 +112,12 @@ class Child:
             self._stop()
 
 
-def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], memory: int) -> None:
-    """The child's side: answer requests from stdin within `memory` bytes more than there are."""
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], memory: int, seconds: int) -> None:
+    """The child's side: answer requests from stdin within `memory` bytes more than there are, each
+    within `seconds` of processor time."""
     _limit(memory)
     for line in sys.stdin.buffer:
+        _limit_time(seconds)
         try:
             reply = answer(json.loads(line))
         except MemoryError:
@@ -132,8 +137,21 @@ def _limit(memory: int) -> None:
         return
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # macOS has no such file, and does not bound the address space either.
     with suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         most = pages * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _limit_time(seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    # The system counts whole seconds, and the other side's clock should be over first.
+    most = int(time.process_time()) + seconds + 2
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (most, hard))

@@ -79,4 +79,4 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(_answer, MEMORY)
+    serve(_answer, MEMORY, SECONDS)

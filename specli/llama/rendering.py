@@ -78,4 +78,4 @@ def _compiled(template: str) -> Any:
 
 
 if __name__ == "__main__":
-    serve(_answer, MEMORY)
+    serve(_answer, MEMORY, SECONDS)

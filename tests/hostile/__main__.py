@@ -5,12 +5,18 @@
 Each entry runs in a process of its own, so that a crash of native code is a finding as well. The
 seed of a finding is printed; `--only SEED ENTRY` runs it alone. What was found belongs into the
 `seeds` of its entry.
+
+Neither a busy machine nor a pause (SIGSTOP, SIGCONT) makes a finding: a case is over its time by
+the processor time that it took, or by ten times as many seconds of waiting, and a pause counts as
+one second.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from tests.hostile import headers, hub, lines, profiles, schemas, templates
@@ -30,6 +37,8 @@ ENTRIES = {
 }
 SLICE = 60
 """Seconds of one entry before the next one has its turn."""
+WAITING = 10
+"""Times its seconds that a case may take where it computes nothing."""
 
 
 class EndlessError(BaseException):
@@ -38,27 +47,35 @@ class EndlessError(BaseException):
 
 def attempt(entry: Entry, given: object, folder: Path) -> str:
     """Check one input in an empty folder, within the entry's time."""
+    began, ticks = time.process_time(), 0
 
-    def late(_number: int, _frame: object) -> None:
-        raise EndlessError(f"not over after {entry.seconds} seconds")
+    def tick(_number: int, _frame: object) -> None:
+        nonlocal ticks
+        ticks += 1
+        used = time.process_time() - began
+        if used >= entry.seconds or ticks >= WAITING * entry.seconds:
+            raise EndlessError(f"not over after {used:.0f} s of computing and {ticks} s in all")
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(entry.seconds)
+    before = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
     work = Path(tempfile.mkdtemp(dir=folder))
     try:
         return entry.check(given, work)
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         shutil.rmtree(work, ignore_errors=True)
 
 
 def run(entry: Entry, seed: int, seconds: float, note: Path) -> int:
-    """Made inputs from `seed` on until the time is over; the number of findings."""
+    """Made inputs from `seed` on until the time is over; the number of findings.
+
+    `note` holds the seed of the case that runs, and what came of all of them at the end.
+    """
     results: Counter[str] = Counter()
-    began, findings = time.monotonic(), 0
+    began, findings, longest = time.monotonic(), 0, 0.0
     with tempfile.TemporaryDirectory() as folder:
-        while time.monotonic() - began < seconds:
+        while (start := time.monotonic()) - began < seconds:
             note.write_text(str(seed))
             try:
                 results[attempt(entry, entry.make(random.Random(seed)), Path(folder))] += 1
@@ -69,8 +86,19 @@ def run(entry: Entry, seed: int, seconds: float, note: Path) -> int:
                 print(f"FOUND in {entry.name}, seed {seed}:")  # noqa: T201
                 traceback.print_exc(file=sys.stdout)
             seed += 1
-    print(f"{entry.name}: {sum(results.values())} cases, {dict(results)}", flush=True)  # noqa: T201
-    return findings
+            longest = max(longest, time.monotonic() - start)
+    note.write_text(json.dumps(results))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(  # noqa: T201
+        f"{entry.name}: {_counted(results)}; the longest took {longest:.1f} s; {memory} MiB",
+        flush=True,
+    )
+    return min(findings, 100)
+
+
+def _counted(results: Counter[str]) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(results.items()))
+    return f"{sum(results.values())} cases ({kinds})"
 
 
 def main() -> int:
@@ -93,9 +121,10 @@ def main() -> int:
 
 
 def _supervised(wanted: list[str], seed: int, seconds: float) -> int:
-    """Give the entries their turns, each in a process; the number of findings."""
+    """Give the entries their turns, each in a process; whether there were findings."""
     began, findings = time.monotonic(), 0
     share = min(SLICE, seconds / len(wanted))
+    totals: dict[str, Counter[str]] = {name: Counter() for name in wanted}
     print(f"from seed {seed} on", flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         note = Path(folder) / "seed"
@@ -103,14 +132,29 @@ def _supervised(wanted: list[str], seed: int, seconds: float) -> int:
             for name in wanted:
                 command = [sys.executable, "-m", "tests.hostile", "--child", str(note)]
                 command += ["--minutes", str(share / 60), "--seed", str(seed), name]
-                code = subprocess.run(command, check=False).returncode
+                code = _code_of(command, round(share) + 2 * WAITING * ENTRIES[name].seconds)
                 if code < 0:
                     at = signal.Signals(-code).name
                     print(f"FOUND in {name}, seed {note.read_text()}: {at}", flush=True)  # noqa: T201
-                findings += code if code > 0 else int(code < 0)
+                    findings += 1
+                    continue
+                findings += code
+                totals[name] += Counter(json.loads(note.read_text()))
             seed += 1_000_000
+    for name, results in totals.items():
+        print(f"all {name}: {_counted(results)}")  # noqa: T201
     print(f"{findings} findings in {(time.monotonic() - began) / 60:.0f} minutes")  # noqa: T201
     return int(findings > 0)
+
+
+def _code_of(command: list[str], seconds: int) -> int:
+    """What a command ends with; it is killed where native code never returns."""
+    with subprocess.Popen(command) as child:
+        for _second in range(seconds):
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(1)
+        child.kill()
+    return child.returncode
 
 
 if __name__ == "__main__":

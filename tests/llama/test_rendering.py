@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -106,3 +109,15 @@ def test_one_child_serves_all_and_gets_no_secret(
                 assert b"hf_secret" not in file.read()
     finally:
         own.child.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of a process, as Linux has them")
+def test_a_child_that_nobody_watches_ends_by_its_own_limit() -> None:
+    """As after a kill of the process that started it, in the middle of a template."""
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    program = (
+        "from specli.llama import child, rendering; child.serve(rendering._answer, 1 << 29, 0)"
+    )
+    line = json.dumps({"template": endless, "variables": {}}) + "\n"
+    done = subprocess.run([sys.executable, "-c", program], input=line, text=True, timeout=60)
+    assert done.returncode == -signal.SIGXCPU
