@@ -19,7 +19,6 @@ from time import perf_counter
 
 import numpy as np
 
-from specli.errors import LoadError
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model
 
@@ -104,15 +103,6 @@ class ExactContext(Context):
         """See `Decoder.copy`. llama.cpp moves caches of their own as a whole only."""
         super().copy(source, seq, WHOLE)
         super().rollback(seq, length)
-
-    def want_features(self, layers: Sequence[int]) -> None:
-        """Raises LoadError for several sequences: llama.cpp orders the rows of theirs anew."""
-        if self.n_seq > 1:
-            raise LoadError(
-                "with `exact` and several sequences llama.cpp gives no hidden states in order",
-                hint="answer one at a time (--parallel 1), or leave --exact or the head out",
-            )
-        super().want_features(layers)
 
     def _is_short(self, run: _Run, runs: Sequence[_Run]) -> bool:
         """Whether a run needs a row more.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from specli.engine.sequence import GenerationRequest
-from specli.errors import LoadError, UsageError
+from specli.errors import UsageError
 from specli.events import Round
 from specli.llama import exact
 from specli.llama.context import Context, ContextOptions
@@ -18,7 +18,16 @@ from specli.llama.exact import ExactContext, Rows, find_rows, rounds_by_batch
 from specli.llama.model import Model
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
-from specli.speculative import DraftModel, FixedLength, NgramSimple, SpeculativeConfig, Suffix
+from specli.speculative import (
+    DraftModel,
+    FixedLength,
+    Head,
+    NgramSimple,
+    Placement,
+    SpeculativeConfig,
+    Suffix,
+)
+from tests.heads_cases import CASES
 
 TOKENS = [10 + (7 * n) % 90 for n in range(60)]
 
@@ -82,9 +91,22 @@ def test_every_sequence_has_an_even_number_of_rows_beside_others(model: Model) -
         assert [context.length(seq) for seq in range(3)] == [1, 3, 5]
 
 
-def test_hidden_states_of_several_sequences_are_refused(model: Model) -> None:
-    with Batches(model, n_seq=2) as context, pytest.raises(LoadError, match="in order"):
-        context.want_features([0])
+def test_hidden_states_of_several_sequences_are_each_rows_own(model: Model) -> None:
+    """llama.cpp computes uneven sequences in parts; the rows have to come back in order."""
+    runs = {2: TOKENS[:5], 0: TOKENS[7:8], 1: TOKENS[20:23]}
+    with Batches(model, n_seq=3) as context, Batches(model) as alone:
+        for one in (context, alone):
+            one.want_features([1])
+        for seq, tokens in runs.items():
+            context.add(seq, tokens, 0, len(tokens) % 2)
+        context.decode()
+        expected = []
+        for tokens in runs.values():
+            alone.rollback(0, 0)
+            alone.add(0, tokens, 0, 1)
+            alone.decode()
+            expected += list(alone.features(1).copy())
+        assert np.array_equal(context.features(1), np.array(expected))
 
 
 def test_sizes_that_differ_in_one_bit_of_one_row_are_left_out(
@@ -117,7 +139,9 @@ def test_k_quants_are_not_repacked() -> None:
     assert not rounds_by_batch({"F32", "Q8_0", "Q4_0"})
 
 
-def generated(session: Session, config: SpeculativeConfig, count: int) -> list[list[int]]:
+def generated(
+    session: Session, config: SpeculativeConfig, count: int, accepted: list[int] | None = None
+) -> list[list[int]]:
     engine = session.engine_for(config)
     found: dict[int, list[int]] = {}
     for number in range(count):
@@ -128,6 +152,8 @@ def generated(session: Session, config: SpeculativeConfig, count: int) -> list[l
     for event in engine.run():
         if isinstance(event, Round):
             found[event.seq] += event.tokens
+            if accepted is not None:
+                accepted.append(event.accepted)
     return list(found.values())
 
 
@@ -146,6 +172,29 @@ def test_texts_are_the_same_with_every_drafter_and_width(
             assert session.rows is not None
             texts += [generated(session, way, 5) for way in ways]
     assert all(text == texts[0] for text in texts)
+
+
+@pytest.mark.parametrize("name", ["eagle3", "mtp"])
+def test_texts_are_the_same_with_a_head_at_any_width(name: str, tmp_path: Path) -> None:
+    """The head's guesses too: with the target's own states it is right as often beside others."""
+    case = CASES[name]
+    target, file = tmp_path / "target.gguf", tmp_path / "head.gguf"
+    target.write_bytes(case.target.bytes())
+    if case.head is not None:
+        file.write_bytes(case.head.bytes())
+    head = Head(case.kind, file if case.head is not None else None)
+    config = SpeculativeConfig((head,), FixedLength(3))
+    texts, accepted = [], []
+    for width in (1, 3):
+        one = Placement(threads=1)
+        setup = Setup(target, one, 256, speculative=config, exact=True, slots=width)
+        with Session(setup, tmp_path) as session:
+            texts.append(generated(session, SpeculativeConfig(), 3))
+            counts: list[int] = []
+            texts.append(generated(session, config, 3, counts))
+            accepted.append(sum(counts))
+    assert all(text == texts[0] for text in texts)
+    assert accepted[0] == accepted[1] > 10
 
 
 def test_what_was_found_is_kept(
