@@ -309,6 +309,18 @@ def test_the_token_goes_to_the_hub_and_not_to_the_content_server(
     assert [request.authorized for request in hub.contents()] == [False]
 
 
+def test_a_pull_asks_for_the_repository_and_nothing_else(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # As in a fresh process: huggingface_hub keeps what it has asked for by itself.
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "asked.json"))
+    pull([TINY])
+    paths = {request.path for request in hub.requests}
+    assert all(REPO in path or path.startswith("/content/") for path in paths), paths
+    assert not (tmp_path / "asked.json").exists()
+
+
 def test_an_older_commit_can_be_named(hub: FakeHub) -> None:
     commit = hub.commit(REPO)
     ((path,),) = pull([HubReference(REPO, file="Tiny-Q8_0.gguf", revision=commit)])
