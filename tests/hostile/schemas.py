@@ -42,6 +42,7 @@ TYPES = (
     ["string", "null"],
 )
 SYMBOLS = ('"a"', "[a-z]", "[^", "(", ")", "|", "*", "+", "?", "{2}", "{0,}", "{9999}", ".", "#x\n")
+WHOLE = ('"a"', "[a-z]", "[^x]*", '( "b" | "c" )+', '| "d"', '"e"{0,3}', '"f"?', "[0-9]{2}", '"é"')
 RULES = ("root", "a", "b", "c-1", "d")
 
 
@@ -83,9 +84,12 @@ def make(rng: random.Random) -> tuple[str, str]:
     """("schema", JSON) or ("gbnf", grammar)."""
     if rng.random() < 0.6:
         return "schema", json.dumps(schema(rng))
+    names = {"root", *rng.sample(RULES, rng.randrange(1, 5))}
+    # Every other grammar can be read: what is wild in it is what it says.
+    symbols = (*SYMBOLS, *RULES) if rng.random() < 0.5 else (*WHOLE, *sorted(names))
     rules = [
-        f"{name} ::= " + " ".join(rng.choice((*SYMBOLS, *RULES)) for _ in range(rng.randrange(9)))
-        for name in rng.sample(RULES, rng.randrange(1, 5))
+        f"{name} ::= " + " ".join(rng.choice(symbols) for _ in range(rng.randrange(1, 9)))
+        for name in sorted(names)
     ]
     return "gbnf", rng.choice(("\n", "\n\n", " ")).join(rules)
 
