@@ -1,4 +1,4 @@
-"""JSON schemas and GBNF: each becomes rules that can be followed, or a sentence."""
+"""JSON schemas, GBNF and Lark: each becomes a grammar that can be followed, or a sentence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from specli.errors import DecodeError, UsageError
 from specli.llama.constraint import rules_of
+from specli.llama.guidance import LARK
 from specli.llama.model import Model
 from tests.hostile.entry import Entry, require_sentence
 
@@ -26,6 +27,11 @@ PATTERNS = (
     "^.{0,9}$",
     "\\",
     "(?=a)",
+    "(a{900}){900}",
+    "(.*a.*){40}b",
+    "\\p{L}+\\b",
+    "[\\x00-\\U0010ffff]{3}",
+    "(?i)straße|\ud83d\ude00",
 )
 SIZES = (0, 1, -1, 5, 2000, 20_000, 50_000, 10**12, 1.5, "3", None)
 NAMES = ("a", "", "a b", 'q"', "\n", "é", "$ref", "\ud800", "x" * 300)
@@ -43,6 +49,11 @@ TYPES = (
 )
 SYMBOLS = ('"a"', "[a-z]", "[^", "(", ")", "|", "*", "+", "?", "{2}", "{0,}", "{9999}", ".", "#x\n")
 WHOLE = ('"a"', "[a-z]", "[^x]*", '( "b" | "c" )+', '| "d"', '"e"{0,3}', '"f"?', "[0-9]{2}", '"é"')
+PARTS = (
+    *('"a"', "A", "b", "/[a-z]+/", "/(a|b)*c/", "( A | b )", "b?", "A+", "b{2,4}", "/\\\\d{3}/i"),
+    *("%regex {}", '%json {"type": "integer"}', "@other", "<|im_end|>", "<[5]>", "%ignore /x/"),
+    *("A{99999}", "/(x{500}){500}/", "/(/", "b | | b", "[", "~b", "start", '"\\x00"', "lazy"),
+)
 RULES = ("root", "a", "b", "c-1", "d")
 
 
@@ -80,10 +91,21 @@ def schema(rng: random.Random, depth: int = 3) -> Any:
     return made
 
 
+def lark(rng: random.Random) -> str:
+    parts = PARTS if rng.random() < 0.5 else PARTS[:10]
+    lines = [
+        f"{name}: " + " ".join(rng.choice(parts) for _ in range(rng.randrange(1, 7)))
+        for name in ("start", "b", "A")
+    ]
+    return "\n".join([LARK, *lines])
+
+
 def make(rng: random.Random) -> tuple[str, str]:
-    """("schema", JSON) or ("gbnf", grammar)."""
+    """("schema", JSON) or ("grammar", GBNF or Lark)."""
     if rng.random() < 0.6:
         return "schema", json.dumps(schema(rng))
+    if rng.random() < 0.5:
+        return "grammar", lark(rng)
     names = {"root", *rng.sample(RULES, rng.randrange(1, 5))}
     # Every other grammar can be read: what is wild in it is what it says.
     symbols = (*SYMBOLS, *RULES) if rng.random() < 0.5 else (*WHOLE, *sorted(names))
@@ -91,7 +113,7 @@ def make(rng: random.Random) -> tuple[str, str]:
         f"{name} ::= " + " ".join(rng.choice(symbols) for _ in range(rng.randrange(1, 9)))
         for name in sorted(names)
     ]
-    return "gbnf", rng.choice(("\n", "\n\n", " ")).join(rules)
+    return "grammar", rng.choice(("\n", "\n\n", " ")).join(rules)
 
 
 @cache
@@ -104,28 +126,30 @@ def _vocabulary() -> Model:
 def check(given: tuple[str, str], folder: Path) -> str:
     kind, text = given
     vocab = _vocabulary().vocab
+    if kind == "grammar":
+        kind = "Lark" if text.startswith(LARK) else "GBNF"
     try:
         rules = rules_of(None, text) if kind == "schema" else rules_of(text, None)
         assert rules is not None
-        grammar = rules.begin(vocab)
+        state = rules.begin(vocab)
     except UsageError as error:
         require_sentence(error.message)
         return f"{kind} refused"
     try:
-        # Any path through it must be one that its library can go.
+        # Any path through it must be one that can be gone.
         noise = np.random.default_rng(len(text))
         for _ in range(12):
-            masked = grammar.mask(noise.normal(size=vocab.size).astype(np.float32))
+            masked = state.mask(noise.normal(size=vocab.size).astype(np.float32))
             token = int(masked.argmax())
             if not np.isfinite(masked[token]) or vocab.is_end(token):
                 break
-            assert grammar.allows(token)
-            grammar.accept(token)
+            assert state.allows(token)
+            state.accept(token)
     except DecodeError as error:
         require_sentence(error.message)
         return f"{kind} given up"
     finally:
-        grammar.close()
+        state.close()
     return f"{kind} followed"
 
 
@@ -138,10 +162,10 @@ ENTRY = Entry(
         ("schema", '{"type": "string", "maxLength": 20000}'),
         ("schema", '{"type": "array", "maxItems": 50000}'),
         ("schema", 3000 * '{"items": ' + "{}" + 3000 * "}"),
-        ("gbnf", ""),
-        ("gbnf", "root ::= " + 50_000 * "(" + '"a"' + 50_000 * ")"),
-        ("gbnf", "root ::= root"),
-        ("gbnf", 'root ::= "a"\0'),
+        ("grammar", ""),
+        ("grammar", "root ::= " + 50_000 * "(" + '"a"' + 50_000 * ")"),
+        ("grammar", "root ::= root"),
+        ("grammar", 'root ::= "a"\0'),
     ),
     in_ci=40,
 )
