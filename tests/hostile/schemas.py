@@ -97,7 +97,7 @@ def lark(rng: random.Random) -> str:
         f"{name}: " + " ".join(rng.choice(parts) for _ in range(rng.randrange(1, 7)))
         for name in ("start", "b", "A")
     ]
-    return "\n".join([LARK, *lines])
+    return "\n".join([LARK + " {}", *lines])
 
 
 def make(rng: random.Random) -> tuple[str, str]:
