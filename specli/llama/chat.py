@@ -30,6 +30,11 @@ class Message:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+def make_ready() -> None:
+    """Start the process that renders templates, while there is something else to wait for."""
+    _renderer.child.start()
+
+
 def prompt_text(model: Model, messages: list[Message], tools: Tools = ()) -> str:
     """A conversation as the model's template writes it, ready for the assistant's answer.
 

@@ -44,6 +44,11 @@ class Child:
         self._owner = 0
         atexit.register(self.close)
 
+    def start(self) -> None:
+        """Have the child ready when the first request comes; one that cannot start fails then."""
+        with self._lock, suppress(OSError):
+            self._running()
+
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The reply. Raises ChildError where it is an error, or comes too late or never."""
         line = json.dumps(request).encode() + b"\n"

@@ -78,4 +78,5 @@ def _compiled(template: str) -> Any:
 
 
 if __name__ == "__main__":
+    _compiled("")  # Jinja is there before the first request.
     serve(_answer, MEMORY, SECONDS)
