@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.__main__ import ENTRIES, attempt
+from tests.hostile.__main__ import ENTRIES, EndlessError, attempt
 from tests.hostile.entry import Entry
 
 SEEDS = [
@@ -28,3 +28,13 @@ def test_made_inputs_end_in_an_answer_or_in_a_sentence(entry: Entry, tmp_path: P
         attempt(entry, entry.make(random.Random(seed)), tmp_path) for seed in range(entry.in_ci)
     }
     assert len(results) > 1, "inputs that all meet the same fate test little"
+
+
+def test_a_case_that_computes_for_ever_is_a_finding(tmp_path: Path) -> None:
+    def endless(_given: object, _folder: Path) -> str:
+        while True:
+            pass
+
+    with pytest.raises(EndlessError, match="of computing"):
+        attempt(Entry("endless", lambda _rng: None, endless, seconds=1), None, tmp_path)
+    assert list(tmp_path.iterdir()) == []
