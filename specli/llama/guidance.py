@@ -10,6 +10,7 @@ import ctypes
 import json
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 LARK = "%llguidance"
 """How a Lark grammar begins, as in llama.cpp built with llguidance."""
+
+_UNFORCED = LARK + ' {"no_forcing": true}'
 
 # llguidance's own of version 1.9, written down so that an update does not change what is refused.
 _LIMITS = LLParserLimits(
@@ -48,20 +51,28 @@ small models write nothing else."""
 _SPECIAL = b"\xff"
 """Marks a token that is no text, in llguidance's vocabulary."""
 
+_MOST_FORCED = 64
+"""Tokens that are looked ahead for the end of a text without a choice."""
+
 _HINTS = "use other keywords, or a grammar (--grammar)"
 
 
 class Guide:
-    """The state of a constraint along one text: which tokens may come next."""
+    """The state of a constraint along one text: which tokens may come next.
+
+    What is forced is found here. llguidance itself would write a text without a choice out to its
+    end before the next token, and a short grammar can have gigabytes of it.
+    """
 
     def __init__(self, vocab: Vocab, rules: str) -> None:
         """`rules` are of `schema_rules` or `lark_rules`. Raises UsageError past the limits."""
-        self._matcher = LLMatcher(_tokenizer(vocab), rules, log_level=0, limits=_LIMITS)
+        self._words = _words(vocab)
+        self._matcher = LLMatcher(self._words.tokenizer, rules, log_level=0, limits=_LIMITS)
         if self._matcher.is_error():
             raise _refused("the constraint", self._matcher.get_error())
-        self._size = vocab.size
+        self._vocab, self._size = vocab, vocab.size
         self._bits: NDArray[np.uint8] | None = None
-        self._forced: list[int] = self._matcher.compute_ff_tokens()
+        self._forced = self._find_forced()
 
     def forced(self) -> list[int]:
         """The tokens that must come next, whatever the model says."""
@@ -94,7 +105,28 @@ class Guide:
         else:
             self._forced = []
         if not self._forced:
-            self._forced = self._matcher.compute_ff_tokens()
+            self._forced = self._find_forced()
+
+    def _find_forced(self) -> list[int]:
+        """The next tokens of a text that leaves no choice, as many as can be sure; mostly none."""
+        ahead, data, words = self._matcher.deep_copy(), b"", self._words
+        for _token in range(_MOST_FORCED):
+            if ahead.is_error():
+                return []
+            bits = np.frombuffer(ahead.compute_bitmask(), dtype=np.uint8)
+            if not data:
+                self._bits = bits
+            allowed = words.alike(bits)
+            if allowed is None:
+                break
+            token = int(allowed[words.length[allowed].argmax()]) if len(allowed) else -1
+            if token < 0 or self._vocab.is_end(token):
+                return words.usual(data)
+            if words.special[token]:
+                return words.usual(data) if data else [token] if len(allowed) == 1 else []
+            data += _bytes(self._vocab, token)
+            ahead.consume_token(token)
+        return words.usual(data, goes_on=True)
 
     def _allowed(self) -> NDArray[np.uint8]:
         if self._bits is None:
@@ -134,12 +166,17 @@ def schema_rules(schema: str) -> str:
         ) from None
     except ValueError as error:
         raise UsageError(f"the JSON schema cannot be followed: {error}") from None
-    return _checked(rules, "the JSON schema")
+    own = {**json.loads(rules)["grammars"][0], "name": "schema"}
+    first = {"lark_grammar": f"{_UNFORCED}\nstart: @schema"}
+    return _checked(json.dumps({"grammars": [first, own]}), "the JSON schema")
 
 
 def lark_rules(lark: str) -> str:
     """A Lark grammar in llguidance's own form. Raises UsageError for one that does not parse."""
-    return _checked(LLMatcher.grammar_from_lark(lark), "the grammar")
+    if lark.count(LARK) > 1:
+        raise UsageError(f"the grammar has {LARK} more than once", hint="it belongs on top")
+    # The last one counts, whatever the first says.
+    return _checked(LLMatcher.grammar_from_lark(f"{lark}\n{_UNFORCED}"), "the grammar")
 
 
 def embedded_schema(schema: dict[str, Any]) -> str:
@@ -201,17 +238,61 @@ def _refused(what: str, reason: str) -> UsageError:
     return UsageError(f"{what} cannot be followed: {' '.join(reason.split())[:300]}")
 
 
-def _tokenizer(vocab: Vocab) -> LLTokenizer:
-    """llguidance's view of a vocabulary, made once: a second or two for 262,000 tokens."""
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """llguidance's view of a vocabulary; for each token its first byte and its length, and whether
+    it is no text."""
+
+    tokenizer: LLTokenizer
+    first: NDArray[np.uint8]
+    length: NDArray[np.int32]
+    special: NDArray[np.bool_]
+
+    def alike(self, bits: NDArray[np.uint8]) -> NDArray[np.intp] | None:
+        """The tokens of a mask, None where they do not all begin with the same byte."""
+        places = np.flatnonzero(bits)
+        for some in (places[[0, -1]] if len(places) else places, places):
+            found = np.unpackbits(bits[some, None], axis=1, bitorder="little")
+            tokens = (8 * some[:, None] + np.arange(8))[found.astype(bool)]
+            tokens = tokens[tokens < len(self.first)]
+            if len(tokens) and (self.first[tokens] != self.first[tokens[0]]).any():
+                return None
+        return tokens
+
+    def usual(self, data: bytes, *, goes_on: bool = False) -> list[int]:
+        """The tokens that are usual for a text; where it goes on, those that no end can change.
+
+        None where they would put a space before it, as some vocabularies have it.
+        """
+        if not data:
+            return []
+        rest = b""
+        if goes_on:
+            tokens, rest = self.tokenizer.tokenize_partial(data)
+        else:
+            tokens = self.tokenizer.tokenize_bytes(data)
+        return tokens if self.tokenizer.decode_bytes(tokens) + rest == data else []
+
+
+def _words(vocab: Vocab) -> _Words:
+    """Made once: a second or two for 262,000 tokens."""
     if vocab.guidance is None:
         tokenize = ctypes.cast(llama_cpp.llama_cpp._lib.llama_tokenize, ctypes.c_void_p).value
-        vocab.guidance = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
-            tokens=[_bytes(vocab, token) for token in range(vocab.size)],
+        pieces = [_bytes(vocab, token) for token in range(vocab.size)]
+        tokenizer = LLTokenizer.from_llamacpp(  # type: ignore[attr-defined]
+            tokens=pieces,
             vocab_ptr=ctypes.cast(vocab.handle, ctypes.c_void_p).value,
             tokenize_fptr=tokenize,
             eos_token=[token for token in range(vocab.size) if vocab.is_end(token)],
         )
-    return vocab.guidance
+        vocab.guidance = _Words(
+            tokenizer,
+            np.array([piece[0] if piece else 0 for piece in pieces], dtype=np.uint8),
+            np.array([len(piece) for piece in pieces], dtype=np.int32),
+            np.array([len(piece) > 1 and piece.startswith(_SPECIAL) for piece in pieces]),
+        )
+    words: _Words = vocab.guidance
+    return words
 
 
 def _bytes(vocab: Vocab, token: int) -> bytes:

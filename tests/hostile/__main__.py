@@ -37,6 +37,8 @@ ENTRIES = {
 }
 SLICE = 60
 """Seconds of one entry before the next one has its turn."""
+MOST_MEMORY = 8 << 30
+"""Addresses of a process: what takes more is a finding, and must not take the machine with it."""
 WAITING = 10
 """Times its seconds that a case may take where it computes nothing."""
 
@@ -116,6 +118,7 @@ def main() -> int:
             print(attempt(entry, entry.make(random.Random(given.only)), Path(folder)))  # noqa: T201
         return 0
     if given.child is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
         return run(ENTRIES[wanted[0]], given.seed, 60 * given.minutes, given.child)
     return _supervised(wanted, given.seed, 60 * given.minutes)
 

@@ -165,6 +165,7 @@ ENTRY = Entry(
         ("grammar", ""),
         ("grammar", "root ::= " + 50_000 * "(" + '"a"' + 50_000 * ")"),
         ("grammar", "root ::= root"),
+        ("grammar", '%llguidance {}\nstart: "a" b\nb: /(x{500}){500}/ b'),
         ("grammar", 'root ::= "a"\0'),
     ),
     in_ci=40,

@@ -80,6 +80,34 @@ def test_what_is_forced_is_all_that_is_allowed(vocab: Vocab) -> None:
 
 
 @pytest.mark.parametrize(
+    "rules",
+    [
+        'start: "a" b\nb: /(x{500}){500}/ b',
+        'start: /[a-b]/ b\nb: "xyz" b',
+        "start: /x{20000}/",
+        'start: "a" b\nb: "x" <[1]> b',  # BOS
+    ],
+)
+def test_a_text_without_choice_and_end_is_forced_piece_by_piece(vocab: Vocab, rules: str) -> None:
+    """llguidance would write it out to its end: 24 GB, in one of these."""
+    guide = Guide(vocab, lark_rules("%llguidance {}\n" + rules))
+    text, forced = b"", 0
+    for _token in range(200):
+        forced += bool(guide.forced())
+        assert len(guide.forced()) <= 8 * guidance._MOST_FORCED
+        token = int(guide.mask(np.zeros(vocab.size, dtype=np.float32)).argmax())
+        guide.accept(token)
+        text += vocab.piece(token)
+    assert forced > 100
+    assert set(text) <= set(b"abxyz")
+
+
+def test_a_grammar_cannot_turn_on_what_has_no_bound() -> None:
+    with pytest.raises(UsageError, match="more than once"):
+        lark_rules(f"{guidance.LARK} {{}}\nstart: %lark {{\n{guidance.LARK} {{}}\nstart: A\n}}")
+
+
+@pytest.mark.parametrize(
     "schema",
     [
         {"type": "string", "maxLength": 20_000},
