@@ -160,18 +160,6 @@ def requested(
         raise
 
 
-def _identity() -> dict[str, str]:
-    """Who asks. huggingface_hub's own headers cost a request that has no bounds, for a list of
-    programs that may be calling, which is then written beside its cache."""
-    from huggingface_hub import constants, get_token
-
-    from specli import __version__
-
-    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    headers = {"User-Agent": f"specli/{__version__}"}
-    return headers | ({"Authorization": f"Bearer {token}"} if token else {})
-
-
 def _first_byte(response: httpx2.Response, what: object, start: int | None) -> int:
     """The position of the first byte. Raises FetchError for anything but the bytes asked for."""
     status, headers = response.status_code, response.headers
