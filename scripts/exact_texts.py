@@ -3,9 +3,10 @@
     python scripts/exact_texts.py MODEL.gguf[,DRAFT.gguf] … [--checked] [--tokens N] [--prompts N]
         [--threads N] [--records DIR]
 
-For each target, greedy and sampled: plain decoding of one sequence, then every drafter, and all
-prompts side by side at widths 4 and 8. With `--checked` the same texts are made without `--exact`,
-and each one that differs from plain decoding is replayed. Ends with one JSON line of counts.
+For each target, greedy and sampled: plain decoding of one sequence, then the first prompts with
+every drafter, and all prompts side by side at widths 4 and 8. The first prompt is longer than 512
+tokens. With `--checked` the drafted texts are made without `--exact`, and each one that differs from
+plain decoding is replayed. Ends with one JSON line of counts.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def requests_of(
             sampling=replace(sampling, seed=sampling.seed + number),
             ignore_end=True,
         )
-        for number, text in enumerate(PROMPTS[: given.prompts])
+        for number, text in enumerate(PROMPTS[: given.prompts] if given.checked else PROMPTS)
     ]
 
 
@@ -97,7 +98,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--checked", action="store_true")
     parser.add_argument("--tokens", type=int, default=32)
-    parser.add_argument("--prompts", type=int, default=len(PROMPTS))
+    parser.add_argument("--prompts", type=int, default=len(PROMPTS), help="for each drafter")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--records", type=Path)
     given = parser.parse_args()
@@ -128,18 +129,18 @@ def alone(
     setup = Setup(
         target, placed, n_ctx=1024, speculative=every, exact=not given.checked, steady=True
     )
-    plain: dict[str, list[list[int]]] = {}
+    plain: dict[str, list[list[int]]] = {name: [] for name in SAMPLINGS}
     with Session(setup, records, print) as session:
         for name, sampling in SAMPLINGS.items():
-            requests = requests_of(session, given, sampling)
-            first = [
-                texts_of(session.engine_for(SpeculativeConfig()), [request])[0]
-                for request in requests
-            ]
-            plain[name] = [text.tokens for text in first]
-            for config in configs(draft).values():
-                for request, reference in zip(requests, first, strict=True):
-                    text = texts_of(session.engine_for(config), [request])[0]
+            for number, request in enumerate(requests_of(session, given, sampling)):
+                engine = session.engine_for(SpeculativeConfig())
+                reference = texts_of(engine, [request])[0]
+                plain[name].append(reference.tokens)
+                for config in configs(draft).values() if number < given.prompts else ():
+                    # A cached prompt is as exact as a new one; only whole texts can be replayed.
+                    cached = None if given.checked else engine.cached_prefixes
+                    engine = session.engine_for(config, cached)
+                    text = texts_of(engine, [request])[0]
                     if given.checked:
                         vocab = session.target_model.vocab
                         turns = [(request, text)]
@@ -148,11 +149,14 @@ def alone(
                         counts[_verdict(text.tokens == reference.tokens)] += 1
     for width in () if given.checked else WIDTHS:
         with Session(replace(setup, slots=width), records, print) as session:
+            drafting = SpeculativeConfig((*every.drafters, Suffix()))
             for name, sampling in SAMPLINGS.items():
                 requests = requests_of(session, given, sampling)
-                drafting = SpeculativeConfig((*every.drafters, Suffix()))
+                cached = None
                 for config in (SpeculativeConfig(), drafting):
-                    texts = texts_of(session.engine_for(config), requests)
+                    engine = session.engine_for(config, cached)
+                    texts = texts_of(engine, requests)
+                    cached = engine.cached_prefixes
                     for text, tokens in zip(texts, plain[name], strict=True):
                         counts[_verdict(text.tokens == tokens)] += 1
 
