@@ -111,9 +111,9 @@ class Guide:
         """The next tokens of a text that leaves no choice, as many as can be sure; mostly none."""
         ahead, data, words = self._matcher.deep_copy(), b"", self._words
         for _token in range(_MOST_FORCED):
+            bits = np.frombuffer(ahead.compute_bitmask(), dtype=np.uint8)
             if ahead.is_error():
                 return []
-            bits = np.frombuffer(ahead.compute_bitmask(), dtype=np.uint8)
             if not data:
                 self._bits = bits
             allowed = words.alike(bits)
@@ -130,12 +130,13 @@ class Guide:
 
     def _allowed(self) -> NDArray[np.uint8]:
         if self._bits is None:
+            bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
             if self._matcher.is_error():
                 raise DecodeError(
                     f"the constraint cannot be followed further: {self._matcher.get_error()}",
                     hint="a simpler schema or grammar stays within the limits",
                 )
-            self._bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+            self._bits = bits
         return self._bits
 
     def close(self) -> None:
