@@ -5,8 +5,8 @@
 
 For each target, greedy and sampled: plain decoding of one sequence, then the first prompts with
 every drafter, and all prompts side by side at widths 4 and 8. The first prompt is longer than 512
-tokens. With `--checked` the drafted texts are made without `--exact`, and each one that differs from
-plain decoding is replayed. Ends with one JSON line of counts.
+tokens. With `--checked` the drafted texts are made without `--exact`, and each one that differs
+from plain decoding is replayed. Ends with one JSON line of counts.
 """
 
 from __future__ import annotations
