@@ -20,6 +20,7 @@ from specli.options import OPTIONS, Option, closest, parsed
 
 TABLE = "default"
 MODELS = ("profile", "model", "model_draft")
+SETTABLE = tuple(name for name, one in OPTIONS.items() if one.setting or name in MODELS)
 MOST = 1 << 20
 """Bytes of the file."""
 
@@ -129,9 +130,8 @@ def _text(path: Path) -> str:
 
 
 def _option(before: str, name: str) -> Option:
-    option = OPTIONS.get(name)
-    if option is not None and (option.setting or name in MODELS):
-        return option
+    if name in SETTABLE:
+        return OPTIONS[name]
     known = name if name in MODELS else closest(name)
     hint = f"did you mean {known}?" if known else "the long names of specli run --help-all"
     raise UsageError(f"{before}unknown key {TABLE}.{name}", hint=hint)

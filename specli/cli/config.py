@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from specli.cli import help_page
+from specli.cli import completion, help_page
 from specli.cli.given import from_environment, variable_of
 from specli.cli.output import Sink, print_stderr
 from specli.errors import UsageError
@@ -24,7 +24,14 @@ ABOUT = """Show and change your own defaults.
     """
 
 app = typer.Typer(cls=help_page.Group, help=ABOUT)
-Key = Annotated[str, typer.Argument(metavar="KEY", help="An option's name: temp, or default.temp.")]
+Key = Annotated[
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="An option's name: temp, or default.temp.",
+        autocompletion=completion.settings,
+    ),
+]
 
 
 @app.callback()

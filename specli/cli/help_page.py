@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from specli.cli import completion
 from specli.cli.llama_flags import translated
 from specli.cli.lone import completed
 from specli.cli.output import print_stderr
@@ -164,6 +165,18 @@ class Command(typer.core.TyperCommand):
         for note in [] if {"-q", "--quiet"} & {*taken} else notes:
             print_stderr(f"note: {note}")
         return super().parse_args(ctx, taken)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """How a word with a dash may go on; options that --help leaves out as well."""
+        if not incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        options = [
+            (str(one.help or ""), (*one.opts, *one.secondary_opts))
+            for one in self.get_params(ctx)
+            if one.param_type_name == "option"
+        ]
+        found = completion.spellings(incomplete, options)
+        return [typer.core.CompletionItem(name, help=text) for name, text in found.items()]
 
 
 class Group(typer.core.TyperGroup):

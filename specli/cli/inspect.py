@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli.completion import models
 from specli.cli.output import Sink
 from specli.cli.parameters import takes
 from specli.options import Options
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @takes("ctx_size", "json")
 def inspect(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="The model to look at.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The model to look at.", autocompletion=models),
+    ],
     *,
     options: Options,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import help_page
+from specli.cli import completion, help_page
 from specli.cli.output import Sink
 from specli.cli.parameters import Folders, takes
 from specli.errors import UsageError
@@ -62,7 +62,12 @@ def models(
 @app.command("rm", cls=help_page.Command)
 def remove(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME...", help="Names as `specli models` lists them.")
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Names as `specli models` lists them.",
+            autocompletion=completion.models,
+        ),
     ],
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from specli.cli.completion import models
 from specli.cli.output import Sink
 from specli.cli.parameters import Target, own, takes
 from specli.errors import PairIncompatibleError
@@ -29,7 +30,10 @@ MEASURE = own(
 def check(
     target: Target,
     drafts: Annotated[
-        list[str], typer.Argument(metavar="DRAFT...", help="Draft models; several are ranked.")
+        list[str],
+        typer.Argument(
+            metavar="DRAFT...", help="Draft models; several are ranked.", autocompletion=models
+        ),
     ],
     *,
     options: Options,

@@ -11,13 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli import help_page
-from specli.cli.completion import completer
+from specli.cli.completion import completer, models
 from specli.cli.given import from_config, from_environment, from_flags
 from specli.options import OPTIONS, Option, option, parsed
 
 Command = Callable[..., None]
 
-Target = Annotated[str, typer.Argument(metavar="TARGET", help="The target model.")]
+Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="The target model.", autocompletion=models)
+]
 Folders = Annotated[
     list[Path] | None,
     typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from specli.cli import help_page
+from specli.cli import completion, help_page
 from specli.cli.output import Sink
 from specli.errors import UsageError
 from specli.options import AUTO, OPTIONS, Option
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from specli.profiles import Profile
 
 TOOLS = ("llama-server", "vllm", "fireworks", "lm-studio", "ollama")
+
+Named = Annotated[
+    str,
+    typer.Argument(metavar="NAME|FILE", help="The profile.", autocompletion=completion.profiles),
+]
 
 app = typer.Typer(cls=help_page.Group, help="List, show, check and export profiles.")
 
@@ -47,7 +52,7 @@ def list_profiles() -> None:
 
 @app.command("show", cls=help_page.Command)
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The profile.")],
+    name: Named,
     effective: Annotated[
         bool, typer.Option("--effective", help="Every setting, with specli's own defaults.")
     ] = False,
@@ -62,7 +67,12 @@ def show(
 
 @app.command("validate", cls=help_page.Command)
 def validate(
-    names: Annotated[list[str], typer.Argument(metavar="NAME|FILE...", help="Profiles to check.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME|FILE...", help="Profiles to check.", autocompletion=completion.profiles
+        ),
+    ],
 ) -> None:
     """Check profiles; each mistake is reported with file, line and key. Exit code 2 if any."""
     from specli.profiles import find_profile, read_profile
@@ -83,7 +93,7 @@ def validate(
 
 @app.command("export", cls=help_page.Command)
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="The profile.")],
+    name: Named,
     to: Annotated[
         str,
         typer.Option(

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from specli.cli.completion import profiles
 from specli.cli.output import Sink
 from specli.cli.parameters import takes
 from specli.options import Options
@@ -38,7 +39,12 @@ def pull(
 
 @takes("quiet")
 def pull_pair(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile: its target and draft.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A profile: its target and draft.", autocompletion=profiles
+        ),
+    ],
     *,
     options: Options,
 ) -> None:
