@@ -10,6 +10,7 @@ and each variant's share of the best in its case; at the end one line of JSON.
     python scripts/bench_busy.py --only specli,libgomp --runs 3
     python scripts/bench_busy.py --without-openmp FOLDER    also ggml's own threads, from a folder
         that `CMAKE_ARGS=-DGGML_OPENMP=OFF pip install --target FOLDER llama-cpp-python` made
+    python scripts/bench_busy.py --before FOLDER            also specli as its source in FOLDER is
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Variant:
     environment: dict[str, str] = field(default_factory=dict)
     threads: int | None = 2
     poll: int | None = None
+    before: bool = False
+    """Another version of specli."""
 
 
 def spinning(count: int, threads: int | None = 2) -> Variant:
@@ -60,6 +63,7 @@ VARIANTS = {
     **{f"spin {count}": spinning(count) for count in (100, 1_000, 3_000, 10_000, 30_000, 100_000)},
     "one thread": spinning(300_000, 1),
 }
+BEFORE = {"before": Variant(threads=None, before=True)}
 POOLS = {f"pool {level}": Variant(poll=level) for level in (0, 1, 50)}
 
 
@@ -69,7 +73,7 @@ class Generator:
     def __init__(self, name: str, variant: Variant, given: argparse.Namespace) -> None:
         self.name = name
         environment = {key: value for key, value in os.environ.items() if key not in WAITING}
-        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        paths = [str(given.before if variant.before else ROOT), os.environ.get("PYTHONPATH", "")]
         if variant.poll is not None:
             paths.insert(0, str(given.without_openmp))
         environment |= {"PYTHONPATH": os.pathsep.join(paths), **variant.environment}
@@ -144,7 +148,10 @@ def timed(session: object, way: str, seconds: float) -> dict[str, float]:
         if began is None or perf_counter() - began > seconds:
             break
     assert began is not None
-    return {"speed": tokens / (perf_counter() - began), "threads": session.target.threads}
+    return {
+        "speed": tokens / (perf_counter() - began),
+        "threads": getattr(session.target, "threads", 0),
+    }
 
 
 def attach_pools(session: object, threads: int, poll: int) -> None:
@@ -250,6 +257,17 @@ def report(
         print(f"{name:14}" + "".join(cells))
 
 
+def embedded_pair() -> tuple[Path, Path]:
+    """The files of SmolLM2 and its draft."""
+    from specli.hub.references import resolve
+    from specli.llama.quantize import quantize
+    from specli.profiles import load_profile
+
+    profile = load_profile("smollm2")
+    assert profile.draft_model is not None
+    return resolve(profile.target_model, quantize), resolve(profile.draft_model, quantize)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -262,6 +280,7 @@ def main() -> None:
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", choices=(PLAIN, AUTO), default=[PLAIN, AUTO])
     parser.add_argument("--without-openmp", type=Path)
+    parser.add_argument("--before", type=Path)
     parser.add_argument("--generate", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--poll", type=int, help=argparse.SUPPRESS)
@@ -270,15 +289,8 @@ def main() -> None:
         generate(given)
         return
     if given.model is None:
-        from specli.hub.references import resolve
-        from specli.llama.quantize import quantize
-        from specli.profiles import load_profile
-
-        profile = load_profile("smollm2")
-        assert profile.draft_model is not None
-        given.model = resolve(profile.target_model, quantize)
-        given.draft = resolve(profile.draft_model, quantize)
-    known = VARIANTS | (POOLS if given.without_openmp else {})
+        given.model, given.draft = embedded_pair()
+    known = VARIANTS | (POOLS if given.without_openmp else {}) | (BEFORE if given.before else {})
     names = given.only.split(",") if given.only else list(known)
     compare(given, {name: known[name] for name in names})
 

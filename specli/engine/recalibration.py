@@ -1,14 +1,14 @@
 """Measures costs again between two rounds, where there is reason to doubt them.
 
-That is so where the first rounds took other times than the record says, where the measuring was
-disturbed, and where a record cannot be that of any model. Other work of the machine is no longer in
-the way when it is done again, or still is and decides what pays.
+That is so once where the measuring was disturbed, or a record cannot be that of any model, and
+after that where rounds take other times than was measured: only then is measuring worth its time
+beside programs that never rest. Costs that rounds confirm are sure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from specli.engine.measure import Batches, timed, undisturbed
@@ -17,14 +17,27 @@ from specli.events import Source
 
 TARGET_SIZES = (1, 2, 4, 8)
 DRAFT_SIZES = (1, 2)
-"""Batches measured again: what most rounds decode, in the time of about six tokens."""
+"""Batches measured again: what most rounds decode, in the time of about seven tokens."""
 
 PATIENCE = 16
-"""Rounds until doubtful costs are measured once more; each further time takes twice as many, so
-that on a machine that never comes to rest it costs less and less."""
+"""Rounds until costs that still disagree are measured once more; each further time takes
+`IMPATIENCE` times as many, so that beside programs which never rest it costs next to nothing."""
 
-MOST_PATIENCE = 256
+IMPATIENCE = 4
+
+MOST_PATIENCE = 1024
 """Rounds between two measurings at most: what disturbed them may be over."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """One curve, and what it can be measured with."""
+
+    decoder: Batches
+    curve: Curve
+    sizes: tuple[int, ...]
+    settled: bool = False
+    """Found twice alike: it is so, even if rounds take longer than their batches."""
 
 
 @dataclass(slots=True)
@@ -41,31 +54,39 @@ class Recalibration:
     token: int
     clock: Callable[[], float] = perf_counter
     _cost: CostModel | None = None
+    _watched: list[_Watched] = field(default_factory=list)
     _rounds: int = 0
     _wait: int = 0
-    _settled: bool = False
 
     def before_round(self, cost: CostModel) -> None:
         """To be called while nothing is being decoded."""
-        if cost is not self._cost:
-            self._cost, self._rounds, self._wait, self._settled = cost, 0, 0, False
+        first = cost is not self._cost
+        if first:
+            self._cost, self._rounds, self._wait = cost, 0, 0
+            self._watched = [
+                _Watched(self.target, cost.target, TARGET_SIZES),
+                *(
+                    _Watched(decoder, cost.drafters[name], DRAFT_SIZES)
+                    for name, decoder in self.decoders.items()
+                    if name in cost.drafters
+                ),
+            ]
             cost.sure = cost.sure and all(map(undisturbed, cost.curves))
-        if self._settled:
-            return
         self._rounds += 1
-        own = (cost.drafters[name] for name in self.decoders if name in cost.drafters)
-        doubtful = not cost.sure or any(curve.disagrees for curve in (cost.target, *own))
+        doubtful = [
+            one
+            for one in self._watched
+            if (first and not cost.sure) or (one.curve.disagrees and not one.settled)
+        ]
         if doubtful and self._rounds > self._wait:
-            self._measure(cost)
+            self._rounds, self._wait = 0, self._next_wait()
+            for one in doubtful:
+                one.settled = self._again(one.decoder, one.curve, one.sizes)
+        elif not doubtful and (self._watched[0].settled or cost.target.agrees):
+            cost.sure = True
 
-    def _measure(self, cost: CostModel) -> None:
-        agreed = self._again(self.target, cost.target, TARGET_SIZES)
-        for name, decoder in self.decoders.items():
-            if name in cost.drafters:
-                agreed &= self._again(decoder, cost.drafters[name], DRAFT_SIZES)
-        # What was found twice is so, even if rounds take longer than their batches.
-        cost.sure = self._settled = agreed
-        self._rounds, self._wait = 0, max(PATIENCE, min(2 * self._wait, MOST_PATIENCE))
+    def _next_wait(self) -> int:
+        return min(IMPATIENCE * self._wait, MOST_PATIENCE) or PATIENCE
 
     def _again(self, decoder: Batches, curve: Curve, sizes: tuple[int, ...]) -> bool:
         """Measure after what sequence 0 has in the cache, and leave that as it was; whether the

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from specli.engine.policy.adaptive import AdaptivePolicy
-from specli.engine.policy.cost import CostModel, Curve
+from specli.engine.policy.cost import CHECKED, CostModel, Curve
 from specli.engine.recalibration import PATIENCE, Recalibration
 from tests.engine.policy.play import DRAFT, DRAFT_SIZES, PAYING, Saying, costs, curve, play
 from tests.fakes import FakeClock, FakeDecoder, hashed
@@ -92,7 +92,7 @@ def test_measuring_leaves_what_the_cache_holds() -> None:
     assert decoder.seen[0] == [1, 2, 3]
 
 
-def test_costs_that_were_measured_on_a_busy_machine_are_sure_once_they_are_found_again() -> None:
+def test_costs_that_were_measured_on_a_busy_machine_are_sure_once_rounds_confirm_them() -> None:
     clock = FakeClock()
     decoder = FakeDecoder(hashed(1), clock=clock, ms=curve())
     cost = CostModel(Curve(list(curve().sizes), times(PAYING, 1.5), spread=1.4))
@@ -100,6 +100,36 @@ def test_costs_that_were_measured_on_a_busy_machine_are_sure_once_they_are_found
     again.before_round(cost)
     assert not cost.sure
     assert cost.target(4) == pytest.approx(curve()(4))
+    batches = decoder.calls
     for _round in range(PATIENCE + 1):
         again.before_round(cost)
-    assert cost.sure
+        assert cost.sure == (_round >= CHECKED)
+        cost.target.observe(1, curve()(1))
+    assert decoder.calls == batches
+
+
+def test_only_what_disagrees_is_measured_again() -> None:
+    clock = FakeClock()
+    target, draft = (FakeDecoder(hashed(1), clock=clock, ms=curve()) for _each in "12")
+    cost = costs()
+    again = Recalibration(target, {"draft": draft}, 1, clock)
+    for _round in range(CHECKED + 1):
+        again.before_round(cost)
+        cost.target.observe(1, PAYING[0])
+        cost.drafters["draft"].observe(1, 4 * DRAFT[0])
+    assert (target.calls, draft.calls > 0) == (0, True)
+
+
+def test_rounds_that_never_agree_are_measured_ever_more_rarely() -> None:
+    clock, load = FakeClock(), [4.0]
+    decoder = FakeDecoder(hashed(1), clock=clock, ms=lambda size: load[0] * curve()(size))
+    cost, measured = costs(), 0
+    again = Recalibration(decoder, {}, 1, clock)
+    for _round in range(1000):
+        before = decoder.calls
+        again.before_round(cost)
+        if decoder.calls > before:
+            measured += 1
+            load[0] = 5.0 - load[0]
+        cost.target.observe(1, load[0] * PAYING[0])
+    assert 2 <= measured <= 5

@@ -110,12 +110,17 @@ class Curve:
             len(ratios) == CHECKED and not agree(median(ratios)) for ratios in self.first.values()
         )
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the first batches, of a single token or of several, took the times measured."""
+        return not self.disagrees and any(len(one) == CHECKED for one in self.first.values())
+
     def remeasured(self, times: Mapping[int, float]) -> bool:
         """Take over newly measured times of some sizes, the others in proportion; whether they
         agree with what was measured before, and nothing had to change."""
         known = sorted(times)
         ratios = [self._measured_ratio(size, times[size]) for size in known]
-        self.first = {True: [], False: []}
+        self.first, self.spread = {True: [], False: []}, 1.0
         if all(map(agree, ratios)):
             return True
         if self._share(known[0]) > 0.5:
