@@ -124,8 +124,8 @@ _GROUPS = {
         option("-sysf --system-file", "Read the system message from a file.", "file",
                aliases="--system-prompt-file", setting=False),
         option("--raw", "Send the prompt without a chat template.", "switch"),
-        option("--chat-template", "Jinja template to use in place of the model's.",
-               metavar="JINJA"),
+        option("--chat-template", "Template in place of the model's: Jinja, or the name of one of "
+               "llama.cpp's built-in formats, such as chatml.", metavar="JINJA|NAME"),
         option("--chat-template-file", "Read the template from a file.", "file"),
         option("--chat-template-kwargs", "Variables for the template, a JSON object.",
                metavar="JSON"),
@@ -356,6 +356,10 @@ _GROUPS = {
                "switch", common=True, setting=False),
         option("--verbose-prompt", "Show the prompt, as the template has made it, and its tokens.",
                "switch", setting=False),
+        option("--reasoning-format", "With deepseek, the same as auto, reasoning is a field of its "
+               "own: reasoning_content in --json, and in the messages of a conversation.",
+               metavar="none|deepseek|auto", words=("none", "deepseek", AUTO), default="none",
+               setting=False),
         option("-v --verbose", "Show llama.cpp's log on stderr.", "switch",
                aliases="--log-verbose", setting=False),
         option("--inspect", "Show every token with its source, confidence and rank.", "switch",

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from specli.app.feedback import Feedback
 from specli.app.follow import View, follow
 from specli.app.prepare import (
     constraint_of,
+    loaded_session,
     max_tokens_of,
     prepared_setup,
     require_known_tokens,
@@ -22,11 +24,11 @@ from specli.engine.sequence import UNLIMITED, GenerationRequest, Limits
 from specli.errors import UsageError
 from specli.events import Stats
 from specli.generation import Generation
-from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
+from specli.llama.reasoning import parted
 from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session
@@ -148,16 +150,24 @@ class Conversation:
     def _remember(self, text: str, prompt: list[int], generation: Generation) -> None:
         vocab = self._session.target_model.vocab
         answer = [token for token in generation.tokens if not vocab.is_end(token)]
-        self.messages.append(Message("assistant", generation.text))
+        self.messages.append(self._message(text, generation.text))
         if vocab.detokenize(answer) == generation.text:
             self._known = _Known(text + generation.text, prompt + answer)
         else:
             # A stop string was cut off, or the text ends inside a character.
             self._known = _Known(text, prompt)
 
+    def _message(self, prompt: str, text: str) -> Message:
+        """An answer as the template is to have it from now on."""
+        if self._options.reasoning_format in (None, "none"):
+            return Message("assistant", text)
+        reasoning, answer = parted(text, prompt)
+        more = {} if reasoning is None else {"reasoning_content": reasoning}
+        return Message("assistant", answer, more)
+
     def save(self, path: Path) -> None:
         """Write the messages as JSON, in OpenAI's form. Raises UsageError."""
-        messages = [{"role": one.role, "content": one.content} for one in self.messages]
+        messages = [{"role": one.role, "content": one.content, **one.more} for one in self.messages]
         try:
             path.write_text(json.dumps({"messages": messages}, ensure_ascii=False, indent=1) + "\n")
         except OSError as error:
@@ -167,7 +177,7 @@ class Conversation:
         """Go on from messages that were saved. Raises UsageError; nothing is changed then."""
         try:
             given = json.loads(path.read_text(encoding="utf-8"))
-            found = [Message(one["role"], one["content"]) for one in given["messages"]]
+            found = [_read(one) for one in given["messages"]]
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -179,6 +189,11 @@ class Conversation:
         self.messages = found
 
 
+def _read(given: dict[str, Any]) -> Message:
+    more = {name: given[name] for name in ("reasoning_content",) if name in given}
+    return Message(given["role"], given["content"], more)
+
+
 @contextmanager
 def conversation(options: Options, feedback: Feedback) -> Iterator[Conversation]:
     """A conversation on models that are loaded while the context lasts. Raises as `run`."""
@@ -186,7 +201,7 @@ def conversation(options: Options, feedback: Feedback) -> Iterator[Conversation]
     options, profile = with_profile(options)
     sampling = sampling_of(options)
     setup = prepared_setup(options, profile, feedback)
-    with Session(setup, cache_dir() / "probes", feedback.note) as session:
+    with loaded_session(setup, feedback) as session:
         if session.target_model.chat_template is None:
             feedback.note("the model has no chat template: it continues the messages as plain text")
         yield Conversation(session, options, sampling)

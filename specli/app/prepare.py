@@ -127,10 +127,11 @@ def prepared_setup(
     elif by_default and not config.models:
         config = _with_own_heads(config, target_file, options, feedback)
     file = options.chat_template_file
+    template = chosen_template(options.chat_template, file and read_text(file))
     return Setup(
         target=target_file,
-        chat_template=chosen_template(options.chat_template, file and read_text(file)),
-        template_variables=template_variables(options),
+        chat_template=template,
+        template_variables=template_variables(options, template),
         n_ctx=options.number("ctx_size"),
         flash_attention=options.flash_attn or "auto",
         target_placement=placement(options.given()),

@@ -29,8 +29,9 @@ from specli.inspection import InspectedRound, inspected, rounds_json
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.constraint import rules_of
+from specli.llama.reasoning import Parted, parted
 from specli.llama.vocab import Vocab
-from specli.options import Options
+from specli.options import AUTO, Options
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 
@@ -48,6 +49,8 @@ class Answer:
     rounds: Sequence[InspectedRound] = ()
     drew_seed: bool = False
     """Whether the seed of `sampling` matters and was not given."""
+    parted: Parted | None = None
+    """Reasoning and answer, where they were to be told apart."""
 
     def report(self, *, explain: bool = False) -> dict[str, object]:
         """The answer as one JSON object: llama-server's names where it has one."""
@@ -56,6 +59,8 @@ class Answer:
             **generation.stats.report(generation.text, generation.finish),
             "settings": settings(self.setup, self.sampling),
         }
+        if self.parted is not None:
+            report |= {"text": self.parted.answer, "reasoning_content": self.parted.reasoning}
         report["rounds"] = rounds_json(self.rounds)
         if explained is not None:
             report["estimate"] = {
@@ -114,11 +119,27 @@ def run(
                 generation,
             )
         drew_seed = not sampling.greedy and options.seed in (None, -1)
+        told_apart = None
+        if options.reasoning_format in ("deepseek", AUTO):
+            told_apart = parted(generation.text, _written(session.target_model.vocab, request))
         answer = Answer(
-            generation, setup, sampling, explanation, check, interrupted, rounds, drew_seed
+            generation,
+            setup,
+            sampling,
+            explanation,
+            check,
+            interrupted,
+            rounds,
+            drew_seed,
+            told_apart,
         )
         deliver(answer)
     return answer
+
+
+def _written(vocab: Vocab, request: GenerationRequest) -> str:
+    """The end of a prompt, where a template may have begun the reasoning."""
+    return "".join(map(vocab.name, request.prompt[-16:]))
 
 
 def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 
 from specli.errors import UsageError
+from specli.llama.chat import built_in_formats
 from specli.options import Options
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def chosen_template(given: str | None, file: str | None) -> str | None:
-    """The template to use in place of the model's: the one that was given, or a file's text.
+    """The template to use in place of the model's: the one that was given, the name of one of
+    llama.cpp's built-in formats, or a file's text.
 
-    Raises UsageError for both of them, and for a name of llama.cpp's built-in formats.
+    Raises UsageError for both of them, and for a name that llama.cpp has not.
     """
     if given is None:
         return file
@@ -23,25 +26,33 @@ def chosen_template(given: str | None, file: str | None) -> str | None:
             "--chat-template and --chat-template-file were both given",
             hint="a prompt has one template: give one of them",
         )
-    if "{" not in given:
+    if "{" not in given and given not in built_in_formats():
+        close = difflib.get_close_matches(given, built_in_formats(), n=1)
         raise UsageError(
-            f"--chat-template takes the text of a Jinja template, not {given!r}",
-            hint="templates have no names here: --chat-template-file FILE reads one",
+            f"--chat-template {given!r} is neither a Jinja template nor one of llama.cpp's formats",
+            hint=f"did you mean {close[0]}?"
+            if close
+            else f"there are: {', '.join(built_in_formats())}",
         )
     return given
 
 
-def template_variables(options: Options) -> str:
+def template_variables(options: Options, template: str | None) -> str:
     """Jinja that sets the variables that the options give, to be put before a template.
 
     `enable_thinking` is the name that llama.cpp and most templates have for reasoning.
-    Raises UsageError for what is no JSON object.
+    Raises UsageError for what is no JSON object, and for variables of a built-in format.
     """
     values: dict[str, object] = {}
     if options.reasoning in ("on", "off"):
         values["enable_thinking"] = options.reasoning == "on"
     if options.chat_template_kwargs is not None:
         values |= _object(options.chat_template_kwargs)
+    if values and template in built_in_formats():
+        raise UsageError(
+            f"llama.cpp's format {template} takes no variables",
+            hint="leave --reasoning and --chat-template-kwargs out, or give a Jinja template",
+        )
     return "".join(f"{{%- set {name} = {value!r} -%}}" for name, value in values.items())
 
 

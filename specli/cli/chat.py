@@ -33,7 +33,7 @@ Ctrl-C stops an answer and keeps it. Alt-Enter begins a new line, as a \\ at the
 PROMPT = "> "
 
 
-@takes(*(name for name in GENERATION if name != "raw"), "quiet", "verbose")
+@takes(*(name for name in GENERATION if name != "raw"), "reasoning_format", "quiet", "verbose")
 def chat(*, options: Options) -> None:
     """Talk with a model; only what is new in a turn is decoded.
 

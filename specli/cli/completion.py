@@ -46,6 +46,8 @@ def completer(option: Option) -> Completer | None:
         return _drafters
     if option.name == "samplers":
         return _samplers
+    if option.name == "chat_template":
+        return _templates
     if not option.words:
         return None
     if option.several:
@@ -90,6 +92,12 @@ def _samplers(incomplete: str) -> list[str]:
     from specli.sampling.params import SAMPLERS
 
     return _last(incomplete, ";", SAMPLERS)
+
+
+def _templates(incomplete: str) -> list[str]:
+    from specli.llama.chat import built_in_formats
+
+    return _matching(incomplete, built_in_formats())
 
 
 def _last(incomplete: str, separator: str, words: Iterable[str]) -> list[str]:

@@ -55,8 +55,7 @@ IGNORED: Mapping[str, str] = {
     "chat templates are always rendered with Jinja": "--jinja",
     "llama.cpp's log is kept for errors, and shown with --verbose": """
         --log-disable --log-colors --log-prefix --log-timestamps --log-jsonl -lv""",
-    "specli prints reasoning as the model writes it": """
-        --reasoning-format --reasoning-preserve --skip-chat-parsing""",
+    "specli prints reasoning as the model writes it": "--reasoning-preserve --skip-chat-parsing",
     "specli warms the models up by itself": "--warmup",
     "specli checks before loading that caches and weights fit, and says what does not": """
         -fit -fitt -fitc""",
@@ -75,6 +74,11 @@ IGNORED: Mapping[str, str] = {
     "a full context ends the answer": "--keep",
 }
 """Flags without effect, by the reason that the note gives; named by one of their spellings."""
+
+ELSEWHERE: Mapping[str, str] = {
+    "--reasoning-format": "specli run --json and specli chat tell reasoning from answers",
+}
+"""Flags of some commands that are without effect in the others, each with its reason."""
 
 REFUSED: Mapping[str, str] = {
     "specli has no images, audio or video: use llama-mtmd-cli or llama-server": """
@@ -201,6 +205,12 @@ def reasons(which: str) -> Mapping[str, str]:
     return {spelling: reason for name, reason in named for spelling in by_spelling()[name].every}
 
 
+@cache
+def _left_out() -> Mapping[str, str]:
+    """Flags that a command which does not have them leaves out, and why."""
+    return {**reasons("ignored"), **ELSEWHERE}
+
+
 def translated(
     arguments: Iterable[str], known: Mapping[str, bool], command: str, *, refuse: bool = True
 ) -> tuple[list[str], list[str]]:
@@ -227,8 +237,8 @@ def translated(
         elif name in REWRITTEN:
             taken += [*REWRITTEN[name], *([value] if equals else [])]
             taken += _next(words, _values(name) - bool(equals))
-        elif name in reasons("ignored") or (name in reasons("refused") and not refuse):
-            why = reasons("ignored").get(name) or reasons("refused")[name]
+        elif name in _left_out() or (name in reasons("refused") and not refuse):
+            why = _left_out().get(name) or reasons("refused")[name]
             unused.setdefault(why, []).append(name)
             _next(words, _values(name) - bool(equals))
         elif name in reasons("refused"):

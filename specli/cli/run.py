@@ -44,7 +44,7 @@ def example(target: str, *flags: str) -> str:
 SHOWN = ("explain", "inspect", "check", "compare", "legend")
 
 
-@takes(*OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", *SHOWN)
+@takes(*OWN, *GENERATION, "json", "quiet", "verbose", "verbose_prompt", "reasoning_format", *SHOWN)
 def run(
     *,
     prompt: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import llama_cpp
@@ -60,9 +61,20 @@ def tokens_of(model: Model, text: str) -> list[int]:
     return model.vocab.tokenize(text, add_special=not has_bos)
 
 
+@cache
+def built_in_formats() -> tuple[str, ...]:
+    """The names of llama.cpp's own formats."""
+    count = llama_cpp.llama_chat_builtin_templates(None, 0)
+    names = (ctypes.c_char_p * count)()
+    llama_cpp.llama_chat_builtin_templates(names, count)
+    return tuple(name.decode() for name in names)
+
+
 def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) -> str:
     """The template's own Jinja first (in a sandbox): llama.cpp's built-in formats leave out what
     a template adds by itself, such as a default system prompt."""
+    if template in built_in_formats():
+        return _named(template, messages)
     bos, eos = (vocab.name(token) if token >= 0 else "" for token in (vocab.bos, vocab.eos))
     variables = {
         "messages": [{"role": m.role, "content": m.content, **m.more} for m in messages],
@@ -81,6 +93,16 @@ def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) 
                 hint="--raw sends the prompt without a template",
             ) from None
         return text
+
+
+def _named(name: str, messages: list[Message]) -> str:
+    text = _built_in(name, messages)
+    if text is None:
+        raise UsageError(
+            f"llama.cpp's format {name} cannot write these messages",
+            hint="--chat-template-file reads a Jinja template",
+        )
+    return text
 
 
 def _built_in(template: str, messages: list[Message]) -> str | None:

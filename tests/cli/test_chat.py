@@ -43,6 +43,21 @@ def test_a_turn_decodes_only_what_is_new(sealed: Path) -> None:
     assert [one.role for one in talk.messages] == ["user", "assistant"] * 2
 
 
+def test_reasoning_is_no_part_of_what_the_assistant_said(sealed: Path, tmp_path: Path) -> None:
+    forced = 'root ::= "<think>hm</think>yes"'
+    with talking(reasoning_format="deepseek", grammar=forced, predict=30) as talk:
+        talk.say("hello", Silent())
+        answer = talk.messages[-1]
+        assert (answer.content, answer.more) == ("yes", {"reasoning_content": "hm"})
+        talk.save(tmp_path / "talk.json")
+        talk.reset()
+        talk.load(tmp_path / "talk.json")
+        assert talk.messages[-1] == answer
+    with talking(grammar=forced, predict=30) as talk:
+        talk.say("hello", Silent())
+        assert talk.messages[-1].content == "<think>hm</think>yes"
+
+
 def test_retry_answers_the_same_message_with_another_seed(sealed: Path) -> None:
     with talking(temp=1.5, seed=1) as talk:
         first = talk.say("hello", Silent()).generation.text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -133,9 +135,36 @@ def test_variables_reach_the_template(specli: Specli) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("chatml", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"),
+        ("llama2", "[INST] hi [/INST]"),
+    ],
+)
+def test_a_format_of_llama_cpp_is_named(specli: Specli, name: str, written: str) -> None:
+    line = ("run", "-m", "target.gguf", "-n", "1", "--no-draft", "--verbose-prompt", "hi")
+    shown = specli(*line, "--chat-template", name).err
+    tokens = [one.split(maxsplit=1)[1] for one in shown.splitlines() if one.endswith("'")]
+    assert "".join(map(literal_eval, tokens)) == written
+
+
+@pytest.mark.parametrize("form", ["deepseek", "auto", "none"])
+def test_reasoning_is_a_field_of_its_own_where_that_is_asked_for(specli: Specli, form: str) -> None:
+    line = ("run", "-m", "target.gguf", "--no-draft", "hi", "--json", "--reasoning-format", form)
+    found = json.loads(specli(*line, "--grammar", 'root ::= "<think>hm</think> yes"').out)
+    if form == "none":
+        assert found["text"] == "<think>hm</think> yes"
+        assert "reasoning_content" not in found
+    else:
+        assert (found["text"], found["reasoning_content"]) == ("yes", "hm")
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--chat-template", "chatml"], "takes the text of a Jinja template, not 'chatml'"),
+        (["--chat-template", "lama3"], "did you mean llama3?"),
+        (["--chat-template", "x"], "'x' is neither a Jinja template nor one of llama.cpp's"),
+        (["--chat-template", "chatml", "-rea", "off"], "format chatml takes no variables"),
         (["--chat-template", "{}", "--chat-template-file", "target.gguf"], ""),
         (["--chat-template-kwargs", "[]"], "is no JSON object of variables"),
         (["--chat-template-kwargs", '{"a b": 1}'], "is no JSON object of variables"),
