@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from specli.gguf.heads import MTP, head_kind, read_mtp_layers
 from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
+from specli.llama import library
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, OPTIONS, Options
@@ -25,6 +27,7 @@ from specli.pairs.heads import mtp_graph
 from specli.profiles import Profile, load_profile
 from specli.sampling.params import RANGED, SamplingParams, sampler_names
 from specli.session import Session, Setup
+from specli.session.cores import allowed_cores
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
     DraftModel,
@@ -126,6 +129,8 @@ def prepared_setup(
         config = _with_file(config, drafting_model, target_file, feedback)
     elif by_default and not config.models:
         config = _with_own_heads(config, target_file, options, feedback)
+    for note in machine_notes(options):
+        feedback.note(note)
     file = options.chat_template_file
     template = chosen_template(options.chat_template, file and read_text(file))
     return Setup(
@@ -140,6 +145,28 @@ def prepared_setup(
         slots=slots,
         exact=bool(options.exact),
     )
+
+
+def machine_notes(options: Options) -> Iterator[str]:
+    """What the options ask of this machine that it does not have; it works all the same."""
+    cores = len(allowed_cores())
+    for name in ("threads", "threads_draft"):
+        count = options.number(name)
+        if count is not None and count > cores:
+            yield (
+                f"{OPTIONS[name].flag} {count} is more than the number of cores here "
+                f"({cores}): such threads wait for each other"
+            )
+    wanted = [
+        OPTIONS[name].flag
+        for name in ("gpu_layers", "gpu_layers_draft")
+        if getattr(options, name) not in (None, AUTO, 0, -1)
+    ]
+    if wanted and not library.supports_gpu():
+        yield (
+            f"{' and '.join(wanted)} without effect: llama.cpp finds no GPU here "
+            "(specli doctor says why)"
+        )
 
 
 def loaded_session(setup: Setup, feedback: Feedback = SILENT) -> Session:

@@ -66,8 +66,8 @@ def core_problems(cores: Cores) -> list[Problem]:
             f"the machine is busy: load average (1 min) {cores.load:.1f} on {cores.logical} cores"
         )
         hint = (
-            "timings are unreliable right now; llama.cpp's threads wait for the slowest one, so "
-            "fewer threads (-t) can be faster"
+            "timings are unreliable right now; without -t specli computes with as many threads as "
+            "other programs leave cores"
         )
         found.append(Problem(sentence, hint))
     return found

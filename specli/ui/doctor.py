@@ -28,7 +28,7 @@ _NO_PAIR: Row = (
 
 
 def doctor_view(report: DoctorReport) -> RenderableType:
-    """All sections; problems come last, where they are seen."""
+    """The verdict and what is in the way, then what decided it."""
     sections: dict[str, list[Row]] = {
         "llama.cpp": _build_rows(report.build),
         "Processor and memory": _machine_rows(report.machine, report.build),
@@ -47,7 +47,27 @@ def doctor_view(report: DoctorReport) -> RenderableType:
     ]
     sections["Environment"] = [(n, v or "empty", "") for n, v in report.variables.items()]
     shown = [_section(title, rows) for title, rows in sections.items() if rows]
-    return Group(*shown, _problems(report.problems))
+    return Group(_verdict(report), _problems(report.problems), Text(), *shown)
+
+
+def _verdict(report: DoctorReport) -> Text:
+    """Whether drafting can pay, by the figures below."""
+    line = None if report.pair is None else report.pair.roofline
+    if line is None:
+        return Text("The pair is not on this machine yet: specli run fetches it.", "bold")
+    best = line.measured if line.draft is None else line.measured_with_draft
+    if line.disturbed:
+        said = "No verdict: other programs disturbed what was measured of this pair."
+    elif best is None:
+        said = "Not measured yet: specli run measures what this pair costs here."
+    elif best.tokens == 1:
+        said = "Drafting cannot pay with this pair on this machine."
+    else:
+        said = (
+            f"Drafting can pay here: up to {best.speedup:.2f}× the speed of plain decoding, "
+            "if every drafted token is accepted."
+        )
+    return Text(said, "bold")
 
 
 def _section(title: str, rows: list[Row]) -> RenderableType:
@@ -206,4 +226,4 @@ def _problems(problems: tuple[Problem, ...]) -> RenderableType:
         if problem.hint:
             text.append(f"\n{problem.hint}", "dim")
         table.add_row(Text("  !", "bold yellow"), text)
-    return Group(Text("Problems", "bold"), table)
+    return Group(Text(f"{counted(len(problems), 'problem')}:", "bold"), table)

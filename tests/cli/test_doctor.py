@@ -155,7 +155,28 @@ def test_the_view_fits_its_terminal_and_keeps_every_figure(width: int) -> None:
     words = " ".join(text.split())
     for figure in ("1.2.3", "2 usable", "CPU time limited to 1.5", "target.gguf", "GFLOP/s"):
         assert figure in words
-    assert "! something is wrong mend it ! another thing" in words
+    assert words.startswith("Not measured yet: ")
+    assert "2 problems: ! something is wrong mend it ! another thing" in words
+
+
+@pytest.mark.parametrize(
+    ("target", "verdict"),
+    [
+        ([10.0, 16.0], "Drafting can pay here: up to 2.11× the speed of plain decoding"),
+        ([10.0, 60.0], "Drafting cannot pay with this pair on this machine."),
+    ],
+)
+def test_the_verdict_comes_first_and_is_that_of_the_table(
+    target: list[float], verdict: str
+) -> None:
+    setup = prepared_setup(Options(model="target.gguf", model_draft="draft.gguf"), None)
+    record = costs_record(setup, cache_dir() / "probes")
+    record.parent.mkdir(parents=True, exist_ok=True)
+    save(record, CostModel(Curve([1, 4], target), COSTS.drafters), Acceptance())
+    words = " ".join(shown(examine("1.2.3", setup), 80).split())
+    assert words.startswith(verdict)
+    figure = "1.00×: drafting cannot pay" if "cannot" in verdict else "2.11×, at 4 tokens"
+    assert f"measured, with draft {figure}" in words
 
 
 def test_a_machine_without_problems_is_said_to_have_none() -> None:

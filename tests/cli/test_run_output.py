@@ -17,12 +17,14 @@ import pytest
 
 from specli.app import compare
 from specli.app.follow import View, follow
+from specli.app.prepare import machine_notes
 from specli.engine import engine, verification
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event
 from specli.generation import Generation
 from specli.llama.decoder import Decoder
+from specli.options import OPTIONS, Options, parsed
 from specli.session import Session
 from tests.cli.conftest import Specli
 
@@ -255,3 +257,36 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
 
 def test_verbose_shows_llama_cpps_log(specli: Specli) -> None:
     assert "llama" in specli("run", "-v", "--json", *PAIR, "hello").err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gpu", "notes"),
+    [
+        (["-t", "400"], False, ["--threads 400 is more than the number of cores here (2)"]),
+        (["-t", "2", "-td", "3"], False, ["--threads-draft 3 is more than the number of cores"]),
+        (["-ngl", "99"], False, ["--gpu-layers without effect: llama.cpp finds no GPU here"]),
+        (["-ngl", "all", "-ngld", "9"], False, ["--gpu-layers and --gpu-layers-draft without"]),
+        (["-ngl", "99"], True, []),
+        (["-t", "2", "-ngl", "0", "-ngld", "auto"], False, []),
+    ],
+)
+def test_what_the_machine_does_not_have_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], gpu: bool, notes: list[str]
+) -> None:
+    monkeypatch.setattr("specli.app.prepare.allowed_cores", lambda: [0, 1])
+    monkeypatch.setattr("specli.app.prepare.library.supports_gpu", lambda: gpu)
+    names = {"-t": "threads", "-td": "threads_draft", "-ngl": "gpu_layers"}
+    names["-ngld"] = "gpu_layers_draft"
+    pairs = zip(arguments[::2], arguments[1::2], strict=True)
+    given = {names[flag]: parsed(OPTIONS[names[flag]], value) for flag, value in pairs}
+    said = [*machine_notes(Options(**given))]
+    assert len(said) == len(notes)
+    assert all(map(str.startswith, said, notes))
+
+
+def test_notes_on_the_machine_reach_the_user(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("specli.app.prepare.machine_notes", lambda _options: iter(["no cores"]))
+    done = specli("run", "-m", "target.gguf", "--no-draft", "-n", "1", "hi")
+    assert "note: no cores\n" in done.err
