@@ -209,7 +209,8 @@ _GROUPS = {
         option("--repeat-last-n", "Number of recent tokens for the penalties.", "integer", least=0,
                most=LARGEST, default="64"),
         option("--samplers", "Samplers that take part, in their order: penalties; dry; "
-               "top_n_sigma; top_k; typ_p; top_p; min_p; xtc; temperature; or their letters.",
+               "top_n_sigma; top_k; typ_p; top_p; min_p; xtc; temperature; adaptive_p, last and "
+               "only where it is named; or their letters.",
                metavar="NAME;...", aliases="--sampler-seq --sampling-seq", default="edskypmxt"),
         option("--typical-p", "Keep locally typical tokens that sum to p; 1 disables it.",
                "number", metavar="P", above=0, most=1, default="1", aliases="--typical"),
@@ -242,6 +243,10 @@ _GROUPS = {
                default="0.1"),
         option("--mirostat-ent", "Surprise that Mirostat aims at, in bits.", "number", least=0,
                most=MOST_PENALTY, default="5"),
+        option("--adaptive-target", "Probability that adaptive_p aims at, where --samplers has it; "
+               "below 0 it only draws.", "number", metavar="P", least=-1, most=1, default="-1"),
+        option("--adaptive-decay", "How long adaptive_p remembers: about 1 / (1 - decay) tokens.",
+               "number", metavar="P", least=0, most=0.99, default="0.9"),
         option("-s --seed", "Seed for sampling; -1 draws one.", "integer", least=-1,
                most=MOST_SEED, default="-1", common=True),
         option("-l --logit-bias", "Add to the logit of a token: 15043+1, 15043-inf. May be "

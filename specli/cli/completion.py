@@ -89,9 +89,9 @@ def _drafters(incomplete: str) -> list[str]:
 
 
 def _samplers(incomplete: str) -> list[str]:
-    from specli.sampling.params import SAMPLERS
+    from specli.sampling.params import ADAPTIVE, SAMPLERS
 
-    return _last(incomplete, ";", SAMPLERS)
+    return _last(incomplete, ";", (*SAMPLERS, ADAPTIVE))
 
 
 def _templates(incomplete: str) -> list[str]:

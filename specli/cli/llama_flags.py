@@ -150,8 +150,6 @@ REFUSED: Mapping[str, str] = {
     "the length of reasoning is not limited apart: use -n, or --reasoning off": """
         --reasoning-budget --reasoning-budget-message --reasoning-effort""",
     "adapters are loaded and applied together: use --lora": "--lora-init-without-apply",
-    "specli has no adaptive-p: use --xtc-probability or --mirostat 2": """
-        --adaptive-target --adaptive-decay""",
 }
 """Flags that are refused, by the sentence that says so."""
 

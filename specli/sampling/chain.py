@@ -23,6 +23,8 @@ _COLDEST = 1e-6
 
 _MIROSTAT_M = 100  # of common/sampling.cpp: the tokens from which mirostat 1 estimates its curve
 
+_ADAPTIVE_WIDTH, _ADAPTIVE_SHARPNESS = 0.3, 10.0
+
 Values = NDArray[np.float32] | NDArray[np.float64]
 
 
@@ -92,6 +94,13 @@ def surprising(left: Candidates, params: SamplingParams, mu: float, vocabulary: 
             k = ((e * 2.0**mu) / (1 - np.float64(vocabulary) ** -e)) ** (1 / np.float64(s))
         kept = min(int(k), len(chances)) if np.isfinite(k) else 1
     left.keep(slice(max(kept, 1)))
+
+
+def near(chances: NDArray[np.float64], target: float) -> NDArray[np.float64]:
+    """Adaptive-p: logits that prefer tokens whose probability is near `target`."""
+    distance = np.abs(chances - target) / _ADAPTIVE_WIDTH
+    scores: NDArray[np.float64] = -_ADAPTIVE_SHARPNESS * distance**2 / (1 + distance)
+    return scores
 
 
 def _start(logits: Logits, top: float, params: SamplingParams) -> Candidates:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from specli.errors import DecodeError
 from specli.llama.decoder import Logits
-from specli.sampling.chain import filtered, surprising
+from specli.sampling.chain import filtered, near, surprising
 from specli.sampling.dry import Breakers, Dry
 from specli.sampling.noise import chance, gumbel
 from specli.sampling.params import SamplingParams
@@ -74,6 +74,10 @@ class Chooser:
         # Mirostat's, in bits; it starts at twice what it aims at.
         self._mu = 2 * params.mirostat_entropy
         self._surprise = params.mirostat_entropy
+        # Adaptive-p's mean of probabilities taken, as a sum and its weight, begins at its target.
+        self._weight = 1 / (1 - params.adaptive_decay)
+        self._taken = params.adaptive_target * self._weight
+        self._chance = params.adaptive_target
         self._scratch = np.empty(0, dtype=np.float32)
         if params.penalises:
             for token in prompt[-params.penalty_last_n :]:
@@ -102,6 +106,8 @@ class Chooser:
             self._remember(token)
         if self._dry is not None:
             self._dry.accept(token)
+        self._weight = 1 + params.adaptive_decay * self._weight
+        self._taken = self._chance + params.adaptive_decay * self._taken
         self._mu -= params.mirostat_rate * (self._surprise - params.mirostat_entropy)
         if self._grammar is not None:
             self._grammar.accept(token)
@@ -109,6 +115,11 @@ class Chooser:
     def forced(self) -> Sequence[int]:
         """See `drafters.protocol.Chooser`."""
         return () if self._forcing is None else self._forcing.forced()
+
+    @property
+    def aim(self) -> float:
+        """The probability that adaptive-p prefers now."""
+        return min(max(2 * self._params.adaptive_target - self._taken / self._weight, 0.0), 1.0)
 
     def draft(self, logits: Logits, position: int) -> tuple[int, float]:
         """See `drafters.protocol.Chooser`. The grammar has no say in drafts."""
@@ -179,6 +190,11 @@ class Chooser:
         left = filtered(logits, top, params, chance(params.seed, position) if excludes else 1.0)
         if params.mirostat:
             surprising(left, params, self._mu, len(logits))
+        if params.adapts:
+            chances = left.chances()
+            index = self._drawn(left.ids, near(chances, self.aim), position)
+            self._chance = float(chances[index])
+            return int(left.ids[index])
         index = self._drawn(left.ids, left.values, position)
         if params.mirostat:
             self._surprise = -math.log2(left.chances()[index])

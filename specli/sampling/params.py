@@ -31,6 +31,8 @@ RANGED = {
     "mirostat": "mirostat",
     "mirostat_rate": "mirostat_lr",
     "mirostat_entropy": "mirostat_ent",
+    "adaptive_target": "adaptive_target",
+    "adaptive_decay": "adaptive_decay",
 }
 """Parameters, and the options that say what they may be."""
 
@@ -39,7 +41,10 @@ FILTERS = ("top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc")
 SAMPLERS = (*PENALTIES, *FILTERS, "temperature")
 """In llama.cpp's order, under its names."""
 
-_LETTERS = dict(zip("edskypmxt", SAMPLERS, strict=True))
+ADAPTIVE = "adaptive_p"
+"""No sampler unless it is named; it takes part last."""
+
+_LETTERS = dict(zip("edskypmxta", (*SAMPLERS, ADAPTIVE), strict=True))
 _OTHER_NAMES = {"nucleus": "top_p", "temp": "temperature", "typ": "typ_p", "typical_p": "typ_p"}
 
 BREAKERS = ("\n", ":", '"', "*")  # of common/common.h
@@ -53,6 +58,7 @@ class SamplingParams:
     Penalties look at the last `penalty_last_n` tokens, the prompt's included, DRY at the last
     `dry_last_n`. `logit_bias` maps token ids to what is added to their logits. `samplers` are those
     that take part, in their order. `mirostat` 1 or 2 takes the place of all but the temperature.
+    `adaptive_target` is for the sampler adaptive_p.
     """
 
     temperature: float = 0.0
@@ -79,6 +85,8 @@ class SamplingParams:
     mirostat: int = 0
     mirostat_rate: float = 0.1
     mirostat_entropy: float = 5.0
+    adaptive_target: float = -1.0
+    adaptive_decay: float = 0.9
     samplers: tuple[str, ...] = SAMPLERS
 
     def __post_init__(self) -> None:
@@ -105,6 +113,11 @@ class SamplingParams:
         """Whether the token with the highest logit is taken, after penalties."""
         moves = self.typical_p < 1 or self.xtc_probability > 0
         return self.greedy and (not moves or self.mirostat != 0)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether adaptive-p takes part."""
+        return ADAPTIVE in self.applied and self.adaptive_target >= 0
 
     @property
     def penalises(self) -> bool:
@@ -141,15 +154,20 @@ def sampler_names(text: str) -> tuple[str, ...]:
     """
     names = [part.strip().lower().replace("-", "_") for part in text.split(";") if part.strip()]
     names = [_OTHER_NAMES.get(name, name) for name in names]
-    if len(names) == 1 and names[0] not in SAMPLERS and {*names[0]} <= {*_LETTERS}:
+    if len(names) == 1 and names[0] not in (*SAMPLERS, ADAPTIVE) and {*names[0]} <= {*_LETTERS}:
         names = [_LETTERS[letter] for letter in names[0]]
     return tuple(names)
 
 
 def _require_order(samplers: tuple[str, ...]) -> None:
+    known = (*SAMPLERS, ADAPTIVE)
     for name in samplers:
-        if name not in SAMPLERS:
-            raise UsageError(f"`samplers` has no {name!r}", hint=f"it has: {', '.join(SAMPLERS)}")
+        if name not in known:
+            raise UsageError(f"`samplers` has no {name!r}", hint=f"it has: {', '.join(known)}")
+    if ADAPTIVE in samplers[:-1]:
+        raise UsageError(
+            f"`samplers` has {ADAPTIVE} before another one", hint="it chooses, so it comes last"
+        )
     if len({*samplers}) < len(samplers):
         raise UsageError("`samplers` names one twice", hint="each takes part once")
     first = [name in PENALTIES for name in samplers]

@@ -20,7 +20,7 @@ from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
 from specli.llama.model import Model, ModelOptions
-from specli.sampling.chain import filtered, surprising
+from specli.sampling.chain import filtered, near, surprising
 from specli.sampling.chooser import Chooser
 from specli.sampling.dry import Dry
 from specli.sampling.noise import chance
@@ -129,6 +129,55 @@ def test_mirostat_brings_the_surprise_to_what_it_aims_at(version: int) -> None:
     assert float(np.mean(surprises[200:])) == pytest.approx(2.0, abs=0.3)
 
 
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+def test_adaptive_p_is_llama_cpps_token_after_token(target: float) -> None:
+    params = replace(
+        OFF, adaptive_target=target, adaptive_decay=0.7, samplers=(*SAMPLERS, "adaptive_p")
+    )
+    chooser = Chooser(params, [])
+    sampler = llama_cpp.llama_sampler_init_adaptive_p(target, 0.7, 1)
+    for seed in range(12):
+        logits = logits_of(seed)
+        data = (llama_cpp.llama_token_data * SIZE)(
+            *(llama_cpp.llama_token_data(i, float(v), 0.0) for i, v in enumerate(logits))
+        )
+        array = llama_cpp.llama_token_data_array(data, SIZE, -1, False)
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        taken = int(array.data[array.selected].id)
+        llama_cpp.llama_sampler_accept(sampler, taken)
+        expected = {int(array.data[i].id): float(array.data[i].logit) for i in range(SIZE)}
+        left = filtered(logits, float(logits.max()), params, 1.0)
+        chances = left.chances()
+        found = near(chances, chooser.aim)
+        for token, score in zip(left.ids.tolist(), found.tolist(), strict=True):
+            assert score + 5.0 == pytest.approx(expected[token], abs=2e-3)
+        # Goes on as if it had chosen what llama.cpp did.
+        chooser._chance = float(chances[left.ids.tolist().index(taken)])
+        chooser.accept(taken)
+    llama_cpp.llama_sampler_free(sampler)
+
+
+def test_adaptive_p_brings_probabilities_to_what_it_aims_at() -> None:
+    params = SamplingParams(
+        temperature=1.0, adaptive_target=0.4, seed=4, samplers=("temperature", "adaptive_p")
+    )
+    chooser, taken = Chooser(params, []), []
+    for position in range(400):
+        logits = np.random.default_rng(position).normal(0, 3, 20).astype(np.float32)
+        token = chooser.choose(logits, position)
+        assert token is not None
+        chooser.accept(token)
+        taken.append(chooser._chance)
+    assert float(np.mean(taken)) == pytest.approx(0.4, abs=0.05)
+
+
+def test_adaptive_p_only_draws_below_a_target_of_zero() -> None:
+    with_it, without = (replace(OFF, samplers=(*SAMPLERS, *more)) for more in (["adaptive_p"], []))
+    assert [Chooser(with_it, []).choose(logits_of(n), n) for n in range(20)] == [
+        Chooser(without, []).choose(logits_of(n), n) for n in range(20)
+    ]
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
     path = tiny.write(tmp_path_factory.mktemp("dry") / "tiny.gguf", tiny.llama_bytes())
@@ -177,6 +226,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "dry, greedy": {"dry_multiplier": 1.0, "temperature": 0.0},
     "mirostat 1": {"mirostat": 1, "mirostat_entropy": 2.0},
     "mirostat 2": {"mirostat": 2, "mirostat_entropy": 2.0},
+    "adaptive-p": {"adaptive_target": 0.4, "samplers": ("top_k", "temperature", "adaptive_p")},
     "another order": {"samplers": ("dry", "temperature", "top_p", "top_k"), "top_p": 0.8},
 }
 
