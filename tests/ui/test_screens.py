@@ -15,10 +15,17 @@ from rich.text import Text
 
 from specli.cli.help_page import Shown, page_of, text_of
 from specli.cli.main import app
+from specli.doctor.paths import DiskUse
+from specli.doctor.problems import find_problems
+from specli.doctor.report import Build, DoctorReport, PairLimits
+from specli.doctor.roofline import Limits, roofline
+from specli.engine.policy.cost import CostModel, Curve
 from specli.hub.remote import read_model_header
 from specli.inspection import InspectedRound, InspectedToken
 from specli.pairs.check import CheckOptions, check_pair, examine
+from specli.pairs.sizing import MemoryNeed
 from specli.ui.bench import report_view
+from specli.ui.doctor import doctor_view
 from specli.ui.inspection import inspection
 from specli.ui.legend import legend
 from specli.ui.pairs import rules_table
@@ -27,6 +34,7 @@ from specli.ui.status import status_rows
 from specli.ui.summary import summary_table
 from tests import tiny_gguf as tiny
 from tests.bench.made_report import made_report
+from tests.doctor.made import cores, machine, rates
 from tests.ui.made import drafted_stats, prompt_read
 from tests.ui.test_summary import measured_stats
 
@@ -82,12 +90,39 @@ def inspect_screen(_width: int) -> RenderableType:
     return inspection([first, second])
 
 
+def doctor_screen(_width: int) -> RenderableType:
+    """A busy machine with a pair whose costs are known."""
+
+    def model(name: str, weights: int, ms: float) -> Limits:
+        return Limits(name, "Q4_K", weights, 1 << 20, ms, ms / 30)
+
+    costs = CostModel(Curve([1, 4], [110.0, 180.0]), {"draft": Curve([1, 2], [12.0, 20.0])})
+    line = roofline(
+        model("target", 2 << 30, 100.0), model("draft", 200 << 20, 10.0), costs, busy=True
+    )
+    busy = machine(of_cores=cores(load=9.5))
+    need = MemoryNeed(2 << 30, 128 << 20, 64 << 20)
+    pair = PairLimits(Path("target.gguf"), Path("draft.gguf"), line, (need, need), 4096)
+    return doctor_view(
+        DoctorReport(
+            build=Build("1.2.3", "llama.cpp b1", ("CPU",), {"CPU": "AVX2 FMA"}, (), False),
+            machine=busy,
+            rates=rates(),
+            pair=pair,
+            paths=(DiskUse("whole cache", Path("/home/me/.cache/specli"), 5 << 20),),
+            variables={"HF_TOKEN": "set"},
+            problems=tuple(find_problems(("CPU",), {"CPU": "AVX2 FMA"}, False, busy)),
+        )
+    )
+
+
 SCREENS = {
     "run": run_screen,
     "check": check_screen,
     "bench": bench_screen,
     "demo": demo_screen,
     "inspect": inspect_screen,
+    "doctor": doctor_screen,
 }
 
 
