@@ -73,16 +73,24 @@ class Generator:
     def __init__(self, name: str, variant: Variant, given: argparse.Namespace) -> None:
         self.name = name
         environment = {key: value for key, value in os.environ.items() if key not in WAITING}
-        paths = [str(given.before if variant.before else ROOT), os.environ.get("PYTHONPATH", "")]
+        # Children of the process find the package in the folder that it runs in.
+        root = given.before.resolve() if variant.before else ROOT
+        paths = [str(root), os.environ.get("PYTHONPATH", "")]
         if variant.poll is not None:
             paths.insert(0, str(given.without_openmp))
         environment |= {"PYTHONPATH": os.pathsep.join(paths), **variant.environment}
-        command = [sys.executable, __file__, "--generate", str(given.model), str(given.draft)]
+        models = [str(path.resolve()) for path in (given.model, given.draft)]
+        command = [sys.executable, str(Path(__file__).resolve()), "--generate", *models]
         command += ["--threads", str(variant.threads or 0), "--seconds", str(given.seconds)]
         if variant.poll is not None:
             command += ["--poll", str(variant.poll)]
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=root,
         )
         self._answer()
         self._child.send_signal(signal.SIGSTOP)
@@ -226,7 +234,8 @@ def compare(given: argparse.Namespace, variants: dict[str, Variant]) -> None:
                 with busy(load):
                     for one in generators:
                         # What adapts itself may do so first; it takes half a second.
-                        one.measure(PLAIN)
+                        if variants[one.name].threads is None:
+                            one.measure(PLAIN)
                     for way in given.ways:
                         for one in generators[run % len(generators) :] + generators[:run]:
                             found = one.measure(way)
