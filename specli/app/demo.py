@@ -74,8 +74,12 @@ def demonstrate(
     return made
 
 
-def measure_pair(options: Options, feedback: Feedback) -> Demonstration:
+def measure_pair(
+    options: Options,
+    feedback: Feedback,
+    open_watch: Callable[[], AbstractContextManager[Callable[[Task], None]]],
+) -> Demonstration:
     """The same tasks with a pair that is named, for some seconds. Raises as `demonstrate`."""
     setup = replace(prepared_setup(options, None, feedback, slots=2), steady=True)
-    with loaded_session(setup, feedback) as session:
-        return Demonstration(list(races(session, PAIR_PREDICT, PAIR_SECONDS)))
+    with loaded_session(setup, feedback) as session, open_watch() as watch:
+        return Demonstration(list(races(session, PAIR_PREDICT, PAIR_SECONDS, watch)))

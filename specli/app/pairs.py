@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from specli.drafts.make import find_made_draft
 from specli.errors import FetchError, SpecliError, UsageError
+from specli.gguf.header import Header
 from specli.gguf.heads import read_mtp_layers
 from specli.hub.huggingface import HubReference, list_models
 from specli.hub.local import local_models
@@ -63,13 +64,23 @@ def check_drafts(
 
 
 def find(
-    target: str, folders: Sequence[Path] = (), *, strict_vocab: bool = False
+    target: str,
+    folders: Sequence[Path] = (),
+    on_read: Callable[[str], None] = lambda _name: None,
+    *,
+    strict_vocab: bool = False,
 ) -> tuple[ExaminedModel, Findings]:
     """The target's header, and the drafts for it on this machine and in the catalogue.
 
+    `on_read` is called with the name of each model before its header is read, which may be far.
     Raises ModelFileError and FetchError where the target cannot be read.
     """
-    model = examine(read_model_header(target))
+
+    def read(reference: str) -> Header:
+        on_read(reference)
+        return read_model_header(reference)
+
+    model = examine(read(target))
     candidates = {one.reference: one for one in local_candidates(folders)}
     unreadable: list[SpecliError] = []
     try:
@@ -82,7 +93,7 @@ def find(
     for reference in _catalogue(target, model):
         candidates.setdefault(reference, Candidate(reference, reference, CATALOGUE))
     setup = CheckOptions(free=free_memory(), strict_vocab=strict_vocab)
-    findings = find_drafts(model, candidates.values(), read_model_header, setup)
+    findings = find_drafts(model, candidates.values(), read, setup)
     findings.unreadable += unreadable
     return model, findings
 

@@ -53,6 +53,8 @@ def show(
 ) -> None:
     """Print the settings in force where no flag says otherwise, as TOML."""
     rows = list(_in_force())
+    if not rows:
+        print_stderr("nothing is set: specli's own defaults apply")
     lines = [(f"{name} = {_toml(value)}", where) for name, value, where in rows]
     width = max((len(line) for line, _where in lines), default=0)
     for line, where in lines:

@@ -41,7 +41,7 @@ def demo(*, options: Options) -> None:
     made = demonstrate(
         options,
         sink.feedback(),
-        lambda: _watch(sink),
+        lambda: watch_of(sink),
         lambda found: _table(sink, found),
         lambda: run_view(sink),
     )
@@ -53,7 +53,8 @@ def demo(*, options: Options) -> None:
 
 
 @contextmanager
-def _watch(sink: Sink) -> Iterator[Callable[[Task], None]]:
+def watch_of(sink: Sink) -> Iterator[Callable[[Task], None]]:
+    """Says which task is measured."""
     from specli.cli.collector import freeze_loaded
     from specli.ui.race import announcing
 

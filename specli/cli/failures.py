@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import typer
@@ -41,9 +42,8 @@ def guarded(body: Callable[[], object]) -> int:
             print_stderr(f"hint: {with_flags(error.hint)}")
         return error.exit_code
     except typer.TyperException as error:
-        print_stderr(f"error: {error.format_message()}")
-        path = getattr(getattr(error, "ctx", None), "command_path", "specli")
-        print_stderr(f"hint: {path} --help shows what it takes")
+        for line in _usage(error):
+            print_stderr(line)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         print_stderr("interrupted")
@@ -66,6 +66,18 @@ def guarded(body: Callable[[], object]) -> int:
         print_stderr("hint: this is a fault of specli; run again with --debug for the traceback")
         return RUNTIME
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: typer.TyperException) -> Iterator[str]:
+    """What is wrong with a command line, as other errors are told."""
+    message = error.message if hasattr(error, "option_name") else error.format_message()
+    yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
+    near = difflib.get_close_matches(
+        getattr(error, "option_name", ""), getattr(error, "possibilities", None) or [], n=1
+    )
+    path = getattr(getattr(error, "ctx", None), "command_path", "specli")
+    help_ = f"{path} --help shows what it takes"
+    yield f"hint: did you mean {near[0]}? {help_}" if near else f"hint: {help_}"
 
 
 def with_flags(text: str) -> str:

@@ -58,9 +58,10 @@ def check(
     measured = None
     if measure and best.compatible:
         from specli.app.demo import measure_pair
+        from specli.cli.demo import watch_of
 
         pair = options.but(model=target, model_draft=best.draft.header.name)
-        measured = measure_pair(pair, sink.feedback())
+        measured = measure_pair(pair, sink.feedback(), lambda: watch_of(sink))
     sink.data(
         {
             "target": target,

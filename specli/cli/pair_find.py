@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from specli.cli.output import Sink
+from specli.cli.output import Sink, console
 from specli.cli.parameters import Folders, Target, takes
 from specli.cli.run import example
 from specli.errors import PairIncompatibleError
@@ -29,16 +29,22 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     from specli.app.pairs import RANKED_BY, cost_share, findings_json, own_heads
     from specli.app.pairs import find as find_drafts
     from specli.ui.pairs import ranking_table
+    from specli.ui.race import announcing
 
-    strict = bool(options.strict_vocab)
-    model, findings = find_drafts(target, folders or [], strict_vocab=strict)
+    sink = Sink.of(options)
+    with announcing(quiet=sink.json, console=console(stderr=True)) as announce:
+        model, findings = find_drafts(
+            target,
+            folders or [],
+            lambda name: announce(f"reading the header of {name} …"),
+            strict_vocab=bool(options.strict_vocab),
+        )
     best = findings.drafts[0] if findings.drafts else None
     own = own_heads(model)
     command = None if own is None else example(target)
     if best is not None and own is None:
         draft = ["-md", best.candidate.reference] if best.report.may_pay else []
         command = example(target, *draft)
-    sink = Sink.of(options)
     sink.data({"target": target, **findings_json(findings), "command": command})
     for error in findings.unreadable:
         sink.show(f"skipped: {error}", style="red")

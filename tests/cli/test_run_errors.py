@@ -164,3 +164,18 @@ def test_a_cache_that_cannot_be_written_costs_one_note(
     notes = [line for line in done.err.splitlines() if line.startswith("note:")]
     assert len(notes) == 1
     assert "cannot be written" in notes[0]
+
+
+def test_a_misspelt_option_is_an_error_like_others_and_names_the_nearest(specli: Specli) -> None:
+    done = specli("run", "--top-kk", "3", "hello")
+    assert done.code == 2
+    assert done.err == (
+        "error: no such option: --top-kk\n"
+        "hint: did you mean --top-k? specli run --help shows what it takes\n"
+    )
+
+
+def test_a_missing_argument_is_an_error_like_others(specli: Specli) -> None:
+    assert specli("pair", "find").err == (
+        "error: missing argument 'TARGET'\nhint: specli pair find --help shows what it takes\n"
+    )
