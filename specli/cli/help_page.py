@@ -170,13 +170,13 @@ class Command(typer.core.TyperCommand):
         """How a word with a dash may go on; options that --help leaves out as well."""
         if not incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
-        options = [
-            (str(one.help or ""), (*one.opts, *one.secondary_opts))
-            for one in self.get_params(ctx)
-            if one.param_type_name == "option"
+        options: list[Any] = [
+            one for one in self.get_params(ctx) if one.param_type_name == "option"
         ]
-        found = completion.spellings(incomplete, options)
-        return [typer.core.CompletionItem(name, help=text) for name, text in found.items()]
+        known = [(one.help or "", (*one.opts, *one.secondary_opts)) for one in options]
+        item = typer.core.CompletionItem  # type: ignore[attr-defined] # typer's copy of click
+        found = completion.spellings(incomplete, known)
+        return [item(name, help=text) for name, text in found.items()]
 
 
 class Group(typer.core.TyperGroup):
