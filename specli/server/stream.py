@@ -89,6 +89,9 @@ class EventStream(Response):
             async for data in self._events:
                 self._silent = False
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+                # Neither this nor the next event need wait: others, and the news that the client
+                # is gone, have their turn.
+                await asyncio.sleep(0)
         finally:
             await _given_up(pinging)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
