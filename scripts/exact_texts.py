@@ -148,8 +148,13 @@ def alone(
                     else:
                         counts[_verdict(text.tokens == reference.tokens)] += 1
     for width in () if given.checked else WIDTHS:
-        with Session(replace(setup, slots=width), records, print) as session:
-            drafting = SpeculativeConfig((*every.drafters, Suffix()))
+        # With a fixed length no costs are measured.
+        every, drafting = (
+            replace(config, policy=FixedLength(3))
+            for config in (every, SpeculativeConfig((*every.drafters, Suffix())))
+        )
+        wide = replace(setup, slots=width, speculative=every)
+        with Session(wide, records, print) as session:
             for name, sampling in SAMPLINGS.items():
                 requests = requests_of(session, given, sampling)
                 cached = None
