@@ -3,9 +3,9 @@
 For each prompt five contenders take turns, and who goes first changes from run to run: specli and
 `llama-speculative-simple` at one fixed length, specli with lengths by cost, llama.cpp with its
 defaults, and specli without drafting. Texts have to be equal, and so have, at the fixed length, the
-numbers of tokens drafted and accepted, apart from the last two rounds: there llama.cpp drafts and
-counts on past the limit, or past the token that ends the text. Ratios above 1 mean that specli is
-faster.
+numbers of tokens drafted and accepted. llama.cpp's are taken from its log of an untimed run,
+without what it drafts past the limit and counts past the end (tests/heads_compare.py). Ratios above
+1 mean that specli is faster.
 
     python scripts/bench_heads.py -m TARGET -md HEAD [--kind draft-eagle3] [--length 4] [--runs 1]
 """
@@ -33,10 +33,13 @@ from bench_llama_cpp import (
     take_turns,
 )
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from specli.gguf.check import check_file
 from specli.gguf.heads import head_kind
 from specli.llama.model import Model, ModelOptions
 from specli.session.loading import physical_cores
+from tests import heads_compare
 
 COMPARED = {
     "fixed": ("specli", "llama.cpp"),
@@ -45,9 +48,12 @@ COMPARED = {
 }
 """Ratios: who is compared with whom."""
 
+Counts = tuple[int, int]
+"""Tokens drafted, and accepted."""
 
-def contenders(bench: Bench, prompt: Prompt, kind: str, length: str) -> dict[str, Run]:
-    theirs = ("-md", str(bench.draft), "--spec-type", kind)
+
+def contenders(bench: Bench, prompt: Prompt, kind: str, length: str, *more: str) -> dict[str, Run]:
+    theirs = ("-md", str(bench.draft), "--spec-type", kind, *more)
     return {
         "specli": partial(bench.with_draft, prompt, "--spec-type", kind, "--draft", length),
         "llama.cpp": partial(bench.speculative, prompt, *theirs, "--spec-draft-n-max", length),
@@ -57,23 +63,23 @@ def contenders(bench: Bench, prompt: Prompt, kind: str, length: str) -> dict[str
     }
 
 
-def agree(ours: tuple[int, int], theirs: tuple[int, int], length: int) -> bool:
-    """Whether (drafted, accepted) differ by no more than two rounds at the end."""
-    last = 2 * length + 1
-    return abs(ours[0] - theirs[0]) <= last and abs(ours[1] - theirs[1]) <= length
+def their_counts(bench: Bench, prompt: Prompt, kind: str, length: str, emitted: int) -> Counts:
+    """Tokens that llama.cpp's program drafts and accepts until the text ends as specli's does."""
+    said = contenders(bench, prompt, kind, length, "--log-verbosity", "5")["llama.cpp"]()
+    rounds = heads_compare.counted(heads_compare.told_rounds(said.log), bench.tokens, emitted)
+    return sum(drafted for _, drafted in rounds), sum(accepted for accepted, _ in rounds)
 
 
 def print_prompt(
-    prompt: Prompt, measured: dict[str, Measured], ratios: dict[str, Ratio], length: int
+    prompt: Prompt, measured: dict[str, Measured], ratios: dict[str, Ratio], theirs: Counts
 ) -> None:
-    ours, theirs = measured["specli"].counts, measured["llama.cpp"].counts
+    ours = measured["specli"].last.counts
     told = "  ".join(f"{name} {one.value:.3f}" for name, one in ratios.items())
     speeds = "  ".join(f"{name} {one.median:.1f}" for name, one in measured.items())
     marks = [f"{name}: TEXT DIFFERS" for name, one in ratios.items() if not one.same_text]
-    if not agree(ours, theirs, length):
+    if ours != theirs:
         marks.append(f"COUNTS DIFFER: {ours} and {theirs}")
-    counts = f"{ours[1]:3} of {ours[0]:3} ({theirs[1]} of {theirs[0]})"
-    print(f"{prompt.name:13} {counts}  {told}  ({speeds})", *marks, flush=True)
+    print(f"{prompt.name:13} {ours[1]:3} of {ours[0]:3}  {told}  ({speeds})", *marks, flush=True)
 
 
 def main() -> None:
@@ -93,6 +99,7 @@ def main() -> None:
     if kind is None:
         sys.exit(f"{given.head} is no draft head")
     found: dict[str, list[Ratio]] = {name: [] for name in COMPARED}
+    outside: dict[str, list[tuple[float, float]]] = {"specli": [], "auto": [], "plain": []}
     other_counts: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         with Model(given.model, ModelOptions(vocab_only=True)) as model:
@@ -118,10 +125,13 @@ def main() -> None:
             }
             for name, one in ratios.items():
                 found[name].append(one)
-            counts = measured["specli"].counts, measured["llama.cpp"].counts
-            if not agree(*counts, int(given.length)):
+            ours = measured["specli"].last
+            theirs = their_counts(bench, prompt, kind, given.length, ours.predicted)
+            if ours.counts != theirs:
                 other_counts.append(prompt.name)
-            print_prompt(prompt, measured, ratios, int(given.length))
+            for name, shares in outside.items():
+                shares.append(measured[name].last.outside)
+            print_prompt(prompt, measured, ratios, theirs)
     summary: dict[str, object] = {
         name: {
             "geometric_mean": round(geometric_mean(one.value for one in ratios), 3),
@@ -131,7 +141,13 @@ def main() -> None:
         for name, ratios in found.items()
     }
     summary["other_counts"] = other_counts
-    summary["outside_llama_cpp"] = round(statistics.median(bench.outside), 4)
+    summary["outside_llama_cpp"] = {
+        name: {
+            "share": round(statistics.median(share for share, _ in shares), 4),
+            "us_a_round": round(statistics.median(us for _, us in shares)),
+        }
+        for name, shares in outside.items()
+    }
     print(json.dumps(summary))
 
 

@@ -70,12 +70,10 @@ class Prompt:
 
 @dataclass(slots=True)
 class Measured:
-    """Tokens per second of one contender on one prompt, a run each, its last text, and the tokens
-    drafted and accepted for it."""
+    """Tokens per second of one contender on one prompt, a run each, and what came of the last."""
 
     speeds: list[float] = field(default_factory=list)
-    text: str = ""
-    counts: tuple[int, int] = (0, 0)
+    last: native.Spoken = field(default_factory=lambda: native.Spoken("", 0, 0.0))
 
     @property
     def median(self) -> float:
@@ -128,11 +126,16 @@ class Bench:
         if done.returncode != 0:
             sys.exit(f"specli failed: {done.stderr}")
         said = json.loads(done.stdout)
-        timings = said["timings"]
-        self.outside.append(said["speculation"]["outside_ms"] / timings["predicted_ms"])
-        counts = timings["draft_n"], timings["draft_n_accepted"]
-        speed = timings["predicted_per_second"]
-        return native.Spoken(said["text"], timings["predicted_n"], speed, counts)
+        timings, told = said["timings"], said["speculation"]
+        share = told["outside_ms"] / timings["predicted_ms"]
+        self.outside.append(share)
+        return native.Spoken(
+            said["text"],
+            timings["predicted_n"],
+            timings["predicted_per_second"],
+            (timings["draft_n"], timings["draft_n_accepted"]),
+            outside=(share, 1000 * told["outside_ms"] / told["rounds"]),
+        )
 
     def with_draft(self, prompt: Prompt, *arguments: str) -> native.Spoken:
         return self.specli(prompt, "-md", str(self.draft), *arguments)
@@ -167,12 +170,12 @@ def take_turns(runs: int, contenders: dict[str, Run]) -> dict[str, Measured]:
         for name in names[turn:] + names[:turn]:
             spoken = contenders[name]()
             measured[name].speeds.append(spoken.per_second)
-            measured[name].text, measured[name].counts = spoken.text, spoken.counts
+            measured[name].last = spoken
     return measured
 
 
 def ratio(prompt: Prompt, ours: Measured, theirs: Measured) -> Ratio:
-    return Ratio(prompt, ours, theirs, _same(ours.text, theirs.text))
+    return Ratio(prompt, ours, theirs, _same(ours.last.text, theirs.last.text))
 
 
 def _same(ours: str, theirs: str) -> bool:

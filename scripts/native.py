@@ -30,13 +30,16 @@ TOOLS = (
 class Spoken:
     """What a program generated, and how fast: tokens per second, the prompt not included.
 
-    `counts` are the tokens drafted and accepted, where the program says so.
+    `counts` are the tokens drafted and accepted, and `log` what else the program wrote, where it
+    does. `outside` is the time outside llama.cpp as a share and in microseconds a round.
     """
 
     text: str
     predicted: int
     per_second: float
     counts: tuple[int, int] = (0, 0)
+    log: str = ""
+    outside: tuple[float, float] = (0.0, 0.0)
 
 
 def build() -> Path:
@@ -121,7 +124,8 @@ def _decoded(
     predicted = min(int(found[1]), tokens)
     counted = re.search(r"n_drafted = (\d+)[\s\S]*?n_accept\s+= (\d+)", both)
     counts = (int(counted[1]), int(counted[2])) if counted else (0, 0)
-    return Spoken(said.out, predicted, predicted / int(found[1]) * float(found[2]), counts)
+    speed = predicted / int(found[1]) * float(found[2])
+    return Spoken(said.out, predicted, speed, counts, said.err)
 
 
 def plain(programs: Path, target: Path, prompt: Path, tokens: int, threads: int) -> Spoken:

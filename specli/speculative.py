@@ -313,6 +313,8 @@ VLLM_METHODS: Mapping[str, str] = {
     "draft_model": DraftModel.kind,
     "eagle3": "draft-eagle3",
     "dflash": "draft-dflash",
+    "dspark": "draft-dspark",
+    "mtp": MTP,
     "ngram": NgramSimple.kind,
     "suffix": Suffix.kind,
 }

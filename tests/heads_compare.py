@@ -18,6 +18,9 @@ from specli.speculative import DrafterConfig, FixedLength, Head, SpeculativeConf
 from tests.heads_cases import Case
 from tests.tiny_heads import CYCLE, FIRST_BYTE
 
+Rounds = tuple[tuple[int, int], ...]
+"""(accepted, drafted) of each round."""
+
 TOKENS = 32
 CONTEXT = 256
 _ATTEMPTS = 5
@@ -26,14 +29,10 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A text, and (accepted, drafted) of each round that began before the end came near.
-
-    There the two differ on purpose: llama.cpp's program generates one token more than it is asked
-    for, and drafts in full for the last two.
-    """
+    """A text, and (accepted, drafted) of each round; see `counted`."""
 
     text: str
-    rounds: tuple[tuple[int, int], ...]
+    rounds: Rounds
 
     @property
     def accepted(self) -> int:
@@ -44,16 +43,28 @@ class Outcome:
         return sum(drafted for _accepted, drafted in self.rounds)
 
 
-def _before_the_end(
-    rounds: Iterable[tuple[int, int]], tokens: int, length: int
-) -> tuple[tuple[int, int], ...]:
-    kept, emitted = [], 0
+def counted(rounds: Iterable[tuple[int, int]], limit: int, emitted: int | None = None) -> Rounds:
+    """The rounds of llama.cpp's program as specli counts them, in a text of at most `limit` tokens
+    that ended after `emitted` of them.
+
+    The program goes on until it has more tokens than it was asked for, and bounds a draft by what
+    is left of them less one. A bound of 0 means none to it: with one token left, and again with
+    none, it drafts in full. specli needs no draft for the last token, and stops there. Where a
+    token ends the text inside an accepted draft, the program counts what it accepted past it.
+    """
+    kept, done, end = [], 0, limit if emitted is None else emitted
     for accepted, drafted in rounds:
-        if emitted > tokens - length - 2:
+        if done > limit - 2 or done >= end:
             break
-        kept.append((accepted, drafted))
-        emitted += accepted + 1
+        kept.append((min(accepted, end - done), drafted))
+        done += accepted + 1
     return tuple(kept)
+
+
+def told_rounds(log: str) -> Rounds:
+    """The rounds that llama.cpp's program tells of at --log-verbosity 5."""
+    told = re.findall(r"accepted (\d+)/(\d+) draft tokens", log)
+    return tuple((int(accepted), int(drafted)) for accepted, drafted in told)
 
 
 def prompts(count: int) -> list[str]:
@@ -78,7 +89,7 @@ def llama_cpp(
     p_min: float = 0.0,
     tokens: int = TOKENS,
 ) -> Outcome:
-    """The outcome of llama-speculative-simple."""
+    """The outcome of llama-speculative-simple, with all that it does past the limit."""
     command = [str(program), "-m", str(target), "-p", prompt, "-n", str(tokens), "--temp", "0"]
     command += ["-t", "1", "-c", str(CONTEXT), "--spec-type", kind]
     command += ["--spec-draft-n-max", str(length), "--spec-draft-p-min", str(p_min)]
@@ -91,9 +102,7 @@ def llama_cpp(
         said = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
         if "n_accept" in "".join(said):
             text = said[0].strip().removeprefix(prompt)
-            told = re.findall(r"accepted (\d+)/(\d+) draft tokens", said[1])
-            rounds = [(int(accepted), int(drafted)) for accepted, drafted in told]
-            return Outcome(text[:tokens], _before_the_end(rounds, tokens, length))
+            return Outcome(text, told_rounds(said[1]))
     raise RuntimeError(f"{' '.join(command)} printed no counts")
 
 
@@ -108,7 +117,7 @@ def loaded(
         yield session
 
 
-def specli(session: Session, prompt: str, length: int, tokens: int = TOKENS) -> Outcome:
+def specli(session: Session, prompt: str, tokens: int = TOKENS) -> Outcome:
     """The outcome of one request."""
     generation, rounds = Generation(), []
     engine = session.engine()
@@ -122,7 +131,7 @@ def specli(session: Session, prompt: str, length: int, tokens: int = TOKENS) -> 
         generation.add(event)
         if isinstance(event, Round):
             rounds.append((event.accepted, len(event.proposal_sources)))
-    return Outcome(generation.text, _before_the_end(rounds, tokens, length))
+    return Outcome(generation.text, counted(rounds, tokens))
 
 
 def differences(
@@ -150,9 +159,9 @@ def run(
         head = folder / "head.gguf"
         head.write_bytes(case.head.bytes())
     with loaded(target, Head(case.kind, head), folder / "records", length, case.p_min) as session:
-        ours = [specli(session, prompt, length) for prompt in prompts]
+        ours = [specli(session, prompt) for prompt in prompts]
     theirs = [
         llama_cpp(program, target, head, case.kind, prompt, length, case.p_min)
         for prompt in prompts
     ]
-    return ours, theirs
+    return ours, [Outcome(one.text[:TOKENS], counted(one.rounds, TOKENS)) for one in theirs]

@@ -163,6 +163,11 @@ def test_a_draft_runs_where_its_own_settings_say_with_the_targets_threads_otherw
         ),
         ({"model": "d.gguf", "method": "draft_model"}, SpeculativeConfig((MODEL,))),
         ({"method": "suffix"}, SpeculativeConfig((Suffix(),))),
+        ({"method": "mtp"}, SpeculativeConfig((Head("draft-mtp", None),))),
+        (
+            {"method": "dspark", "model": "h.gguf", "num_speculative_tokens": 5},
+            SpeculativeConfig((Head("draft-dspark", "h.gguf"),), FixedLength(5)),
+        ),
         (
             {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4},
             SpeculativeConfig((NgramSimple(4, 5),), FixedLength(5)),

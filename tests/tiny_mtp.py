@@ -6,7 +6,7 @@ the token before: a chain of guesses repeats the table. Several heads may have a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,6 @@ from tests.tiny_gguf import (
     Tensor,
     Typed,
     Value,
-    Vocabulary,
     Weights,
     attention,
     common_fields,
@@ -45,41 +44,118 @@ ASSISTANT_WIDTH = 96
 WINDOW = 512
 """Longer than any test's text: what leaves the window differs in no test but those of windows."""
 
+WIDTH, LAYERS, HEAD_SIZE = SHAPE.n_embd, SHAPE.layers, SHAPE.n_embd // SHAPE.heads
+SIZE = len(VOCABULARY.tokens)
 
-def _start(shape: Shape, seed: int, vocabulary: Vocabulary) -> Weights:
-    weights = Weights(seed, 0.0)
-    weights.matrix("token_embd.weight", len(vocabulary.tokens), shape.n_embd, scale=1.0)
-    weights.vector("output_norm.weight", shape.n_embd)
-    weights.matrix("output.weight", len(vocabulary.tokens), shape.n_embd, scale=0.6)
-    letters_only(weights.tensors)
-    return weights
+
+class Parts(Weights):
+    """The tensors of a model in the making, of `SHAPE`, block by block."""
+
+    def __init__(self, seed: int, heads: int = 0) -> None:
+        super().__init__(seed, 0.0)
+        self._blocks = LAYERS + heads
+        self.matrix("token_embd.weight", SIZE, WIDTH, scale=1.0)
+        self.vector("output_norm.weight", WIDTH)
+        self.matrix("output.weight", SIZE, WIDTH, scale=0.6)
+        letters_only(self.tensors)
+
+    def blocks(self, *norms: str) -> Iterator[tuple[int, str]]:
+        """Number and name of each block, with these norms."""
+        for number in range(self._blocks):
+            prefix = f"blk.{number}"
+            self.norms(prefix, *norms)
+            yield number, prefix
+
+    def norms(self, prefix: str, *names: str, size: int = WIDTH) -> None:
+        for name in names:
+            self.vector(f"{prefix}.{name}.weight", size)
+
+    def head_norms(self, prefix: str) -> None:
+        self.norms(prefix, "attn_q_norm", "attn_k_norm", size=HEAD_SIZE)
+
+    def nextn(self, prefix: str, *more: str) -> None:
+        self.matrix(f"{prefix}.nextn.eh_proj.weight", WIDTH, 2 * WIDTH)
+        self.norms(f"{prefix}.nextn", "enorm", "hnorm", *more)
+
+    def gated_attention(self, prefix: str) -> None:
+        """Qwen3.5's attention: queries and a gate in one projection, norms of queries and keys."""
+        attention(self, prefix, SHAPE)
+        self.matrix(f"{prefix}.attn_q.weight", 2 * WIDTH, WIDTH)
+        self.head_norms(prefix)
+
+    def experts(self, prefix: str, *, gated: bool = True) -> None:
+        hidden = 32
+        self.matrix(f"{prefix}.ffn_gate_inp.weight", EXPERTS, WIDTH)
+        for name in ("ffn_gate", "ffn_up", "ffn_down")[not gated :]:
+            rows, columns = (WIDTH, hidden) if name == "ffn_down" else (hidden, WIDTH)
+            stacked = f"{prefix}.{name}_exps.weight"
+            self.matrix(stacked, EXPERTS * rows, columns)
+            self.tensors[stacked] = self.tensors[stacked].reshape(EXPERTS, rows, columns)
+            self.matrix(f"{prefix}.{name}_shexp.weight", rows, columns)
+
+    def delta_net(self, prefix: str, *, joined: bool) -> None:
+        """A gated delta net, the recurrent layer of Qwen3.5; `joined` as in Qwen3-Next."""
+        state, heads, groups, kernel = 16, 4, 2, 4
+        value, channels = state * heads, state * heads + 2 * state * groups
+        self.matrix(f"{prefix}.attn_qkv.weight", channels, WIDTH)
+        self.matrix(f"{prefix}.attn_gate.weight", value, WIDTH)
+        self.matrix(f"{prefix}.ssm_conv1d.weight", channels, kernel)
+        self.vector(f"{prefix}.ssm_dt.bias", heads, -2.0)
+        self.vector(f"{prefix}.ssm_a", heads, -1.0)
+        if joined:
+            self.matrix(f"{prefix}.ssm_ba.weight", 2 * heads, WIDTH)
+        else:
+            self.matrix(f"{prefix}.ssm_beta.weight", heads, WIDTH)
+            self.matrix(f"{prefix}.ssm_alpha.weight", heads, WIDTH)
+        self.vector(f"{prefix}.ssm_norm.weight", state)
+        self.matrix(f"{prefix}.ssm_out.weight", WIDTH, value)
+
+    def ssm(self, prefix: str, inner: int, state: int, heads: int, kernel: int) -> None:
+        """A Mamba 2 layer with one group."""
+        channels = inner + 2 * state
+        self.matrix(f"{prefix}.ssm_in.weight", inner + channels + heads, WIDTH)
+        self.matrix(f"{prefix}.ssm_conv1d.weight", channels, kernel)
+        self.vector(f"{prefix}.ssm_conv1d.bias", channels, 0.0)
+        self.vector(f"{prefix}.ssm_dt.bias", heads, -2.0)
+        self.tensors[f"{prefix}.ssm_a"] = -np.ones((heads, 1), dtype=np.float32)
+        self.tensors[f"{prefix}.ssm_d"] = np.ones((heads, 1), dtype=np.float32)
+        self.matrix(f"{prefix}.ssm_norm.weight", 1, inner)
+        self.matrix(f"{prefix}.ssm_out.weight", WIDTH, inner)
+
+    def made(
+        self,
+        architecture: str,
+        more: dict[str, Value],
+        automaton: Automaton | None,
+        heads: Heads = (),
+    ) -> Tiny:
+        """The model, with the tables of target and heads where there is an automaton."""
+        made = Tiny(_fields(architecture, SHAPE, len(heads), more), self.tensors)
+        if automaton is None:
+            return made
+        made = as_automaton(made, automaton)
+        tensors = dict(made.tensors)
+        projections = sorted(name for name in tensors if name.endswith("nextn.eh_proj.weight"))
+        for name, head in zip(projections, heads, strict=True):
+            tensors[name] = _projection(head, tensors[name])
+        return replace(made, tensors=tensors)
 
 
 def _fields(
     architecture: str, shape: Shape, heads: int, more: dict[str, Value]
 ) -> dict[str, Value]:
-    head_size = shape.n_embd // shape.heads
+    own: dict[str, Value] = {
+        "rope.dimension_count": HEAD_SIZE,
+        "attention.key_length": HEAD_SIZE,
+        "attention.value_length": HEAD_SIZE,
+        **({"nextn_predict_layers": heads} if heads else {}),
+        **more,
+    }
     fields = common_fields(architecture, replace(shape, layers=shape.layers + heads))
-    fields[f"{architecture}.rope.dimension_count"] = head_size
-    fields[f"{architecture}.attention.key_length"] = head_size
-    fields[f"{architecture}.attention.value_length"] = head_size
-    if heads:
-        fields[f"{architecture}.nextn_predict_layers"] = heads
-    return fields | {f"{architecture}.{key}": value for key, value in more.items()}
+    return fields | {f"{architecture}.{key}": value for key, value in own.items()} | _TOKENS
 
 
-def _finished(
-    fields: dict[str, Value], weights: Weights, automaton: Automaton | None, heads: Heads
-) -> Tiny:
-    made = Tiny(fields | VOCABULARY.fields(), weights.tensors)
-    if automaton is None:
-        return made
-    made = as_automaton(made, automaton)
-    tensors = dict(made.tensors)
-    projections = sorted(name for name in tensors if name.endswith("nextn.eh_proj.weight"))
-    for name, head in zip(projections, heads, strict=True):
-        tensors[name] = _projection(head, tensors[name])
-    return replace(made, tensors=tensors)
+_TOKENS = VOCABULARY.fields()
 
 
 def _projection(head: Automaton, drawn: Tensor) -> Tensor:
@@ -90,39 +166,11 @@ def _projection(head: Automaton, drawn: Tensor) -> Tensor:
     return projection.astype(np.float32)
 
 
-def _nextn(weights: Weights, block: int, shape: Shape, *, norm: bool = False) -> None:
-    prefix = f"blk.{block}.nextn"
-    weights.matrix(f"{prefix}.eh_proj.weight", shape.n_embd, 2 * shape.n_embd)
-    weights.vector(f"{prefix}.enorm.weight", shape.n_embd)
-    weights.vector(f"{prefix}.hnorm.weight", shape.n_embd)
-    if norm:
-        weights.vector(f"{prefix}.shared_head_norm.weight", shape.n_embd)
+def _flags(values: Iterable[object]) -> Typed:
+    return Typed(ARRAY, [bool(value) for value in values], element=BOOL)
 
 
-def _gated_attention(weights: Weights, prefix: str, shape: Shape) -> None:
-    """Qwen3.5's attention: queries and a gate in one projection, norms of queries and keys."""
-    attention(weights, prefix, shape)
-    weights.matrix(f"{prefix}.attn_q.weight", 2 * shape.n_embd, shape.n_embd)
-    _head_norms(weights, prefix, shape)
-
-
-def _head_norms(weights: Weights, prefix: str, shape: Shape) -> None:
-    for name in ("attn_q_norm", "attn_k_norm"):
-        weights.vector(f"{prefix}.{name}.weight", shape.n_embd // shape.heads)
-
-
-def _experts(weights: Weights, prefix: str, shape: Shape, *, gated: bool = True) -> None:
-    width, hidden = shape.n_embd, 32
-    weights.matrix(f"{prefix}.ffn_gate_inp.weight", EXPERTS, width)
-    for name in ("ffn_gate", "ffn_up", "ffn_down")[not gated :]:
-        rows, columns = (width, hidden) if name == "ffn_down" else (hidden, width)
-        weights.matrix(f"{prefix}.{name}_exps.weight", EXPERTS * rows, columns)
-        stacked = weights.tensors[f"{prefix}.{name}_exps.weight"].reshape(EXPERTS, rows, columns)
-        weights.tensors[f"{prefix}.{name}_exps.weight"] = stacked
-        weights.matrix(f"{prefix}.{name}_shexp.weight", rows, columns)
-
-
-_EXPERT_FIELDS: dict[str, Value] = {
+EXPERT_FIELDS: dict[str, Value] = {
     "expert_count": EXPERTS,
     "expert_used_count": 2,
     "expert_feed_forward_length": 32,
@@ -141,243 +189,141 @@ DELTA_NET: dict[str, Value] = {
 }
 
 
-def _delta_net(weights: Weights, prefix: str, shape: Shape, *, joined: bool) -> None:
-    """A gated delta net, the recurrent layer of Qwen3.5; `joined` as in Qwen3-Next."""
-    state, heads, groups, kernel = 16, 4, 2, 4
-    value, channels = state * heads, state * heads + 2 * state * groups
-    weights.matrix(f"{prefix}.attn_qkv.weight", channels, shape.n_embd)
-    weights.matrix(f"{prefix}.attn_gate.weight", value, shape.n_embd)
-    weights.matrix(f"{prefix}.ssm_conv1d.weight", channels, kernel)
-    weights.vector(f"{prefix}.ssm_dt.bias", heads, -2.0)
-    weights.vector(f"{prefix}.ssm_a", heads, -1.0)
-    if joined:
-        weights.matrix(f"{prefix}.ssm_ba.weight", 2 * heads, shape.n_embd)
-    else:
-        weights.matrix(f"{prefix}.ssm_beta.weight", heads, shape.n_embd)
-        weights.matrix(f"{prefix}.ssm_alpha.weight", heads, shape.n_embd)
-    weights.vector(f"{prefix}.ssm_norm.weight", state)
-    weights.matrix(f"{prefix}.ssm_out.weight", shape.n_embd, value)
+def _qwen(seed: int, heads: int, *, joined: bool) -> Parts:
+    """Every other layer is recurrent; `joined` as in Qwen3-Next, which has experts too."""
+    parts = Parts(seed, heads)
+    for layer, prefix in parts.blocks("attn_norm", "post_attention_norm"):
+        if layer >= LAYERS:
+            parts.nextn(prefix)
+        if layer >= LAYERS or layer % 2:
+            parts.gated_attention(prefix)
+        else:
+            parts.delta_net(prefix, joined=joined)
+        if joined:
+            parts.experts(prefix)
+            parts.vector(f"{prefix}.ffn_gate_inp_shexp.weight", WIDTH, 0.1)
+        else:
+            feed_forward(parts, prefix, SHAPE)
+    return parts
 
 
-def qwen35(
-    automaton: Automaton | None = None,
-    heads: Heads = ONE_HEAD,
-    *,
-    seed: int = 10,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def qwen35(automaton: Automaton | None = None, heads: Heads = ONE_HEAD) -> Tiny:
     """Hybrid: every other layer recurrent. llama.cpp rolls it back with snapshots."""
-    weights = _start(shape, seed, vocabulary)
-    for layer in range(shape.layers + len(heads)):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.post_attention_norm.weight", shape.n_embd)
-        if layer >= shape.layers:
-            _nextn(weights, layer, shape)
-        if layer >= shape.layers or layer % 2:
-            _gated_attention(weights, prefix, shape)
-        else:
-            _delta_net(weights, prefix, shape, joined=False)
-        feed_forward(weights, prefix, shape)
     more = DELTA_NET | {"rope.dimension_sections": [4, 2, 2, 0]}
-    return _finished(_fields("qwen35", shape, len(heads), more), weights, automaton, heads)
+    return _qwen(10, len(heads), joined=False).made("qwen35", more, automaton, heads)
 
 
-def qwen3next(
-    automaton: Automaton | None = None,
-    heads: Heads = ONE_HEAD,
-    *,
-    seed: int = 11,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def qwen3next(automaton: Automaton | None = None, heads: Heads = ONE_HEAD) -> Tiny:
     """Hybrid without snapshots in llama.cpp: a rollback restores a checkpoint."""
-    weights = _start(shape, seed, vocabulary)
-    for layer in range(shape.layers + len(heads)):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.post_attention_norm.weight", shape.n_embd)
-        if layer >= shape.layers:
-            _nextn(weights, layer, shape)
-        if layer >= shape.layers or layer % 2:
-            _gated_attention(weights, prefix, shape)
-        else:
-            _delta_net(weights, prefix, shape, joined=True)
-        _experts(weights, prefix, shape)
-        weights.vector(f"{prefix}.ffn_gate_inp_shexp.weight", shape.n_embd, 0.1)
-    fields = _fields("qwen3next", shape, len(heads), DELTA_NET | _EXPERT_FIELDS)
-    return _finished(fields, weights, automaton, heads)
+    more = DELTA_NET | EXPERT_FIELDS
+    return _qwen(11, len(heads), joined=True).made("qwen3next", more, automaton, heads)
 
 
-def glm4moe(
-    automaton: Automaton | None = None,
-    heads: Heads = ONE_HEAD,
-    *,
-    seed: int = 12,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def glm4moe(automaton: Automaton | None = None, heads: Heads = ONE_HEAD) -> Tiny:
     """Attention alone, a mixture of experts from the second layer on."""
-    weights = _start(shape, seed, vocabulary)
-    for layer in range(shape.layers + len(heads)):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.post_attention_norm.weight", shape.n_embd)
-        attention(weights, prefix, shape)
-        if layer >= shape.layers:
-            _nextn(weights, layer, shape, norm=True)
+    parts = Parts(12, len(heads))
+    for layer, prefix in parts.blocks("attn_norm", "post_attention_norm"):
+        attention(parts, prefix, SHAPE)
+        if layer >= LAYERS:
+            parts.nextn(prefix, "shared_head_norm")
         if layer == 0:
-            feed_forward(weights, prefix, shape)
+            feed_forward(parts, prefix, SHAPE)
         else:
-            _experts(weights, prefix, shape)
-            weights.vector(f"{prefix}.exp_probs_b.bias", EXPERTS, 0.0)
-    more = _EXPERT_FIELDS | {"leading_dense_block_count": 1}
-    return _finished(_fields("glm4moe", shape, len(heads), more), weights, automaton, heads)
+            parts.experts(prefix)
+            parts.vector(f"{prefix}.exp_probs_b.bias", EXPERTS, 0.0)
+    more = EXPERT_FIELDS | {"leading_dense_block_count": 1}
+    return parts.made("glm4moe", more, automaton, heads)
 
 
-def step35(
-    automaton: Automaton | None = None,
-    heads: Heads = THREE_HEADS,
-    *,
-    seed: int = 13,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def step35(automaton: Automaton | None = None, heads: Heads = THREE_HEADS) -> Tiny:
     """Several heads, one for each draft step; some layers see a window only."""
-    weights = _start(shape, seed, vocabulary)
-    blocks = shape.layers + len(heads)
-    for layer in range(blocks):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.ffn_norm.weight", shape.n_embd)
-        attention(weights, prefix, shape)
-        _head_norms(weights, prefix, shape)
-        feed_forward(weights, prefix, shape)
-        if layer >= shape.layers:
-            _nextn(weights, layer, shape)
+    parts = Parts(13, len(heads))
+    for layer, prefix in parts.blocks("attn_norm", "ffn_norm"):
+        attention(parts, prefix, SHAPE)
+        parts.head_norms(prefix)
+        feed_forward(parts, prefix, SHAPE)
+        if layer >= LAYERS:
+            parts.nextn(prefix)
     more: dict[str, Value] = {
         "attention.sliding_window": WINDOW,
-        "attention.sliding_window_pattern": _flags(layer % 2 for layer in range(blocks)),
+        "attention.sliding_window_pattern": _flags(
+            layer % 2 for layer in range(LAYERS + len(heads))
+        ),
         "expert_feed_forward_length": 0,
     }
-    return _finished(_fields("step35", shape, len(heads), more), weights, automaton, heads)
+    return parts.made("step35", more, automaton, heads)
 
 
-def _flags(values: Iterable[object]) -> Typed:
-    return Typed(ARRAY, [bool(value) for value in values], element=BOOL)
-
-
-def nemotron_h_moe(
-    automaton: Automaton | None = None,
-    heads: Heads = ONE_HEAD,
-    *,
-    seed: int = 14,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def nemotron_h_moe(automaton: Automaton | None = None, heads: Heads = ONE_HEAD) -> Tiny:
     """Hybrid: a layer is recurrent, attention or a mixture of experts, in turn."""
-    weights = _start(shape, seed, vocabulary)
-    inner, state, ssm_heads, groups, kernel = 2 * shape.n_embd, 16, 4, 1, 4
-    channels = inner + 2 * groups * state
-    blocks = shape.layers + len(heads)
-    for layer in range(blocks):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        ahead = layer >= shape.layers
-        if ahead:
-            _nextn(weights, layer, shape, norm=True)
-            weights.vector(f"{prefix}.post_attention_norm.weight", shape.n_embd)
-        if not ahead and layer % 3 == 0:
-            weights.matrix(f"{prefix}.ssm_in.weight", inner + channels + ssm_heads, shape.n_embd)
-            weights.matrix(f"{prefix}.ssm_conv1d.weight", channels, kernel)
-            weights.vector(f"{prefix}.ssm_conv1d.bias", channels, 0.0)
-            weights.vector(f"{prefix}.ssm_dt.bias", ssm_heads, -2.0)
-            weights.tensors[f"{prefix}.ssm_a"] = -np.ones((ssm_heads, 1), dtype=np.float32)
-            weights.tensors[f"{prefix}.ssm_d"] = np.ones((ssm_heads, 1), dtype=np.float32)
-            weights.matrix(f"{prefix}.ssm_norm.weight", groups, inner // groups)
-            weights.matrix(f"{prefix}.ssm_out.weight", shape.n_embd, inner)
-        if ahead or layer % 3 == 1:
-            attention(weights, prefix, shape)
-        if ahead or layer % 3 == 2:
-            _experts(weights, prefix, shape, gated=False)
-            weights.vector(f"{prefix}.exp_probs_b.bias", EXPERTS, 0.0)
-    kinds = [3 if layer >= shape.layers else layer % 3 for layer in range(blocks)]
-    more = _EXPERT_FIELDS | {
+    parts = Parts(14, len(heads))
+    inner, state, ssm_heads, kernel = 2 * WIDTH, 16, 4, 4
+    kinds = [layer % 3 for layer in range(LAYERS)] + [3] * len(heads)
+    for layer, prefix in parts.blocks("attn_norm"):
+        kind = kinds[layer]
+        if kind == 3:
+            parts.nextn(prefix, "shared_head_norm")
+            parts.norms(prefix, "post_attention_norm")
+        if kind == 0:
+            parts.ssm(prefix, inner, state, ssm_heads, kernel)
+        if kind in (1, 3):
+            attention(parts, prefix, SHAPE)
+        if kind in (2, 3):
+            parts.experts(prefix, gated=False)
+            parts.vector(f"{prefix}.exp_probs_b.bias", EXPERTS, 0.0)
+    more = EXPERT_FIELDS | {
         "attention.layer_norm_epsilon": 1e-5,
-        "attention.head_count_kv": [shape.kv_heads if kind in (1, 3) else 0 for kind in kinds],
-        "feed_forward_length": [shape.n_ff if kind in (2, 3) else 0 for kind in kinds],
+        "attention.head_count_kv": [SHAPE.kv_heads if kind in (1, 3) else 0 for kind in kinds],
+        "feed_forward_length": [SHAPE.n_ff if kind in (2, 3) else 0 for kind in kinds],
         "ssm.conv_kernel": kernel,
         "ssm.inner_size": inner,
         "ssm.state_size": state,
         "ssm.time_step_rank": ssm_heads,
-        "ssm.group_count": groups,
+        "ssm.group_count": 1,
     }
-    fields = _fields("nemotron_h_moe", shape, len(heads), more)
-    return _finished(fields, weights, automaton, heads)
+    return parts.made("nemotron_h_moe", more, automaton, heads)
 
 
-def lfm2(
-    automaton: Automaton | None = None,
-    *,
-    seed: int = 15,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def lfm2(automaton: Automaton | None = None) -> Tiny:
     """Hybrid of short convolutions and attention; it has no MTP layers of its own."""
-    weights = _start(shape, seed, vocabulary)
-    weights.tensors["token_embd_norm.weight"] = weights.tensors.pop("output_norm.weight")
-    for layer in range(shape.layers):
-        prefix = f"blk.{layer}"
-        weights.vector(f"{prefix}.attn_norm.weight", shape.n_embd)
-        weights.vector(f"{prefix}.ffn_norm.weight", shape.n_embd)
-        feed_forward(weights, prefix, shape)
+    parts = Parts(15)
+    parts.tensors["token_embd_norm.weight"] = parts.tensors.pop("output_norm.weight")
+    for layer, prefix in parts.blocks("attn_norm", "ffn_norm"):
+        feed_forward(parts, prefix, SHAPE)
         if layer % 2:
-            attention(weights, prefix, shape)
-            _head_norms(weights, prefix, shape)
+            attention(parts, prefix, SHAPE)
+            parts.head_norms(prefix)
         else:
-            weights.matrix(f"{prefix}.shortconv.conv.weight", shape.n_embd, 3)
-            weights.matrix(f"{prefix}.shortconv.in_proj.weight", 3 * shape.n_embd, shape.n_embd)
-            weights.matrix(f"{prefix}.shortconv.out_proj.weight", shape.n_embd, shape.n_embd)
-    kv_heads = [shape.kv_heads * (layer % 2) for layer in range(shape.layers)]
+            parts.matrix(f"{prefix}.shortconv.conv.weight", WIDTH, 3)
+            parts.matrix(f"{prefix}.shortconv.in_proj.weight", 3 * WIDTH, WIDTH)
+            parts.matrix(f"{prefix}.shortconv.out_proj.weight", WIDTH, WIDTH)
+    kv_heads = [SHAPE.kv_heads * (layer % 2) for layer in range(LAYERS)]
     more: dict[str, Value] = {"shortconv.l_cache": 3, "attention.head_count_kv": kv_heads}
-    return _finished(_fields("lfm2", shape, 0, more), weights, automaton, ())
+    return parts.made("lfm2", more, automaton)
 
 
-def gemma4(
-    automaton: Automaton | None = None,
-    *,
-    seed: int = 16,
-    shape: Shape = SHAPE,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+_GEMMA_NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
+_GEMMA_FIELDS: dict[str, Value] = {
+    "attention.key_length_swa": HEAD_SIZE,
+    "attention.value_length_swa": HEAD_SIZE,
+    "attention.sliding_window": WINDOW,
+}
+
+
+def gemma4(automaton: Automaton | None = None) -> Tiny:
     """A target whose cache a `gemma4_assistant` shares; the last layer alone sees everything."""
-    weights = _start(shape, seed, vocabulary)
-    for layer in range(shape.layers):
-        prefix = f"blk.{layer}"
-        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
-            weights.vector(f"{prefix}.{norm}.weight", shape.n_embd)
-        attention(weights, prefix, shape)
-        _head_norms(weights, prefix, shape)
-        feed_forward(weights, prefix, shape)
-    weights.vector("rope_freqs.weight", shape.n_embd // shape.heads // 2)
-    more = _gemma4_fields(shape) | {
-        "attention.sliding_window_pattern": _flags(
-            layer < shape.layers - 1 for layer in range(shape.layers)
-        ),
+    parts = Parts(16)
+    for _layer, prefix in parts.blocks(*_GEMMA_NORMS):
+        attention(parts, prefix, SHAPE)
+        parts.head_norms(prefix)
+        feed_forward(parts, prefix, SHAPE)
+    parts.vector("rope_freqs.weight", HEAD_SIZE // 2)
+    more = _GEMMA_FIELDS | {
+        "attention.sliding_window_pattern": _flags(layer < LAYERS - 1 for layer in range(LAYERS)),
         "embedding_length_per_layer_input": 0,
     }
-    made = Tiny(_fields("gemma4", shape, 0, more) | vocabulary.fields(), weights.tensors)
-    return _quiet_norms(as_automaton(made, automaton), automaton) if automaton else made
-
-
-def _gemma4_fields(shape: Shape) -> dict[str, Value]:
-    head_size = shape.n_embd // shape.heads
-    return {
-        "attention.key_length_swa": head_size,
-        "attention.value_length_swa": head_size,
-        "attention.sliding_window": WINDOW,
-    }
+    made = parts.made("gemma4", more, automaton)
+    return made if automaton is None else _quiet_norms(made, automaton)
 
 
 def _quiet_norms(made: Tiny, automaton: Automaton) -> Tiny:
@@ -389,46 +335,35 @@ def _quiet_norms(made: Tiny, automaton: Automaton) -> Tiny:
     return replace(made, tensors=tensors)
 
 
-def gemma4_assistant(
-    automaton: Automaton | None = None,
-    *,
-    seed: int = 17,
-    shape: Shape = SHAPE,
-    width: int = ASSISTANT_WIDTH,
-    vocabulary: Vocabulary = VOCABULARY,
-) -> Tiny:
+def gemma4_assistant(automaton: Automaton | None = None) -> Tiny:
     """A file of MTP layers alone that reads the target's cache and embedding."""
-    weights = Weights(seed, 0.0)
-    size, head_size, blocks = len(vocabulary.tokens), shape.n_embd // shape.heads, 2
-    weights.matrix("token_embd.weight", size, width, scale=1.0)
+    width, blocks = ASSISTANT_WIDTH, 2
+    narrow = replace(SHAPE, n_embd=width, layers=0)
+    weights = Weights(17, 0.0)
+    weights.matrix("token_embd.weight", SIZE, width, scale=1.0)
     letters_only(weights.tensors, "token_embd.weight")
     weights.vector("output_norm.weight", width)
-    weights.matrix("nextn.pre_projection.weight", width, 2 * shape.n_embd)
-    weights.matrix("nextn.post_projection.weight", shape.n_embd, width)
+    weights.matrix("nextn.pre_projection.weight", width, 2 * WIDTH)
+    weights.matrix("nextn.post_projection.weight", WIDTH, width)
     for block in range(blocks):
         prefix = f"blk.{block}"
-        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+        for norm in _GEMMA_NORMS:
             weights.vector(f"{prefix}.{norm}.weight", width)
-        weights.matrix(f"{prefix}.attn_q.weight", shape.heads * head_size, width)
-        weights.matrix(f"{prefix}.attn_output.weight", width, shape.heads * head_size)
-        weights.vector(f"{prefix}.attn_q_norm.weight", head_size)
+        weights.matrix(f"{prefix}.attn_q.weight", WIDTH, width)
+        weights.matrix(f"{prefix}.attn_output.weight", width, WIDTH)
+        weights.vector(f"{prefix}.attn_q_norm.weight", HEAD_SIZE)
         weights.vector(f"{prefix}.layer_output_scale.weight", 1)
-        feed_forward(weights, prefix, replace(shape, n_embd=width))
-    weights.vector("rope_freqs.weight", head_size // 2)
-    narrow = replace(shape, n_embd=width, layers=0)
-    more = _gemma4_fields(shape) | {
-        "attention.key_length": head_size,
-        "attention.value_length": head_size,
-        "rope.dimension_count": head_size,
+        feed_forward(weights, prefix, narrow)
+    weights.vector("rope_freqs.weight", HEAD_SIZE // 2)
+    more = _GEMMA_FIELDS | {
         "attention.sliding_window_pattern": _flags((True, False)),
-        "embedding_length_out": shape.n_embd,
+        "embedding_length_out": WIDTH,
     }
-    fields = _fields("gemma4-assistant", narrow, blocks, more) | vocabulary.fields()
-    made = Tiny(fields, weights.tensors)
+    made = Tiny(_fields("gemma4-assistant", narrow, blocks, more), weights.tensors)
     if automaton is None:
         return made
     tensors = dict(_quiet_norms(made, automaton).tensors)
-    tensors["token_embd.weight"] = output_rows(size, width, automaton)
+    tensors["token_embd.weight"] = output_rows(SIZE, width, automaton)
     name = "nextn.pre_projection.weight"
     tensors[name] = _projection(automaton, tensors[name])
     return replace(made, tensors=tensors)
@@ -451,7 +386,7 @@ def _block(tensor: str) -> int:
 
 
 def _trunk(target: Tiny) -> int:
-    prefix = str(target.fields["general.architecture"])
+    prefix = target.fields["general.architecture"]
     blocks, heads = (
         target.fields[f"{prefix}.{key}"] for key in ("block_count", "nextn_predict_layers")
     )

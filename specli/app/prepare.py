@@ -207,7 +207,9 @@ def _with_own_heads(
     if rule.verdict == "fail":
         feedback.note(f"{target.name} has MTP layers, but {rule.detail}")
         return config
-    feedback.note(f"drafting with {target.name}'s own MTP layers ({rule.detail}); --no-mtp: not")
+    feedback.note(
+        f"drafting with {target.name}'s own MTP layers ({rule.detail}); --no-mtp leaves them out"
+    )
     head = Head(MTP, None, placement(options.given(), "_draft"))
     return config.with_drafters((head, *config.drafters))
 

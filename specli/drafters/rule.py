@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 
 import numpy as np
@@ -26,9 +27,9 @@ class Growth:
 
     def __init__(self, costs: Floats, room: float) -> None:
         count = len(costs)
-        gains = np.arange(count + 1)[None, :] - costs[:, None]
-        logs = room * np.log(np.maximum(1 + gains / room, _RUIN))
-        self._fewer = np.tril(logs[:, :count])
+        counts, fewer = _shape(count)
+        logs = room * np.log(np.maximum(1 + (counts - costs[:, None]) / room, _RUIN))
+        self._fewer = logs[:, :count] * fewer
         self._all = logs.diagonal(1)
 
     def worth(self, survivals: Floats) -> Floats:
@@ -51,6 +52,12 @@ def stopping(cost: float, room: float) -> float:
 
 _RUIN = 1e-6
 _ONE = np.ones(1)
+
+
+@lru_cache(maxsize=64)
+def _shape(count: int) -> tuple[Floats, Floats]:
+    """Numbers of accepted tokens by column, and a mask of those below the length of the row."""
+    return np.arange(count + 1, dtype=np.float64), np.tri(count)
 
 
 @dataclass(frozen=True, slots=True)

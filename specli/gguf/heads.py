@@ -77,6 +77,8 @@ class HeadFacts:
     weight_bytes: int
     has_confidence: bool = False
     borrows_output: bool = False
+    has_selector: bool = False
+    """A DFlash2 head: a selector picks the tokens of a block among candidates."""
 
     @property
     def share(self) -> float:
@@ -123,6 +125,7 @@ def read_head(header: Header) -> HeadFacts | None:
         borrows_output=not {"output.weight", "token_embd.weight"} & header.tensors.keys()
         if kind != EAGLE3
         else "output.weight" not in header.tensors,
+        has_selector=bool(header.model_integer("selector_top_k")),
     )
 
 

@@ -112,7 +112,6 @@ class Context:
         if on_device is None:
             on_device = model.output_on_gpu
         self._best = BestTokens(self._address) if on_device else None
-        self._views: dict[int, Logits] = {}
         self._count = 0
         self._decoded = 0
         """Tokens of the last batch."""
@@ -205,13 +204,7 @@ class Context:
         address = _logits_at(self._address, row)
         if not address:
             raise DecodeError(f"llama.cpp has no logits for row {row} of the batch")
-        view = self._views.get(address)
-        if view is None:
-            if len(self._views) > 4096:
-                self._views.clear()
-            buffer = (ctypes.c_float * self.n_vocab).from_address(address)
-            view = self._views[address] = np.ctypeslib.as_array(buffer)
-        return view
+        return features.floats(address, self.n_vocab)
 
     def watch_best(self, seq: int, wanted: bool) -> None:
         """See `Decoder.watch_best`. A change costs some milliseconds at the next batch."""

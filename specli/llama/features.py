@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,8 @@ def read(context: int, layer: int, rows: int, width: int) -> NDArray[np.float32]
     return floats(address, rows * width).reshape(rows, width)
 
 
+@lru_cache(maxsize=4096)
 def floats(address: int, count: int) -> NDArray[np.float32]:
-    """A view of so many floats of the native library."""
+    """A view of so many floats of the native library. Making one takes longer than reading them,
+    and llama.cpp gives the same addresses again and again."""
     return np.ctypeslib.as_array((ctypes.c_float * count).from_address(address))

@@ -45,6 +45,10 @@ def head_rules(
     target: ModelFacts, head: HeadFacts, target_tokens: Tokenizer, head_tokens: Tokenizer
 ) -> list[RuleResult]:
     """Every rule for a head in a file of its own; it can draft where none fails."""
+    if head.has_selector:
+        return [
+            _failed("head", "it is a DFlash2 head, whose selector specli does not have", NO_HEAD)
+        ]
     return [
         passed("head", described(head)),
         mtp_graph(target, head) if head.kind == MTP else _layer_inputs(target, head),

@@ -134,6 +134,12 @@ def test_an_architecture_that_publishes_no_layer_inputs_is_refused() -> None:
     )
 
 
+def test_a_dflash2_head_is_refused() -> None:
+    head = tiny_heads.dflash_head().with_fields(selector_top_k=4)
+
+    assert broken(LLAMA, head) == "it is a DFlash2 head, whose selector specli does not have"
+
+
 def test_a_head_for_another_vocabulary_is_refused() -> None:
     other = tiny_heads.eagle3_head(vocabulary=tiny_gguf.bpe_vocabulary(330))
     foreign = tiny_heads.eagle3_head(

@@ -67,7 +67,7 @@ def _block_head(source: HeadSource, kind: str) -> Kind:
         )
     staging.require("drafting with DFlash", staging.selector_top_k)
     if staging.selector_top_k(head.handle):
-        raise LoadError(f"{head.path} is a DFlash2 head, which specli cannot draft with")
+        raise LoadError(f"{head.path} is a DFlash2 head, whose selector specli does not have")
     layers = target_layers(head)
     features.require(layers, target.architecture, target.layers)
     dspark = kind == DSPARK

@@ -17,10 +17,13 @@ from specli.events import Source
 from specli.llama.decoder import Decoder, common_prefix
 from specli.llama.head import States
 
-KEPT = 64
-"""Rows kept of a sequence before the head decodes them unasked. At 3 x 4096 floats a row that is
-3 MB a sequence; one batch of 64 rows takes a head less than a percent of the time that the target
-needed for them."""
+KEPT, KEPT_BYTES, MOST_KEPT = 64, 1 << 22, 256
+"""Rows kept of a sequence's answer before the head decodes them unasked: as many as fit into so
+many bytes, within these bounds. A head that does not pay costs nothing until then, and one that is
+asked again has no more to catch up with than a target needs for a token or two."""
+
+VERIFIED = 64
+"""Rows of a verify batch that fit beside those."""
 
 
 class HeadDecoder(Decoder, Protocol):
@@ -157,6 +160,7 @@ class HeadDrafter:
     def __init__(self, kind: Kind) -> None:
         self.name, self.cost, self.features = kind.name, kind.cost, kind.features
         self._kind = kind
+        self._kept = min(max(KEPT, KEPT_BYTES // (4 * kind.width)), MOST_KEPT)
         self._trails: dict[int, _Trail] = {}
 
     @property
@@ -171,7 +175,7 @@ class HeadDrafter:
             has, knows = trail.have(common, self._kind.pairs)
             if knows > known or (knows == known and other == seq):
                 source, cached, known = other, has, knows
-        rows = Rows(self._kind.width, cached)
+        rows = Rows(self._kind.width, cached, self._kept + VERIFIED)
         if known > cached:
             rows = self._trails[source].rows
             rows = rows if source == seq else rows.copy(known)
@@ -185,13 +189,16 @@ class HeadDrafter:
         return self._trails[seq].rows.end
 
     def process(self, batch: TargetBatch) -> None:
-        """Keep the hidden states of the sequences that are drafted for."""
+        """Keep the hidden states of the sequences that are drafted for. Those of a prompt are
+        decoded while it is: the first proposal would have to wait for them."""
         layers = [batch.features[layer] for layer in self.features]
         for part in batch.parts:
             trail = self._trails.get(part.seq)
             if trail is not None and trail.live and not trail.broken:
-                stop = part.row + len(part.tokens)
-                self._keep(part.seq, trail, part.position, layers, (part.row, stop))
+                count = len(part.tokens)
+                self._keep(part.seq, trail, part.position, layers, (part.row, part.row + count))
+                if part.position + count == len(trail.tokens) - 1 and len(trail.rows) > 1:
+                    self._feed(part.seq, trail, trail.rows.end - 1)
 
     def pending(self, seq: int, tokens: list[int]) -> int:
         return max(len(tokens) - 1 - self._trails[seq].rows.first, 1)
@@ -219,7 +226,7 @@ class HeadDrafter:
             trail = self._trails[result.seq]
             trail.tokens = result.tokens
             trail.rows.cut(len(result.tokens) - 1)
-            if len(trail.rows) > KEPT:
+            if len(trail.rows) > self._kept:
                 self._feed(result.seq, trail, trail.rows.end - 1)
 
     def end(self, seq: int) -> None:
@@ -255,7 +262,11 @@ class HeadDrafter:
                 self._feed(seq, trail, certain)
 
     def _feed(self, seq: int, trail: _Trail, end: int) -> None:
-        self._kind.feed(self._part(seq, trail.tokens, end))
+        part, most = self._part(seq, trail.tokens, end), self._kind.decoder.n_batch
+        while len(part.rows) > most:
+            piece, part = part.split(most)
+            self._kind.feed(piece)
+        self._kind.feed(part)
         trail.rows.drop(end)
 
     def _part(self, seq: int, tokens: Sequence[int], end: int) -> Part:

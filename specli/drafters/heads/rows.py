@@ -8,19 +8,16 @@ import numpy as np
 
 from specli.llama.head import States
 
-CAPACITY = 128
-"""Rows that a buffer holds at first: `core.KEPT`, and a verify batch of up to 64 tokens."""
-
 
 class Rows:
     """One row for each position from `first` to `end`, the layers that a head reads side by side.
 
-    The buffer grows where one batch of the target brings more than it can hold.
+    The buffer holds `capacity` rows at first, and grows where one batch of the target brings more.
     """
 
-    def __init__(self, width: int, first: int = 0) -> None:
+    def __init__(self, width: int, first: int, capacity: int) -> None:
         self.first = first
-        self._buffer: States = np.empty((CAPACITY, width), dtype=np.float32)
+        self._buffer: States = np.empty((capacity, width), dtype=np.float32)
         self._count = 0
 
     def __len__(self) -> int:
@@ -65,6 +62,6 @@ class Rows:
 
     def copy(self, end: int) -> Rows:
         """The rows before position `end` once more."""
-        other = Rows(self._buffer.shape[1], self.first)
+        other = Rows(self._buffer.shape[1], self.first, len(self._buffer))
         other.add([self.view(max(end, self.first))], 0, max(end - self.first, 0))
         return other

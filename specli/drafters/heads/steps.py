@@ -15,8 +15,8 @@ from specli.llama.decoder import Logits
 CANDIDATES = 10
 """Tokens among which a head's probabilities are shared out, as in llama.cpp's heads (top-k 10)."""
 
-_UNLIKELY = 16.0
-"""Logits so far below the best one cannot change a probability that is shared out among ten."""
+_FOLDED = 32
+"""Tokens of a column, see `_candidates`: of 16 to 48 any serves as well."""
 
 
 @dataclass(slots=True)
@@ -77,11 +77,22 @@ def choice(asked: Asked, logits: Logits) -> tuple[int, float]:
 
 def share(logits: Logits, token: int) -> float:
     """The probability of a token among the `CANDIDATES` most probable ones."""
-    top = float(logits.max())
-    best = logits[logits > top - _UNLIKELY]
-    if len(best) > CANDIDATES:
-        best = np.partition(best, len(best) - CANDIDATES)[-CANDIDATES:]
+    best = _candidates(logits)
+    top = best.max()
     return float(np.exp(logits[token] - top) / np.exp(best - top).sum())
+
+
+def _candidates(logits: Logits) -> Logits:
+    """The highest logits. They are in the columns of a folded vocabulary that have the highest
+    maxima: one pass over it, where a partition takes twenty times as long."""
+    columns = len(logits) // _FOLDED
+    if columns > CANDIDATES:
+        folded, rest = logits[: columns * _FOLDED].reshape(_FOLDED, columns), columns * _FOLDED
+        wanted = np.argpartition(folded.max(axis=0), columns - CANDIDATES)[-CANDIDATES:]
+        logits = np.concatenate((folded[:, wanted].ravel(), logits[rest:]))
+    if len(logits) <= CANDIDATES:
+        return logits
+    return np.partition(logits, len(logits) - CANDIDATES)[-CANDIDATES:]
 
 
 def failed(error: DecodeError) -> DecodeError:

@@ -57,6 +57,13 @@ class Track:
         accepted, seen = self.judged[bisect_right(EDGES, confidence)]
         return (accepted + PRIOR * expected) / (seen + PRIOR)
 
+    def chances(self, expected: Sequence[float]) -> list[float]:
+        """The same for every bin."""
+        return [
+            (accepted + PRIOR * other) / (seen + PRIOR)
+            for (accepted, seen), other in zip(self.judged, expected, strict=True)
+        ]
+
     def judge(self, confidence: float, accepted: bool) -> None:
         """One proposed token was judged by the target."""
         cell = self.judged[bisect_right(EDGES, confidence)]
@@ -96,7 +103,9 @@ class Acceptance:
 
     def learning(self, source: Source) -> Track:
         """The drafter's track, to be changed."""
-        return self.tracks.setdefault(source, Track())
+        if source not in self.tracks:
+            self.tracks[source] = Track()
+        return self.tracks[source]
 
     def fade(self, tokens: int) -> None:
         """A text of so many tokens is over. Fading with texts, not with observations, gives a

@@ -65,7 +65,7 @@ class AdaptivePolicy:
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         self._at(turns)
         views = [_View(self, turn) for turn in turns]
-        best = [view.best()[0] for view in views]
+        best = [view.likeliest() for view in views]
         chances = [view.survivals(one) for view, one in zip(views, best, strict=True)]
         room = sum(view.room for view in views)
         sunk = sum(view.sunk_ms for view in views)
@@ -192,6 +192,10 @@ class _View:
     def survivals(self, proposal: Proposal) -> list[float]:
         return survivals(proposal, self.chance)[: self._turn.limit]
 
+    def likeliest(self) -> Proposal:
+        """The proposal of `best`, whose worth nobody asks for where there is one alone."""
+        return self._turn.proposals[0] if len(self._turn.proposals) == 1 else self.best()[0]
+
     def best(self) -> tuple[Proposal, float]:
         """The proposal whose best part is worth most to verify, and what it is worth in tokens."""
         best, most = Proposal(), 0.0
@@ -241,14 +245,14 @@ class _View:
         """
         name, price = drafter.name, share * self.speed
         pair, own = self._policy.acceptance.track(name), self._text.track(name)
-        chances = [self.chance(name, centre) for centre in CENTRES]
+        chances = own.chances(pair.chances(_EXPECTED))
         first, later = mixed(own.first, pair.first), mixed(own.further, pair.further)
         mean = sum(share * chance for share, chance in zip(later.shares, chances, strict=True))
         further = upper(mean, later.known)
         time = self.drafting(drafter, min(drafter.pending, CAUGHT_UP))
         room, length = self.speed * self.room, len(verifying) - 1
         drafting = [price * time(count) for count in range(length + 1)]
-        growth = Growth(np.add(drafting[1:], verifying[1:]), room)
+        growth = Growth(np.asarray(drafting[1:]) + np.asarray(verifying[1:]), room)
         optimistic = [upper(chance, first.known) for chance in chances]
         stop = stopping(drafting[1], room)
         worth = asking_worth(first.shares, optimistic, further, growth, stop, length)
@@ -280,6 +284,9 @@ def _trial(chances: Sequence[Sequence[float]]) -> list[int]:
     likeliest = max(range(len(first)), key=first.__getitem__)
     return [int(n == likeliest and first[n] >= _LIKELY) for n in range(len(first))]
 
+
+_EXPECTED = [sqrt(centre) for centre in CENTRES]
+"""What is thought of a drafter with a model by confidence bin; see `_View.chance`."""
 
 _LIKELY = 0.8
 

@@ -49,7 +49,9 @@ class Text:
 
     def learning(self, source: Source) -> Track:
         """The drafter's track in this text, to be changed."""
-        return self.tracks.setdefault(source, Track())
+        if source not in self.tracks:
+            self.tracks[source] = Track()
+        return self.tracks[source]
 
     def spend(self, ms: float) -> None:
         self.spent_ms += ms

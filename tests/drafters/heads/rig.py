@@ -34,13 +34,15 @@ class Rig:
     kind_name: str
     kind: Kind
     stack: ExitStack
+    options: ContextOptions
 
     def drafter(self) -> HeadDrafter:
         return HeadDrafter(self.kind)
 
     def another(self) -> tuple[Context, Kind]:
         """The same target and head once more, with empty caches."""
-        target = self.stack.enter_context(Context(self.target.model, replace(OPTIONS, n_seq=1)))
+        options = replace(self.options, n_seq=1)
+        target = self.stack.enter_context(Context(self.target.model, options))
         kind = build_head(self.kind_name, HeadSource(self.head_model, target, OPTIONS))
         self.stack.callback(kind.decoder.close)
         target.want_features(kind.features)
@@ -84,13 +86,15 @@ class Rig:
 
 
 @contextmanager
-def rigged(folder: Path, target: Tiny, head: Tiny | None) -> Iterator[Rig]:
-    """Load both; without a head the target's own MTP layers draft. Raises as `build_head`."""
+def rigged(folder: Path, target: Tiny, head: Tiny | None, snapshots: int = 0) -> Iterator[Rig]:
+    """Load both; without a head the target's own MTP layers draft. A recurrent target takes so
+    many snapshots for its rollback, or restores checkpoints. Raises as `build_head`."""
+    options = replace(OPTIONS, snapshots=snapshots)
     files = folder / "target.gguf", folder / "head.gguf"
     files[0].write_bytes(target.bytes())
     with ExitStack() as stack:
         loaded = stack.enter_context(Model(files[0], ModelOptions(mtp=True)))
-        context = stack.enter_context(Context(loaded, OPTIONS))
+        context = stack.enter_context(Context(loaded, options))
         model, name = loaded, MTP
         if head is not None:
             files[1].write_bytes(head.bytes())
@@ -98,4 +102,4 @@ def rigged(folder: Path, target: Tiny, head: Tiny | None) -> Iterator[Rig]:
             name = head_kind(check_file(files[1])) or "none"
         kind = build_head(name, HeadSource(model, context, OPTIONS))
         stack.callback(kind.decoder.close)
-        yield Rig(context, model, name, kind, stack)
+        yield Rig(context, model, name, kind, stack, options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from specli.drafters.ngram import NgramDrafter
 from specli.drafters.protocol import Decoded, Proposal, Request, TargetBatch
 from specli.drafters.rule import Rule
 from specli.engine.engine import Engine
+from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.protocol import Choice, Outcome, StepTimes, Turn
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
@@ -45,13 +47,22 @@ HEADS: dict[str, tuple[Tiny, Tiny | None]] = {
     "mtp, three layers": (tiny_mtp.step35(NOISY, [NOISY] * 3), None),
     "mtp, shared cache": (tiny_mtp.gemma4(NOISY), tiny_mtp.gemma4_assistant(NOISY)),
 }
+HYBRIDS: dict[str, tuple[Tiny, Tiny | None, int]] = {
+    "mtp on qwen35, snapshots": (tiny_mtp.qwen35(NOISY, [NOISY]), None, 16),
+    "mtp on qwen3next, checkpoint": (tiny_mtp.qwen3next(NOISY, [NOISY]), None, 0),
+    "mtp on nemotron_h_moe, snapshots": (tiny_mtp.nemotron_h_moe(NOISY, [NOISY]), None, 16),
+    "eagle3 on lfm2, checkpoint": (tiny_mtp.lfm2(NOISY), tiny_heads.eagle3_head(NOISY), 0),
+}
+"""With the number of snapshots asked for, and by the means that llama.cpp rolls the target back."""
 PROMPTS = ["The cat", "A long road, and then another: ", "xyzzy" * 9, "1, 2, 3, 4", "Who?"]
 
 
-@pytest.fixture(scope="module", params=HEADS)
+@pytest.fixture(scope="module", params=[*HEADS, *list(HYBRIDS)[::3]])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder = tmp_path_factory.mktemp("heads")
-    with rigged(folder, *HEADS[request.param]) as rig:
+    folder, name = tmp_path_factory.mktemp("heads"), request.param
+    made = HYBRIDS[name] if name in HYBRIDS else HEADS[name]
+    with rigged(folder, *made) as rig:
+        assert name in HEADS or name.endswith(rig.target.rollback_means)
         yield rig
 
 
@@ -94,6 +105,39 @@ def test_grammars_and_stops_end_the_text_where_plain_decoding_does(rig: Rig) -> 
         ]
 
     assert rig.texts(requests(), rig.engine(slots=3)) == rig.plain(requests(), 3)
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_what_a_hybrid_targets_rollback_takes_is_charged_to_the_round(
+    name: str, tmp_path: Path
+) -> None:
+    with rigged(tmp_path, *HYBRIDS[name]) as rig:
+        now = count()
+        engine = Engine(
+            rig.target,
+            rig.target.model.vocab,
+            [rig.drafter()],
+            FixedPolicy(4),
+            clock=lambda: float(next(now)),
+        )
+        before = rig.target.rollback
+
+        def rollback(seq: int, length: int) -> None:
+            for _ in range(100):
+                next(now)
+            before(seq, length)
+
+        rig.target.rollback = rollback  # type: ignore[method-assign]
+        engine.submit(asked(rig, "Who?"))
+        rounds = [event for event in engine.run() if isinstance(event, Round)]
+        rejected = [one for one in rounds if one.accepted < len(one.proposal)]
+        assert rejected
+        assert len(rejected) < len(rounds)
+        for one in rounds:
+            assert (one.rollback_ms > 100_000) == (one in rejected)
+        rig.target.rollback = before  # type: ignore[method-assign]
+        requests = [asked(rig, text, 24) for text in PROMPTS]
+        assert rig.texts(requests, rig.engine(slots=4)) == rig.plain(requests, 4)
 
 
 @dataclass
@@ -155,7 +199,8 @@ def test_after_200_mixed_rounds_the_cache_has_no_hole_and_every_text_is_the_targ
         for live in engine._live.values():
             trail = drafter._trails[live.slot]
             assert not trail.broken
-            assert trail.rows.end == live.cached
+            # Where the target cannot be cut, it decodes again what the head has seen.
+            assert trail.rows.end == live.cached or not (live.drafting or rig.target.can_cut)
             if trail.rows.first:
                 assert rig.kind.decoder.length(live.slot) >= trail.rows.first
         if step % 25 == 24:

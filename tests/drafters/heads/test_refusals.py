@@ -82,6 +82,12 @@ def test_a_build_without_the_functions(tmp_path: Path, monkeypatch: pytest.Monke
         assert staging.resolved("llama_no_such_function", "v", "YAXXZ", None) is None
 
 
+def test_a_dflash2_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "selector_top_k", lambda _model: 4)
+    target, head = tiny_heads.llama_target(), tiny_heads.dflash_head()
+    refused(tmp_path, target, head, LoadError, "is a DFlash2 head")
+
+
 def test_a_block_head_without_a_mask_token(tmp_path: Path) -> None:
     head = tiny_heads.dflash_head().without("tokenizer.ggml.mask_token_id")
     refused(tmp_path, tiny_heads.llama_target(), head, LoadError, "no mask token")
