@@ -386,7 +386,7 @@ def _block(tensor: str) -> int:
 
 
 def _trunk(target: Tiny) -> int:
-    prefix = target.fields["general.architecture"]
+    prefix = str(target.fields["general.architecture"])
     blocks, heads = (
         target.fields[f"{prefix}.{key}"] for key in ("block_count", "nextn_predict_layers")
     )

@@ -210,8 +210,10 @@ def _with_own_heads(
     feedback.note(
         f"drafting with {target.name}'s own MTP layers ({rule.detail}); --no-mtp leaves them out"
     )
-    head = Head(MTP, None, placement(options.given(), "_draft"))
-    return config.with_drafters((head, *config.drafters))
+    # Without a drafter, the lengths that the options ask for were none of anybody's.
+    own = speculative_config({**options.given(), "spec_type": MTP})
+    heads = (one for one in own.drafters if isinstance(one, Head))
+    return own.with_drafters((*heads, *config.drafters))
 
 
 def _drafting_with(file: Path, asked: DraftModel | Head) -> DraftModel | Head:

@@ -330,7 +330,13 @@ class Engine:
     ) -> None:
         self._policy.learn(
             [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
-            StepTimes(times.drafting, times.verify, times.rollback, with_prompts),
+            StepTimes(
+                times.drafting,
+                times.verify,
+                times.rollback,
+                with_prompts,
+                deciding=times.draft - sum(times.drafting.values()),
+            ),
         )
 
     def _prefilled(self, live: Live, ms: float) -> Prefilled:

@@ -44,7 +44,8 @@ BATCH, UBATCH = 2048, 512  # llama.cpp's own
 class ContextOptions:
     """How to make a context. `n_ctx` counts positions of one sequence; 0 takes the model's own.
 
-    `snapshots` asks for that many steps of recurrent rollback inside one batch. `best_on_device`
+    `snapshots` asks for that many steps of recurrent rollback inside one batch, which a context for
+    one sequence alone has. `best_on_device`
     lets `Context.watch_best` work; None means where the logits are computed on a GPU (on a CPU
     the extra graph nodes cost more than they save). With `separate_caches` each sequence has a
     cache of its own in place of a share of one: no other's cells lie between its own.
@@ -364,7 +365,9 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     params.n_batch = max(min(options.n_batch, max(n_ctx, 32)), options.n_seq)
     params.n_ubatch = min(options.n_ubatch, params.n_batch)
     params.n_seq_max = options.n_seq
-    params.n_rs_seq = options.snapshots
+    # llama.cpp may move the state of a sequence that a batch has decoded already, to make room for
+    # another one's, and leaves its snapshots behind: a rollback then takes up a foreign state.
+    params.n_rs_seq = options.snapshots if options.n_seq == 1 else 0
     params.n_threads = options.threads
     params.n_threads_batch = options.threads_batch or options.threads
     params.type_k = KV_TYPES[options.type_k]

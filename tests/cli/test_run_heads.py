@@ -50,6 +50,7 @@ def test_mtp_layers_in_the_targets_file_draft_unless_told_otherwise(
     assert "drafting with glm.gguf's own MTP layers" in said
     assert "--no-mtp leaves them out" in said
     assert drafted(own)["mtp"] > 10
+    assert own["settings"]["draft"] == 3
     for leaving in ("--no-mtp", "--no-draft"):
         without, said = told(specli, "-m", heads / "glm.gguf", leaving)
         assert "MTP" not in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,15 +14,15 @@ from tests.server.conftest import CONTEXT, Running, serving
 from tests.tiny_heads import Automaton
 
 TABLE = Automaton()
-SHAPE = tiny_heads.SHAPE
+SHAPE = replace(tiny_heads.SHAPE, context=CONTEXT)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("served")
-    assert SHAPE.context >= CONTEXT
-    tiny.write(folder / "target.gguf", tiny_heads.llama_target(TABLE).bytes())
-    tiny.write(folder / "head.gguf", tiny_heads.eagle3_head(TABLE).bytes())
+    target = tiny_heads.llama_target(TABLE, shape=SHAPE)
+    tiny.write(folder / "target.gguf", target.bytes())
+    tiny.write(folder / "head.gguf", tiny_heads.eagle3_head(TABLE, shape=SHAPE).bytes())
     (folder / "pair.yaml").write_text(
         f"name: pair\ndescription: a target and its head\ntarget: {folder}/target.gguf\n"
         f"draft: {folder}/head.gguf\n"

@@ -125,6 +125,7 @@ class AdaptivePolicy:
         plain = self.cost.target(width)
         for one in outcomes:
             text = self.texts.setdefault(one.turn.seq, Text())
+            text.lost_ms += times.deciding / width
             if one.verified:
                 more = max(verify_ms - plain, 0.0) + times.rollback
                 text.lost_ms += more * len(one.verified) / proposed - one.accepted * plain / width

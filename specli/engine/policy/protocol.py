@@ -71,6 +71,8 @@ class StepTimes:
     rollback: float = 0.0
     with_prompts: bool = False
     """Whether the target's batch also held parts of prompts."""
+    deciding: float = 0.0
+    """What finding free proposals and deciding took."""
 
 
 class Policy(Protocol):

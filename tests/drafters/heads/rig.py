@@ -86,20 +86,21 @@ class Rig:
 
 
 @contextmanager
-def rigged(folder: Path, target: Tiny, head: Tiny | None, snapshots: int = 0) -> Iterator[Rig]:
-    """Load both; without a head the target's own MTP layers draft. A recurrent target takes so
-    many snapshots for its rollback, or restores checkpoints. Raises as `build_head`."""
-    options = replace(OPTIONS, snapshots=snapshots)
+def rigged(
+    folder: Path, target: Tiny, head: Tiny | None, sequences: int = OPTIONS.n_seq
+) -> Iterator[Rig]:
+    """Load both; without a head the target's own MTP layers draft. Raises as `build_head`."""
+    options = replace(OPTIONS, n_seq=sequences)
     files = folder / "target.gguf", folder / "head.gguf"
     files[0].write_bytes(target.bytes())
     with ExitStack() as stack:
         loaded = stack.enter_context(Model(files[0], ModelOptions(mtp=True)))
-        context = stack.enter_context(Context(loaded, options))
+        context = stack.enter_context(Context(loaded, replace(options, snapshots=16)))
         model, name = loaded, MTP
         if head is not None:
             files[1].write_bytes(head.bytes())
             model = stack.enter_context(Model(files[1], ModelOptions(mtp=True)))
             name = head_kind(check_file(files[1])) or "none"
-        kind = build_head(name, HeadSource(model, context, OPTIONS))
+        kind = build_head(name, HeadSource(model, context, options))
         stack.callback(kind.decoder.close)
         yield Rig(context, model, name, kind, stack, options)

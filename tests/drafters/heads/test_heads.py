@@ -47,22 +47,19 @@ HEADS: dict[str, tuple[Tiny, Tiny | None]] = {
     "mtp, three layers": (tiny_mtp.step35(NOISY, [NOISY] * 3), None),
     "mtp, shared cache": (tiny_mtp.gemma4(NOISY), tiny_mtp.gemma4_assistant(NOISY)),
 }
-HYBRIDS: dict[str, tuple[Tiny, Tiny | None, int]] = {
-    "mtp on qwen35, snapshots": (tiny_mtp.qwen35(NOISY, [NOISY]), None, 16),
-    "mtp on qwen3next, checkpoint": (tiny_mtp.qwen3next(NOISY, [NOISY]), None, 0),
-    "mtp on nemotron_h_moe, snapshots": (tiny_mtp.nemotron_h_moe(NOISY, [NOISY]), None, 16),
-    "eagle3 on lfm2, checkpoint": (tiny_mtp.lfm2(NOISY), tiny_heads.eagle3_head(NOISY), 0),
+HYBRIDS: dict[str, tuple[Tiny, Tiny | None]] = {
+    "mtp on qwen35": (tiny_mtp.qwen35(NOISY, [NOISY]), None),
+    "mtp on qwen3next": (tiny_mtp.qwen3next(NOISY, [NOISY]), None),
+    "mtp on nemotron_h_moe": (tiny_mtp.nemotron_h_moe(NOISY, [NOISY]), None),
+    "eagle3 on lfm2": (tiny_mtp.lfm2(NOISY), tiny_heads.eagle3_head(NOISY)),
 }
-"""With the number of snapshots asked for, and by the means that llama.cpp rolls the target back."""
 PROMPTS = ["The cat", "A long road, and then another: ", "xyzzy" * 9, "1, 2, 3, 4", "Who?"]
 
 
 @pytest.fixture(scope="module", params=[*HEADS, *list(HYBRIDS)[::3]])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    folder, name = tmp_path_factory.mktemp("heads"), request.param
-    made = HYBRIDS[name] if name in HYBRIDS else HEADS[name]
-    with rigged(folder, *made) as rig:
-        assert name in HEADS or name.endswith(rig.target.rollback_means)
+    folder = tmp_path_factory.mktemp("heads")
+    with rigged(folder, *(HEADS | HYBRIDS)[request.param]) as rig:
         yield rig
 
 
@@ -107,11 +104,15 @@ def test_grammars_and_stops_end_the_text_where_plain_decoding_does(rig: Rig) -> 
     assert rig.texts(requests(), rig.engine(slots=3)) == rig.plain(requests(), 3)
 
 
+@pytest.mark.parametrize("sequences", [1, 4])
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_what_a_hybrid_targets_rollback_takes_is_charged_to_the_round(
-    name: str, tmp_path: Path
+    name: str, sequences: int, tmp_path: Path
 ) -> None:
-    with rigged(tmp_path, *HYBRIDS[name]) as rig:
+    with rigged(tmp_path, *HYBRIDS[name], sequences) as rig:
+        # llama.cpp's snapshots do not go with a state that is moved to make room for another one.
+        snapshots = sequences == 1 and "qwen3next" not in name
+        assert rig.target.rollback_means == ("snapshots" if snapshots else "checkpoint")
         now = count()
         engine = Engine(
             rig.target,
@@ -137,7 +138,7 @@ def test_what_a_hybrid_targets_rollback_takes_is_charged_to_the_round(
             assert (one.rollback_ms > 100_000) == (one in rejected)
         rig.target.rollback = before  # type: ignore[method-assign]
         requests = [asked(rig, text, 24) for text in PROMPTS]
-        assert rig.texts(requests, rig.engine(slots=4)) == rig.plain(requests, 4)
+        assert rig.texts(requests, rig.engine(slots=sequences)) == rig.plain(requests, sequences)
 
 
 @dataclass

@@ -343,3 +343,13 @@ def test_rolling_back_is_part_of_what_a_rejected_proposal_costs() -> None:
     policy.learn([Outcome(turn, turn.proposals[0], 1, 0, 1)], StepTimes({}, 23.5, rollback=30.0))
     assert policy.texts[0].lost_ms == pytest.approx(33.5)
     assert policy.cost.rollback > 0
+
+
+def test_what_deciding_takes_is_lost_and_leaves_less_room_for_trials() -> None:
+    policy = AdaptivePolicy(costs())
+    given_turns = turns(proposal(), proposal())
+    outcomes = [Outcome(turn, Proposal(), 0, 0, 1) for turn in given_turns]
+    policy.learn(outcomes, StepTimes({}, 20.0, deciding=3.0))
+    assert [policy.texts[seq].lost_ms for seq in (0, 1)] == [1.5, 1.5]
+    policy.learn(outcomes, StepTimes({}, 20.0, deciding=1e6))
+    assert policy.verify(turns(proposal(0.9))) == [Proposal()]
