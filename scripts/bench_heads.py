@@ -3,9 +3,9 @@
 For each prompt five contenders take turns, and who goes first changes from run to run: specli and
 `llama-speculative-simple` at one fixed length, specli with lengths by cost, llama.cpp with its
 defaults, and specli without drafting. Texts have to be equal, and so have, at the fixed length, the
-numbers of tokens drafted and accepted. llama.cpp's are taken from its log of an untimed run,
-without what it drafts past the limit and counts past the end (tests/heads_compare.py). Ratios above
-1 mean that specli is faster.
+drafted and accepted tokens, but where the head has a near tie. llama.cpp's are taken from its log
+of an untimed run, without what it drafts past the limit and counts past the end
+(tests/heads_compare.py). Ratios above 1 mean that specli is faster.
 
     python scripts/bench_heads.py -m TARGET -md HEAD [--kind draft-eagle3] [--length 4] [--runs 1]
 """
@@ -48,9 +48,6 @@ COMPARED = {
 }
 """Ratios: who is compared with whom."""
 
-Counts = tuple[int, int]
-"""Tokens drafted, and accepted."""
-
 
 def contenders(bench: Bench, prompt: Prompt, kind: str, length: str, *more: str) -> dict[str, Run]:
     theirs = ("-md", str(bench.draft), "--spec-type", kind, *more)
@@ -63,23 +60,51 @@ def contenders(bench: Bench, prompt: Prompt, kind: str, length: str, *more: str)
     }
 
 
-def their_counts(bench: Bench, prompt: Prompt, kind: str, length: str, emitted: int) -> Counts:
-    """Tokens that llama.cpp's program drafts and accepts until the text ends as specli's does."""
+def counts(
+    bench: Bench, prompt: Prompt, kind: str, length: str, ours: native.Spoken
+) -> tuple[str, bool]:
+    """How the drafts of both at one fixed length compare, and whether that is explained: they are
+    the same until the text ends as specli's does, or part at near ties of the head alone."""
     said = contenders(bench, prompt, kind, length, "--log-verbosity", "5")["llama.cpp"]()
-    rounds = heads_compare.counted(heads_compare.told_rounds(said.log), bench.tokens, emitted)
-    return sum(drafted for _, drafted in rounds), sum(accepted for accepted, _ in rounds)
+    rounds = heads_compare.counted(
+        heads_compare.told_rounds(said.log), bench.tokens, ours.predicted
+    )
+    theirs = sum(drafted for _, drafted in rounds), sum(accepted for accepted, _ in rounds)
+    ties, others = heads_compare.other_drafts(ours.rounds, said.log, bench.tokens)
+    told = f"{ours.counts[1]:3} of {ours.counts[0]:3}"
+    if ours.counts != theirs or others:
+        told += f" ({theirs[1]} of {theirs[0]}; near ties after {ties}, other drafts {others})"
+    return told, not others and (ours.counts == theirs or bool(ties))
 
 
 def print_prompt(
-    prompt: Prompt, measured: dict[str, Measured], ratios: dict[str, Ratio], theirs: Counts
+    prompt: Prompt, measured: dict[str, Measured], ratios: dict[str, Ratio], counted: str
 ) -> None:
-    ours = measured["specli"].last.counts
     told = "  ".join(f"{name} {one.value:.3f}" for name, one in ratios.items())
     speeds = "  ".join(f"{name} {one.median:.1f}" for name, one in measured.items())
     marks = [f"{name}: TEXT DIFFERS" for name, one in ratios.items() if not one.same_text]
-    if ours != theirs:
-        marks.append(f"COUNTS DIFFER: {ours} and {theirs}")
-    print(f"{prompt.name:13} {ours[1]:3} of {ours[0]:3}  {told}  ({speeds})", *marks, flush=True)
+    print(f"{prompt.name:13} {counted}  {told}  ({speeds})", *marks, flush=True)
+
+
+def summary(
+    found: dict[str, list[Ratio]], outside: dict[str, list[tuple[float, float]]]
+) -> dict[str, object]:
+    told: dict[str, object] = {
+        name: {
+            "geometric_mean": round(geometric_mean(one.value for one in ratios), 3),
+            "lowest": round(min(one.value for one in ratios), 3),
+            "other_text": [one.prompt.name for one in ratios if not one.same_text],
+        }
+        for name, ratios in found.items()
+    }
+    told["outside_llama_cpp"] = {
+        name: {
+            "share": round(statistics.median(share for share, _ in shares), 4),
+            "us_a_round": round(statistics.median(us for _, us in shares)),
+        }
+        for name, shares in outside.items()
+    }
+    return told
 
 
 def main() -> None:
@@ -100,7 +125,7 @@ def main() -> None:
         sys.exit(f"{given.head} is no draft head")
     found: dict[str, list[Ratio]] = {name: [] for name in COMPARED}
     outside: dict[str, list[tuple[float, float]]] = {"specli": [], "auto": [], "plain": []}
-    other_counts: list[str] = []
+    unexplained: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         with Model(given.model, ModelOptions(vocab_only=True)) as model:
             prompts = read_prompts(model, Path(folder), set())
@@ -125,30 +150,13 @@ def main() -> None:
             }
             for name, one in ratios.items():
                 found[name].append(one)
-            ours = measured["specli"].last
-            theirs = their_counts(bench, prompt, kind, given.length, ours.predicted)
-            if ours.counts != theirs:
-                other_counts.append(prompt.name)
+            counted, explained = counts(bench, prompt, kind, given.length, measured["specli"].last)
+            if not explained:
+                unexplained.append(prompt.name)
             for name, shares in outside.items():
                 shares.append(measured[name].last.outside)
-            print_prompt(prompt, measured, ratios, theirs)
-    summary: dict[str, object] = {
-        name: {
-            "geometric_mean": round(geometric_mean(one.value for one in ratios), 3),
-            "lowest": round(min(one.value for one in ratios), 3),
-            "other_text": [one.prompt.name for one in ratios if not one.same_text],
-        }
-        for name, ratios in found.items()
-    }
-    summary["other_counts"] = other_counts
-    summary["outside_llama_cpp"] = {
-        name: {
-            "share": round(statistics.median(share for share, _ in shares), 4),
-            "us_a_round": round(statistics.median(us for _, us in shares)),
-        }
-        for name, shares in outside.items()
-    }
-    print(json.dumps(summary))
+            print_prompt(prompt, measured, ratios, counted)
+    print(json.dumps({**summary(found, outside), "unexplained_counts": unexplained}))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from pathlib import Path
 import native
 import yaml
 
+from specli.events import TARGET
 from specli.hub.references import resolve
 from specli.llama.chat import Message, prompt_text
 from specli.llama.model import Model, ModelOptions
@@ -135,6 +136,7 @@ class Bench:
             timings["predicted_per_second"],
             (timings["draft_n"], timings["draft_n_accepted"]),
             outside=(share, 1000 * told["outside_ms"] / told["rounds"]),
+            rounds=tuple(map(_round, said["rounds"])),
         )
 
     def with_draft(self, prompt: Prompt, *arguments: str) -> native.Spoken:
@@ -159,6 +161,12 @@ class Bench:
         return native.lookup(
             self.programs, self.target, prompt.theirs, self.tokens, self.threads, *arguments
         )
+
+
+def _round(told: dict[str, list[dict[str, object]]]) -> tuple[int, list[int]]:
+    """Accepted tokens and the proposal of a round in specli's JSON."""
+    accepted = [token for token in told["tokens"] if token["source"] != TARGET]
+    return len(accepted), [int(str(token["id"])) for token in accepted + told["rejected"]]
 
 
 def take_turns(runs: int, contenders: dict[str, Run]) -> dict[str, Measured]:

@@ -31,7 +31,8 @@ class Spoken:
     """What a program generated, and how fast: tokens per second, the prompt not included.
 
     `counts` are the tokens drafted and accepted, and `log` what else the program wrote, where it
-    does. `outside` is the time outside llama.cpp as a share and in microseconds a round.
+    does. `outside` is the time outside llama.cpp as a share and in microseconds a round. `rounds`
+    are specli's: accepted tokens, and the proposal.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Spoken:
     counts: tuple[int, int] = (0, 0)
     log: str = ""
     outside: tuple[float, float] = (0.0, 0.0)
+    rounds: tuple[tuple[int, list[int]], ...] = ()
 
 
 def build() -> Path:

@@ -67,6 +67,55 @@ def told_rounds(log: str) -> Rounds:
     return tuple((int(accepted), int(drafted)) for accepted, drafted in told)
 
 
+Draft = tuple[tuple[tuple[int, float], ...], ...]
+"""What a head found for each token of a proposal: its best tokens and their probabilities."""
+
+_CANDIDATE = re.compile(r"draft candidate +(\d+), pos +(\d+): +(\d+) \( *([\d.]+)\)")
+NEAR = 0.02
+"""Two of a head's probabilities this near are a near tie: the same rows in batches of other shapes
+differ by less, and more than the last digit that llama.cpp prints."""
+
+
+def told_drafts(log: str) -> list[Draft]:
+    """The drafts of llama.cpp's program, one for each of `told_rounds`."""
+    drafts: list[list[list[tuple[int, float]]]] = []
+    for rank, step, token, chance in _CANDIDATE.findall(log):
+        if rank == step == "0":
+            drafts.append([])
+        if rank == "0":
+            drafts[-1].append([])
+        drafts[-1][-1].append((int(token), float(chance)))
+    return [tuple(tuple(found) for found in draft) for draft in drafts]
+
+
+def other_drafts(
+    ours: Sequence[tuple[int, Sequence[int]]], log: str, limit: int
+) -> tuple[list[int], list[int]]:
+    """Where a head drafted other tokens here than in llama.cpp's program, though both began a round
+    there: after so many tokens of the text, first those that a near tie explains.
+
+    `ours` are the accepted tokens and the proposal of each round.
+    """
+    proposals, done = {}, 0
+    for accepted, proposal in ours:
+        proposals[done] = proposal
+        done += accepted + 1
+    ties: list[int] = []
+    others: list[int] = []
+    done = 0
+    # The program now and then ends before its log has been written.
+    for (accepted, _drafted), draft in zip(told_rounds(log), told_drafts(log), strict=False):
+        if done > limit - 2:
+            break
+        for token, found in zip(proposals.get(done, ()), draft, strict=False):
+            if token != found[0][0]:
+                near = found[0][1] - dict(found).get(token, 0.0) <= NEAR
+                (ties if near else others).append(done)
+                break
+        done += accepted + 1
+    return ties, others
+
+
 def prompts(count: int) -> list[str]:
     """Short texts of the automaton's letters, of various lengths, each ending otherwise."""
     letters = [chr(token - FIRST_BYTE) for token in CYCLE]

@@ -59,3 +59,20 @@ def test_rounds_are_counted_until_one_token_is_left_and_not_past_an_end() -> Non
     assert heads_compare.counted(rounds, 10) == ((4, 4), (2, 4), (0, 1))
     assert heads_compare.counted(rounds[:2], 10, emitted=7) == ((4, 4), (2, 4))
     assert heads_compare.counted(rounds[:1], 10, emitted=2) == ((2, 4),)
+
+
+def test_drafts_differ_at_a_near_tie_or_without_an_excuse() -> None:
+    def step(at: int, *found: tuple[int, float]) -> str:
+        return "".join(
+            f" - seq_id 0, draft candidate {rank:3}, pos {at:3}: {token:6} ({chance:8.3f}) 'x'\n"
+            for rank, (token, chance) in enumerate(found)
+        )
+
+    log = step(0, (7, 0.5), (8, 0.49)) + step(1, (9, 0.9), (3, 0.1))
+    log += "accepted 1/2 draft tokens, the last target token is: (1)\n"
+    log += step(0, (4, 0.8), (5, 0.2)) + step(1, (6, 0.8), (5, 0.2))
+    log += "accepted 0/2 draft tokens, the last target token is: (1)\n"
+    same = [(1, [7, 9]), (0, [4, 6])]
+    assert heads_compare.other_drafts(same, log, 20) == ([], [])
+    assert heads_compare.other_drafts([(1, [8, 9]), (0, [4, 5])], log, 20) == ([0], [2])
+    assert heads_compare.other_drafts([(1, [8, 9]), (0, [4, 5])], log, 3) == ([0], [])
