@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from specli.engine.policy.acceptance import EDGES
 from specli.engine.policy.adaptive import MOST_DRAFTED, AdaptivePolicy
 from specli.engine.policy.cost import CHECKED, Curve
-from specli.events import Source, Stats
+from specli.events import MODEL, Source, Stats
 
 _SHORT_ANSWER = 16
 _PAYS = 1.05
@@ -148,9 +148,12 @@ def _advice(
         if not cost.drafters[name].seen:
             continue
         if least >= 1 or drafting_ms > _SLOW_DRAFT * target_ms:
+            instead = (
+                "try a much smaller one" if name == MODEL else "--no-draft leaves the head out"
+            )
             return (
                 f"{name} too slow: {drafting_ms:.1f} ms/token against the target's "
-                f"{target_ms:.1f}; try a much smaller one"
+                f"{target_ms:.1f}; {instead}"
             )
         counts = stats.by_drafter.get(name)
         rate = counts.acceptance_rate if counts is not None else None

@@ -26,7 +26,19 @@ def advice(cost: CostModel, target_rounds: int, draft_rounds: int) -> str | None
 def test_a_draft_that_was_slow_in_this_run_is_said_to_be_too_slow() -> None:
     found = advice(costs(draft=TOO_SLOW), 90, 1)
     assert found is not None
-    assert "too slow: 15.0 ms/token against the target's 20.0" in found
+    assert "too slow: 15.0 ms/token against the target's 20.0; try a much smaller one" in found
+
+
+def test_a_head_that_is_too_slow_has_no_smaller_one_to_take_its_place() -> None:
+    cost = costs(draft=TOO_SLOW)
+    cost.drafters = {"mtp": cost.drafters["draft"]}
+    cost.drafters["mtp"].observe(1, 15.0)
+    for _round in range(90):
+        cost.target.observe(1, 20.0)
+    found = explain(AdaptivePolicy(cost), Stats(predicted_n=100, predicted_ms=2000.0)).advice
+    assert found is not None
+    assert found.startswith("mtp too slow: ")
+    assert found.endswith("--no-draft leaves the head out")
 
 
 @pytest.mark.parametrize(("target_rounds", "draft_rounds"), [(90, 0), (2, 5)])
