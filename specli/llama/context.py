@@ -366,8 +366,8 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     params.n_ubatch = min(options.n_ubatch, params.n_batch)
     params.n_seq_max = options.n_seq
     # llama.cpp may move the state of a sequence that a batch has decoded already, to make room for
-    # another one's, and leaves its snapshots behind (llama.cpp issue 28019): a rollback then takes up
-    # a foreign state.
+    # another one's, and leaves its snapshots behind (its issue 28019 reports it): a rollback
+    # then takes up a foreign state.
     params.n_rs_seq = options.snapshots if options.n_seq == 1 else 0
     params.n_threads = options.threads
     params.n_threads_batch = options.threads_batch or options.threads
