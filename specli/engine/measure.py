@@ -124,9 +124,12 @@ def undisturbed(curve: Curve) -> bool:
         return False
     times = dict(zip(curve.sizes, curve.ms, strict=True))
     doubled = [(size, ms, times[2 * size]) for size, ms in times.items() if 2 * size in times]
-    return all(
-        twice < (_TWICE_ONE if size == 1 else _TWICE) * once for size, once, twice in doubled
-    )
+    return not any(too_slow(*each) for each in doubled)
+
+
+def too_slow(size: int, once: float, twice: float) -> bool:
+    """Whether `twice` is no model's time for twice as many tokens as the `size` in `once`."""
+    return twice >= (_TWICE_ONE if size == 1 else _TWICE) * once
 
 
 def timed(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from specli.engine.measure import Batches, timed, undisturbed
+from specli.engine.measure import Batches, timed, too_slow, undisturbed
 from specli.engine.policy.cost import CostModel, Curve
 from specli.events import Source
 
@@ -81,17 +81,21 @@ class Recalibration:
         if doubtful and self._rounds > self._wait:
             self._rounds, self._wait = 0, self._next_wait()
             for one in doubtful:
-                one.settled = self._again(one.decoder, one.curve, one.sizes)
+                one.settled = self._again(one)
         elif not doubtful and (self._watched[0].settled or cost.target.agrees):
             cost.sure = True
 
     def _next_wait(self) -> int:
         return min(IMPATIENCE * self._wait, MOST_PATIENCE) or PATIENCE
 
-    def _again(self, decoder: Batches, curve: Curve, sizes: tuple[int, ...]) -> bool:
+    def _again(self, one: _Watched) -> bool:
         """Measure after what sequence 0 has in the cache, and leave that as it was; whether the
-        curve was right."""
-        position = decoder.length(0)
+        curve was right.
+
+        A hiccup makes few tokens take longer than more, which the curve knows not to believe; where
+        it hits more tokens, they are timed once more, and the cheap ones always.
+        """
+        decoder, position = one.decoder, one.decoder.length(0)
         most = min(
             decoder.n_batch, decoder.n_ctx - position, decoder.max_rollback or decoder.n_batch
         )
@@ -99,11 +103,13 @@ class Recalibration:
             return True
         # The first batch after a pause is slow.
         timed(decoder, self.token, position, 1, self.clock)
-        found = {
-            size: timed(decoder, self.token, position, size, self.clock)
-            for size in sizes
-            if size <= most
-        }
+        found: dict[int, float] = {}
+        for size in (size for size in one.sizes if size <= most):
+            found[size] = timed(decoder, self.token, position, size, self.clock)
+            hiccup = size // 2 in found and too_slow(size // 2, found[size // 2], found[size])
+            if hiccup or decoder is not self.target:
+                again = timed(decoder, self.token, position, size, self.clock)
+                found[size] = min(found[size], again)
         decoder.rollback(0, position)
-        curve.at(position)
-        return curve.remeasured(found)
+        one.curve.at(position)
+        return one.curve.remeasured(found)

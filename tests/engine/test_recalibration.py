@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -133,3 +134,18 @@ def test_rounds_that_never_agree_are_measured_ever_more_rarely() -> None:
             load[0] = 5.0 - load[0]
         cost.target.observe(1, load[0] * PAYING[0])
     assert 2 <= measured <= 5
+
+
+@pytest.mark.parametrize("hit", [1, 2, 4, 8])
+def test_a_hiccup_while_costs_are_measured_again_is_not_believed(hit: int) -> None:
+    clock, seen = FakeClock(), Counter[int]()
+
+    def took(size: int) -> float:
+        seen[size] += 1
+        # The first batch of one token only wakes the model up.
+        return curve()(size) * (3.0 if size == hit and seen[size] == 1 + (size == 1) else 1.0)
+
+    cost = costs(times(PAYING, 4.0))
+    cost.sure = False
+    recalibration(clock, FakeDecoder(hashed(1), clock=clock, ms=took)).before_round(cost)
+    assert all(0.8 < cost.target(size) / curve()(size) < 1.25 for size in SIZES)

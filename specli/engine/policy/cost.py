@@ -136,7 +136,8 @@ class Curve:
                 ratios[left] + share * (ratios[right] - ratios[left])
             )
         self.factor = self.batch = 1.0
-        self.seen.clear()
+        # What was timed just now was seen: one batch after it does not outweigh it.
+        self.seen = Counter(known)
         self._level()
         self.measured = list(self.ms)
         return False
