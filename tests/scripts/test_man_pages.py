@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 
 import pytest
 from cli_docs import MANUALS, commands, files
@@ -29,6 +30,12 @@ def test_every_command_has_a_page() -> None:
     names = {one.path.replace(" ", "-") for one in commands()}
     assert {*PAGES} == {f"{name}.1" for name in names}
     assert {"specli.1", "specli-run.1", "specli-pair-check.1"} <= {*PAGES}
+
+
+def test_an_installation_puts_them_where_man_looks() -> None:
+    project = tomllib.loads((MANUALS.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["shared-data"] == {"docs/man": "share/man/man1"}
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not here")
