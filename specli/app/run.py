@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -32,6 +32,7 @@ from specli.llama.constraint import rules_of
 from specli.llama.reasoning import Parted, parted
 from specli.llama.vocab import Vocab
 from specli.options import AUTO, Options
+from specli.profiles import Profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 
@@ -99,6 +100,8 @@ def run(
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
         request = request_of(session, options, prompt, sampling, constraint)
+        for note in _model_notes(options, profile, session):
+            feedback.note(note)
         if options.verbose_prompt:
             feedback.note(_listed(session.target_model.vocab, request.prompt))
         with open_view() as view:
@@ -140,6 +143,23 @@ def run(
 def _written(vocab: Vocab, request: GenerationRequest) -> str:
     """The end of a prompt, where a template may have begun the reasoning."""
     return "".join(map(vocab.name, request.prompt[-16:]))
+
+
+def _model_notes(options: Options, profile: Profile | None, session: Session) -> Iterator[str]:
+    """What a user may not have thought of: no target, no draft, or no template."""
+    drafting = (options.draft_max, options.spec_type, options.no_draft, options.ngram)
+    if options.model is None and options.model_draft is not None and profile is not None:
+        yield f"no -m was given: the target is that of the profile {profile.name}"
+    elif profile is None and drafting == (None,) * 4 and not _drafts(session.setup):
+        name = session.setup.target.name
+        yield f"no draft model: drafting from the text itself (specli pair find {name})"
+    if session.target_model.chat_template is None and not options.raw:
+        yield f"{session.setup.target.name} has no chat template: it continues the prompt as text"
+
+
+def _drafts(setup: Setup) -> bool:
+    """Whether a model drafts, of whatever kind."""
+    return bool(setup.speculative.models) or setup.own_head is not None
 
 
 def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:

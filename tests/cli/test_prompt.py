@@ -128,6 +128,7 @@ def test_prompt_tokens_are_shown_with_the_template_around_them(specli: Specli) -
 
 def test_variables_reach_the_template(specli: Specli) -> None:
     line = ["run", "-m", "target.gguf", "-n", "1", "--verbose-prompt", "x", "-rea", "off"]
+    line.append("--no-draft")
     template = "{% if not enable_thinking %}{{ mood }}{% endif %}"
     values = ["--chat-template-kwargs", '{"mood": "%}\'x"}']
     shown = specli(*line, "--chat-template", template, *values).err
