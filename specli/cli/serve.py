@@ -43,6 +43,7 @@ OWN = (
         group=SERVER),
     own("--share-suffix", "Draft for each user from the answers of all.", "switch", group=SERVER),
     replace(OPTIONS["timeout"], group=SERVER, default="10m"),
+    replace(OPTIONS["reasoning_format"], group=SERVER, default=AUTO),
 )  # fmt: skip
 
 

@@ -11,10 +11,12 @@ from specli.api.requests import Request, Tokenised
 from specli.api.sampling import SamplingParams
 from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.model import Model
+from specli.options import AUTO
 from specli.server.errors import TOO_LONG, RequestError, wrong
 from specli.server.fields import Chat, ChatMessage, Completion, Format, Sampling, joined
 from specli.server.settings import MOST_CHOICES, MOST_CONSTRAINT
 from specli.server.speculation import speculation
+from specli.server.thoughts import Thoughts
 from specli.server.tools.choice import ToolUse, tool_use
 from specli.server.tools.formats import format_of
 from specli.server.tools.prompt import for_template
@@ -35,17 +37,27 @@ class Served:
     defaults: SamplingParams
     seed: int | None = None
     system: str = ""
+    reasoning: str = AUTO
+    """`none` leaves what a model thinks before it answers in the answer."""
     drafters: Sequence[DrafterConfig] = ()
     """Those that propose at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Requests for the engine, one for each text that is wanted, and their prompts."""
+    """Requests for the engine, one for each text that is wanted, and their prompts.
+
+    With `reasons` what a model thinks before it answers is told from the answer.
+    """
 
     requests: list[Request]
     prompts: list[Tokenised]
     tools: ToolUse = field(default_factory=ToolUse)
+    reasons: bool = False
+
+    def thoughts(self) -> list[Thoughts | None]:
+        """Of each text, who tells its reasoning from its answer."""
+        return [Thoughts(one.text or "") if self.reasons else None for one in self.prompts]
 
 
 def ask_chat(served: Served, body: Chat) -> Asked:
@@ -72,7 +84,10 @@ def ask_chat(served: Served, body: Chat) -> Asked:
         spelled=tools.spelled,
         trigger=tools.trigger,
     )
-    return _several(request, [prompt], body.n or 1, tools)
+    asked = _several(request, [prompt], body.n or 1, tools)
+    # Where a grammar writes the answer from its first token on, nothing stands before it.
+    free = tools.trigger is not None or (params.grammar is None and params.json_schema is None)
+    return replace(asked, reasons=free and (body.reasoning_format or served.reasoning) != "none")
 
 
 def ask_completion(served: Served, body: Completion) -> Asked:

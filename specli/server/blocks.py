@@ -14,12 +14,14 @@ from specli.server.tools.reader import Delta
 
 @dataclass(slots=True)
 class Block:
-    """A text, or with a `name` the call of a function, whose `text` are its arguments as JSON."""
+    """A text, or reasoning where it is `thought`, or with a `name` the call of a function, whose
+    `text` are its arguments as JSON."""
 
     index: int
     text: str = ""
     id: str = ""
     name: str | None = None
+    thought: bool = False
 
     @property
     def input(self) -> dict[str, Any]:
@@ -53,13 +55,17 @@ class Blocks:
         for delta in deltas:
             if delta.name is not None:
                 steps += self._begin(Block(0, id=delta.id or "", name=delta.name))
-            elif delta.text and (self._open is None or self._open.name is not None):
-                steps += self._begin(Block(0))
-            more = delta.text or delta.arguments
+            elif (delta.text or delta.reasoning) and not self._continues(delta):
+                steps += self._begin(Block(0, thought=bool(delta.reasoning)))
+            more = delta.text or delta.reasoning or delta.arguments
             if more and self._open is not None:
                 self._open.text += more
                 steps.append(("more", self._open, more))
         return steps
+
+    def _continues(self, delta: Delta) -> bool:
+        block = self._open
+        return block is not None and block.name is None and block.thought == bool(delta.reasoning)
 
     def _begin(self, block: Block) -> list[Step]:
         steps = self.finish()

@@ -79,7 +79,7 @@ class _ChatAnswer:
 
     def _usage(self, texts: Texts) -> dict[str, Any]:
         answer = texts.answer
-        return usage(len(answer.prompts[0].tokens), answer.generations)
+        return usage(len(answer.prompts[0].tokens), answer.generations, texts.reasoning)
 
     def _logprobs(self, texts: Texts, index: int) -> dict[str, Any] | None:
         if not self.body.logprobs:
@@ -135,6 +135,8 @@ _CHUNK = "chat.completion.chunk"
 def _message(deltas: list[Delta], calls: list[Call]) -> dict[str, Any]:
     text = "".join(delta.text for delta in deltas)
     message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if reasoning := "".join(delta.reasoning for delta in deltas):
+        message["reasoning_content"] = reasoning
     if calls:
         message["content"] = text.strip() or None
         message["tool_calls"] = [
@@ -159,4 +161,5 @@ def _delta(delta: Delta) -> dict[str, Any]:
         return {"tool_calls": [call]}
     if delta.arguments:
         return {"tool_calls": [{"index": delta.index, "function": {"arguments": delta.arguments}}]}
-    return {"content": delta.text} if delta.text else {}
+    found = {"content": delta.text, "reasoning_content": delta.reasoning}
+    return {name: text for name, text in found.items() if text}

@@ -15,6 +15,7 @@ from specli.server.asking import Asked, Served, require_answerable
 from specli.server.errors import RequestError, request_error
 from specli.server.service import Answer, Service
 from specli.server.stream import ClientGoneError, EventStream, until_gone
+from specli.server.thoughts import Thoughts
 from specli.server.tools.reader import Delta, Reader
 
 Body = TypeVar("Body")
@@ -34,18 +35,27 @@ class Part:
 
 @dataclass(slots=True)
 class Texts:
-    """The texts of one answer, each with its reader."""
+    """The texts of one answer, each with its readers, and the tokens that were reasoning."""
 
     answer: Answer
     readers: list[Reader]
+    thoughts: list[Thoughts | None]
+    reasoning: int = 0
 
     def take(self, index: int, event: Event) -> Part | None:
         """What an event adds; None for progress of the prompt."""
         if isinstance(event, Prefilled):
             return None
-        reader = self.readers[index]
-        deltas = reader.feed("".join(piece.text for piece in event.pieces))
-        if isinstance(event, Finished):
+        reader, thoughts = self.readers[index], self.thoughts[index]
+        text, final = "".join(piece.text for piece in event.pieces), isinstance(event, Finished)
+        deltas = []
+        if thoughts is not None:
+            thought, text = thoughts.take(text, final=final)
+            deltas = [Delta(reasoning=thought)] if thought else []
+            if isinstance(event, Round) and thoughts.inside:
+                self.reasoning += len(event.tokens)
+        deltas += reader.feed(text)
+        if final:
             deltas += reader.finish()
         return Part(index, event, deltas)
 
@@ -99,7 +109,8 @@ class Context:
         what goes wrong in a stream after its first event is the last one of it."""
         asked = await self.asked(ask, body)
         answer = self.service.submit(asked.requests, asked.prompts)
-        texts = Texts(answer, [asked.tools.reader() for _request in asked.requests])
+        readers = [asked.tools.reader() for _request in asked.requests]
+        texts = Texts(answer, readers, asked.thoughts())
         stream = None
         try:
             if not body.stream:

@@ -211,6 +211,7 @@ class Chat(Sampling):
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     prediction: Predicted | None = None
+    reasoning_format: Literal["none", "auto", "deepseek"] | None = None
     modalities: list[Literal["text"]] | None = None
     user: str | None = None
 

@@ -11,7 +11,9 @@ from specli.generation import Generation
 from specli.llama.vocab import Vocab
 
 
-def usage(prompt_tokens: int, generations: Sequence[Generation]) -> dict[str, Any]:
+def usage(
+    prompt_tokens: int, generations: Sequence[Generation], reasoning: int = 0
+) -> dict[str, Any]:
     """OpenAI's `usage`; tokens of a prediction that were not accepted count as rejected."""
     every = [one.stats for one in generations]
     completion = sum(stats.predicted_n for stats in every)
@@ -25,7 +27,7 @@ def usage(prompt_tokens: int, generations: Sequence[Generation]) -> dict[str, An
             "cached_tokens": max((s.prompt_cached for s in every), default=0)
         },
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": reasoning,
             "accepted_prediction_tokens": accepted,
             "rejected_prediction_tokens": sum(counts.drafted for counts in predicted) - accepted,
         },

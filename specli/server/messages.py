@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from secrets import token_hex
 from typing import Any
 
@@ -110,10 +110,12 @@ def _step(step: Step) -> bytes:
     kind, block, more = step
     match kind:
         case "open":
-            empty = {"type": "text", "text": ""} if block.name is None else _call(block, {})
-            return _event("content_block_start", index=block.index, content_block=empty)
+            empty = replace(block, text="")
+            return _event("content_block_start", index=block.index, content_block=_content(empty))
         case "more":
             delta = {"type": "text_delta", "text": more}
+            if block.thought:
+                delta = {"type": "thinking_delta", "thinking": more}
             if block.name is not None:
                 delta = {"type": "input_json_delta", "partial_json": more}
             return _event("content_block_delta", index=block.index, delta=delta)
@@ -122,16 +124,12 @@ def _step(step: Step) -> bytes:
 
 
 def _content(block: Block) -> dict[str, Any]:
-    return {"type": "text", "text": block.text} if block.name is None else _call(block, block.input)
-
-
-def _call(block: Block, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "tool_use",
-        "id": block.id.replace("call_", "toolu_"),
-        "name": block.name,
-        "input": arguments,
-    }
+    if block.thought:
+        return {"type": "thinking", "thinking": block.text, "signature": ""}
+    if block.name is None:
+        return {"type": "text", "text": block.text}
+    call = block.id.replace("call_", "toolu_")
+    return {"type": "tool_use", "id": call, "name": block.name, "input": block.input}
 
 
 def _usage(texts: Texts) -> dict[str, int]:

@@ -75,6 +75,9 @@ class Metrics:
             self._counter("vllm:prompt_tokens", "Prompt tokens."),
             Counter("llamacpp:prompt_tokens", "Prompt tokens decoded.", registry=self.registry),
             Counter("llamacpp:prompt_seconds", "Time of prompts.", registry=self.registry),
+            Counter(
+                "llamacpp:prompt_tokens_cached", "Prompt tokens reused.", registry=self.registry
+            ),
         )
         self._predicted = (
             self._counter("vllm:generation_tokens", "Tokens generated."),
@@ -165,6 +168,7 @@ class Metrics:
         self._prompt[0].inc(stats.prompt_n)
         self._prompt[1].inc(stats.prompt_n - stats.prompt_cached)
         self._prompt[2].inc(stats.prompt_ms / 1000)
+        self._prompt[3].inc(stats.prompt_cached)
         self._predicted[2].inc(stats.predicted_ms / 1000)
         if stats.predicted_per_second is not None:
             self._speed.set(stats.predicted_per_second)

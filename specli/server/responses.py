@@ -98,7 +98,7 @@ class _Response:
         answer = texts.answer
         generation = answer.generations[0]
         status = "incomplete" if generation.finish == "length" else "completed"
-        found = usage(len(answer.prompts[0].tokens), answer.generations)
+        found = usage(len(answer.prompts[0].tokens), answer.generations, texts.reasoning)
         counted = {
             "input_tokens": found["prompt_tokens"],
             "input_tokens_details": {**found["prompt_tokens_details"], "cache_write_tokens": 0},
@@ -113,6 +113,10 @@ class _Response:
         if block.name is not None:
             call = {"call_id": block.id, "name": block.name, "arguments": block.text}
             return {"type": "function_call", "id": f"fc_{own}", "status": status, **call}
+        if block.thought:
+            written = [{"type": "reasoning_text", "text": block.text}] if block.text else []
+            more = {"status": status, "summary": [], "content": written}
+            return {"type": "reasoning", "id": f"rs_{own}", **more}
         content = [_output_text(block.text)] if status == "completed" else []
         head = {"type": "message", "id": f"msg_{own}", "status": status, "role": "assistant"}
         return {**head, "content": content}
@@ -139,7 +143,7 @@ class _Response:
         if kind == "open":
             item = self._item(block, "in_progress")
             told = [("output_item.added", {"output_index": block.index, "item": item})]
-            if block.name is None:
+            if block.name is None and not block.thought:
                 part = {"content_index": 0, "part": _output_text("")}
                 told.append(("content_part.added", {**at, **part}))
         elif block.name is not None:
@@ -147,6 +151,11 @@ class _Response:
             if kind == "close":
                 whole = {"arguments": block.text, "name": block.name}
                 told = [("function_call_arguments.done", {**at, **whole})]
+        elif block.thought:
+            at["content_index"] = 0
+            told = [("reasoning_text.delta", {**at, "delta": more})]
+            if kind == "close":
+                told = [("reasoning_text.done", {**at, "text": block.text})]
         else:
             at["content_index"] = 0
             told = [("output_text.delta", {**at, "delta": more, "logprobs": []})]

@@ -13,7 +13,7 @@ from specli.app.prepare import prepared_setup, with_profile
 from specli.errors import UsageError
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.options import Options
+from specli.options import AUTO, Options
 from specli.server.asking import Served
 from specli.server.context import Context
 from specli.server.run import bound, listen
@@ -90,6 +90,7 @@ def context_of(
         defaults=replace(defaults, seed=None),
         seed=defaults.seed,
         system=options.system or "",
+        reasoning=options.reasoning_format or AUTO,
         drafters=session.setup.speculative.drafters,
     )
     return Context(service, served)

@@ -76,7 +76,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.write(folder / "target.gguf", tiny.llama_bytes(shape=shape))
     tiny.write(folder / "draft.gguf", tiny.llama_bytes(noise=0.1, shape=shape))
     tiny.write(folder / "hermes.gguf", tiny.llama_bytes(hermes, shape=shape))
-    for name in ("target", "hermes"):
+    thinking = replace(hermes, chat_template=HERMES.rstrip() + "{{ '<think>\\n' }}")
+    tiny.write(folder / "thinking.gguf", tiny.llama_bytes(thinking, shape=shape))
+    for name in ("target", "hermes", "thinking"):
         (folder / f"{name}.yaml").write_text(
             f"name: {name}\ndescription: the tiny pair\ntarget: {folder}/{name}.gguf\n"
             f"draft: {folder}/draft.gguf\n"

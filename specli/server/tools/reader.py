@@ -23,9 +23,11 @@ _BETWEEN = _SPACE + ",;]"
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """A part of an answer: `text`, or of call `index` its `id` and `name`, or more `arguments`."""
+    """A part of an answer: `text`, `reasoning` before it, or of call `index` its `id` and `name`,
+    or more `arguments`."""
 
     text: str = ""
+    reasoning: str = ""
     index: int = 0
     id: str | None = None
     name: str | None = None
@@ -112,7 +114,7 @@ class Reader:
             held = held if held.strip() or not self.calls else ""
         else:
             marks = [form.opening, form.closing] if self.calls else [form.opening]
-            keep = max(_overlap(held, mark) for mark in marks)
+            keep = max(overlap(held, mark) for mark in marks)
             # Space before a call is no part of the text.
             keep = len(held) - len(held[: len(held) - keep].rstrip())
         self._say(held[: len(held) - keep])
@@ -183,7 +185,7 @@ class Reader:
             self._out.append(Delta(index=len(self.calls) - 1, id=self._call.id, name=scanner.name))
 
 
-def _overlap(text: str, mark: str) -> int:
+def overlap(text: str, mark: str) -> int:
     """Length of the longest end of `text` that `mark` begins with."""
     for length in range(min(len(text), len(mark) - 1), 0, -1):
         if mark.startswith(text[-length:]):
