@@ -76,7 +76,7 @@ IGNORED: Mapping[str, str] = {
 """Flags without effect, by the reason that the note gives; named by one of their spellings."""
 
 ELSEWHERE: Mapping[str, str] = {
-    "--reasoning-format": "specli run --json and specli chat tell reasoning from answers",
+    "--reasoning-format": "specli run --json, chat and serve tell reasoning from answers",
 }
 """Flags of some commands that are without effect in the others, each with its reason."""
 

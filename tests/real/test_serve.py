@@ -19,7 +19,7 @@ from tests.server.conftest import Running, serving
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NAMES = ("fact", "code", "json", "story")
-OPTIONS = {"predict": 32, "seed": 7, "ctx_size": 512, "exact": True}
+OPTIONS = {"predict": 24, "seed": 7, "ctx_size": 512, "exact": True}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_texts_beside_any_number_of_others_are_those_of_run(served: Running, tem
         for name in NAMES
     ]
     texts = [one.generation.text for one in alone]
-    fields: dict[str, Any] = {"temperature": temp, "seed": 7, "max_tokens": 32}
+    fields: dict[str, Any] = {"temperature": temp, "seed": 7, "max_tokens": 24}
     for width in (1, 4, 16):
         asked = NAMES * max(1, width // len(NAMES))
         with ThreadPoolExecutor(width) as pool:

@@ -86,6 +86,7 @@ def test_anthropic_reads_thinking_blocks(thinking: tuple[Running, str, str]) -> 
         with client.messages.stream(**fields) as stream:
             streamed = stream.get_final_message()
         for message in (client.messages.create(**fields), streamed):
-            first, second = message.content
+            blocks: Any = message.content
+            first, second = blocks
             assert (first.type, second.type) == ("thinking", "text")
             assert (first.thinking, second.text) == (thought, answer)
