@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -156,6 +157,8 @@ def main() -> None:
     parser.add_argument("-md", "--model-draft", type=Path)
     parser.add_argument("--only", help="the contenders with this in their names")
     given = parser.parse_args()
+    # Where a time limit ends this script, the servers end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     profile = load_profile("smollm2")
     assert profile.draft_model is not None
     target = given.model or resolve(profile.target_model, quantize)
