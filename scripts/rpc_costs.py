@@ -24,6 +24,7 @@ from gpu_runs import CPU, Pair, generate
 
 from specli.engine.measure import measure
 from specli.engine.sequence import GenerationRequest
+from specli.errors import SpecliError
 from specli.hub.cache import cache_dir
 from specli.llama import library, rpc
 from specli.session import Session, Setup
@@ -65,13 +66,22 @@ def serving(round_trips: list[float], threads: int) -> Iterator[list[str]]:
             command += ["--delay", str(late / 2)] if late else []
             processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
             names.append(f"127.0.0.1:{port}")
-        # A connection is no sign of a server where a proxy takes it.
-        time.sleep(5)
         yield names
     finally:
         for one in processes:
             one.terminate()
             one.wait()
+
+
+def connect(names: list[str]) -> None:
+    """Connect the servers once they are all there."""
+    for _attempt in range(60):
+        try:
+            rpc.connect(names)
+            return
+        except SpecliError:
+            time.sleep(0.5)
+    sys.exit("the servers did not start within 30 seconds")
 
 
 def row(name: str, pair: Pair, target: Placement, given: argparse.Namespace) -> Row:
@@ -118,7 +128,7 @@ def main() -> None:
     pair = default_pair(given)
     # The last two share the layers.
     with serving([*late, 0, 0], given.threads) as names:
-        rpc.connect(names)
+        connect(names)
         devices = [one.name for one in library.devices() if one.is_remote]
         rows = [row("here", pair, CPU, given)]
         for ms, device in zip(late, devices, strict=False):

@@ -34,37 +34,45 @@ def serve(host: str, port: int, device: str, threads: int) -> None:
     sys.exit(f"cannot listen on {host}:{port}")
 
 
+async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Pass bytes on, so many seconds later."""
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+    async def deliver() -> None:
+        while True:
+            due, data = await waiting.get()
+            await asyncio.sleep(due - loop.time())
+            if not data:
+                writer.write_eof()
+                return
+            writer.write(data)
+            await writer.drain()
+
+    delivering = asyncio.create_task(deliver())
+    data = b"first"
+    while data:
+        data = await reader.read(1 << 20)
+        waiting.put_nowait((loop.time() + seconds, data))
+    await delivering
+
+
 async def delayed(host: str, port: int, behind: int, seconds: float) -> None:
     """Pass bytes on to a server and back, each so many seconds later in either direction."""
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-
-        async def deliver() -> None:
-            while True:
-                due, data = await waiting.get()
-                await asyncio.sleep(due - loop.time())
-                writer.write(data)
-                await writer.drain()
-                if not data:
-                    writer.write_eof()
-                    return
-
-        delivering = asyncio.create_task(deliver())
-        while True:
-            data = await reader.read(1 << 20)
-            waiting.put_nowait((loop.time() + seconds, data))
-            if not data:
-                break
-        await delivering
-
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        others = await asyncio.open_connection("127.0.0.1", behind)
+        try:
+            others = await asyncio.open_connection("127.0.0.1", behind)
+        except OSError:
+            # Not there yet, or not any more.
+            writer.close()
+            return
         for one in (writer, others[1]):
             one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):
-            await asyncio.gather(carry(reader, others[1]), carry(others[0], writer))
+            await asyncio.gather(
+                carry(reader, others[1], seconds), carry(others[0], writer, seconds)
+            )
         for one in (writer, others[1]):
             one.close()
 

@@ -107,6 +107,7 @@ def _machine_rows(machine: Machine, build: Build) -> list[Row]:
         load += ", busy: timings are unreliable right now"
     cache = [] if machine.cache is None else [("largest cache", short_bytes(machine.cache), "")]
     gpus = ", ".join(machine.gpus) or "none found"
+    used = ", ".join(device.name for device in build.devices if device.is_gpu)
     return [
         ("system", machine.system, ""),
         ("processor", machine.cpu, ""),
@@ -116,7 +117,7 @@ def _machine_rows(machine: Machine, build: Build) -> list[Row]:
         ("load average (1 min)", load, ""),
         *cache,
         ("memory", _free(machine.memory_free, machine.memory), ""),
-        ("GPU", f"{gpus}; {'used' if build.gpu_offload else 'not used'}", ""),
+        ("GPU", f"{gpus}; {f'layers can go to {used}' if used else 'not used'}", ""),
     ]
 
 
