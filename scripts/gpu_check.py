@@ -270,6 +270,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-md", "--model-draft", type=Path)
     parser.add_argument("-n", "--tokens", type=int, default=128)
     parser.add_argument("-t", "--threads", type=int, default=physical_cores())
+    parser.add_argument("-fa", "--flash-attn", choices=("on", "off", "auto"), default="auto")
+    parser.add_argument("-c", "--ctx-size", type=int, default=4096)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--categories", default="question,code,copy-edit")
     parser.add_argument("--large", type=random_gguf.bytes_of, metavar="SIZE")
@@ -299,6 +301,7 @@ def main() -> int:
             chosen = list(first.values())[::-1]
             names = (PLAIN, FIXED, AUTO)
             plan = Plan(chosen, given.tokens, given.runs, given.threads, names, given.native)
+            plan = replace(plan, n_ctx=given.ctx_size, flash_attention=given.flash_attn)
             if pair is not pairs[0]:
                 plan = replace(plan, prompts=chosen[:1], contenders=(PLAIN, FIXED))
             said, agree, skipped = check_pair(pair, plan, records)

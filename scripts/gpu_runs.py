@@ -68,6 +68,7 @@ class Plan:
     contenders: tuple[str, ...]
     programs: Path | None
     n_ctx: int = 4096
+    flash_attention: str = "auto"
 
 
 @dataclass(slots=True)
@@ -143,6 +144,7 @@ def run_placement(
     setup = Setup(
         target=pair.target,
         n_ctx=plan.n_ctx,
+        flash_attention=plan.flash_attention,
         target_placement=replace(where.target, threads=threads),
         speculative=SpeculativeConfig(
             (DraftModel(pair.draft, replace(where.draft, threads=threads)),),
