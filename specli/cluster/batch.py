@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from queue import Empty, Queue
 from typing import Any
 
@@ -119,21 +120,27 @@ def _answers(ray: Any, pool: Pool, prompts: list[str], arguments: dict[str, obje
 
     table = pyarrow.table({PROMPT: prompts, "ticket": range(len(prompts))})
     tasks = [table.slice(start, pool.rows) for start in range(0, len(prompts), pool.rows)]
+    strategy = ray.data.ActorPoolStrategy
     fixed = pool.least == pool.most
+    how: dict[str, Any] = {
+        "min_size": pool.least,
+        "max_size": pool.most,
+        # A pool that grows needs a queue to see that it should.
+        "max_tasks_in_flight_per_actor": pool.tasks if fixed else None,
+        "enable_true_multi_threading": True,
+    }
+    more = {"max_concurrency": pool.tasks}
+    if "max_concurrent_calls_per_actor" in signature(strategy).parameters:
+        # What Ray calls it from 2.60 on.
+        how, more = {**how, "max_concurrent_calls_per_actor": pool.tasks}, {}
     return ray.data.from_arrow(tasks).map_batches(
         _Worker,
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(
-            min_size=pool.least,
-            max_size=pool.most,
-            # A pool that grows needs a queue to see that it should.
-            max_tasks_in_flight_per_actor=pool.tasks if fixed else None,
-            enable_true_multi_threading=True,
-        ),
-        max_concurrency=pool.tasks,
+        compute=strategy(**how),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
         fn_constructor_kwargs=arguments,
+        **more,
     )
 
 
