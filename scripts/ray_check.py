@@ -218,8 +218,9 @@ def node(
         try:
             yield
         finally:
-            # Its raylet and the rest end with it.
-            process.terminate()
+            # Asked to end, a head waits half a minute for its last node.
+            for one in (*psutil.Process(process.pid).children(recursive=True), process):
+                one.kill()
             process.wait()
 
 

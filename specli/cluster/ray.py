@@ -44,8 +44,6 @@ def imported(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Its own patience with an address where something else listens is a minute.
     os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")
-    # What its C++ part logs is about Ray's inside.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
