@@ -81,7 +81,7 @@ def answer_on(
                 pool = pool_for(options, found, actors=cluster.actors, slots=slots, prompts=count)
                 _require_room(pool, fitting(pool, found), address, cluster.feedback)
                 engines = pool.most
-                report(Progress("start", f"{engines} engines", 0, None))
+                report(Progress("start", _counted(engines, "engine"), 0, None))
                 arguments = _arguments(work, options, slots, pool)
                 arriving = _Arriving(
                     _answers(ray, pool, prompts, arguments), partial(is_there, ray)
@@ -95,14 +95,18 @@ def answer_on(
 
 def _require_room(pool: Pool, fit: int, address: str, feedback: Feedback) -> None:
     """Raises UsageError where a cluster that cannot grow has no room for an engine."""
-    size = f"{pool.cpus} CPUs" + (f" and {pool.gpus} GPUs" if pool.gpus else "")
+    size = _counted(pool.cpus, "CPU") + (f" and {_counted(pool.gpus, 'GPU')}" if pool.gpus else "")
     if not fit and address == LOCAL:
         raise UsageError(f"this machine has no {size} for an engine", hint="take fewer with -t")
     if fit < pool.least:
         feedback.note(
-            f"{fit} of {pool.least} engines of {size} fit into the cluster now; "
+            f"the cluster has room for {fit} of {_counted(pool.least, 'engine')} of {size}; "
             "the others wait until it grows"
         )
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _arguments(work: Work, options: Options, slots: int | None, pool: Pool) -> dict[str, object]:
