@@ -219,8 +219,9 @@ def node(
             yield
         finally:
             # Asked to end, a head waits half a minute for its last node.
-            for one in (*psutil.Process(process.pid).children(recursive=True), process):
-                one.kill()
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
             process.wait()
 
 
