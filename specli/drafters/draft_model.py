@@ -6,7 +6,7 @@ tokens it has not seen are decoded (llama.cpp's `draft-simple` decodes every ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from specli.drafters.protocol import STEPS, Accepted, Proposal, Request, TargetBatch
@@ -34,8 +34,12 @@ class DraftModel:
     cost = STEPS
     features: tuple[int, ...] = ()
 
-    def __init__(self, decoder: Decoder, name: Source = MODEL) -> None:
+    def __init__(
+        self, decoder: Decoder, name: Source = MODEL, wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`wanted` says whether it is likely to be asked for a text that begins."""
         self.name = name
+        self._wanted = wanted
         self._decoder = decoder
         self._cached: dict[int, list[int]] = {}
         """The tokens in the draft's cache: first the sequence's own, then drafted ones."""
@@ -48,15 +52,15 @@ class DraftModel:
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         """Decode the prompt except its last token, reusing what the cache has of it.
 
-        With other sequences live a draft model seldom pays: then the prompt is decoded when the
-        first proposal is asked for.
+        With other sequences live a draft model seldom pays, and where it is not wanted it does not:
+        then the prompt is decoded when the first proposal is asked for.
         """
         if seq not in self._cached:
             self._cached[seq] = []
             self._decoder.rollback(seq, 0)
         common = self._shared(seq, prompt[:-1])
         self._live.add(seq)
-        if len(self._live) > 1:
+        if len(self._live) > 1 or not self._wanted():
             return
         self._decode_silently(seq, prompt[common : min(len(prompt) - 1, self._decoder.n_ctx)])
 

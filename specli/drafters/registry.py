@@ -47,14 +47,17 @@ class Materials:
     at_end: Callable[[Callable[[], None]], object]
     translation: Translation | None = None
     n_ctx: int = 0
+    wanted: Callable[[], bool] = lambda: True
+    """Whether the draft model is likely to be asked for a text that begins."""
 
 
 def _draft_model(_config: DraftModel, given: Materials) -> Drafter:
     if given.draft is None:
         raise ValueError("no draft model is loaded")
-    drafter: Drafter = ModelDrafter(given.draft)
+    model = ModelDrafter(given.draft, wanted=given.wanted)
+    drafter: Drafter = model
     if given.draft.n_ctx < given.n_ctx:
-        drafter = WindowedDrafter(ModelDrafter(given.draft), given.draft.n_ctx)
+        drafter = WindowedDrafter(model, given.draft.n_ctx)
     return TranslatedDrafter(drafter, given.translation) if given.translation else drafter
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from specli.drafters.heads.core import Kind
 from specli.drafters.heads.tried import Tried
-from specli.drafters.protocol import Drafter
+from specli.drafters.protocol import STEPS, Drafter
 from specli.drafters.registry import Materials, build
 from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
@@ -359,7 +359,10 @@ class Session:
         if wanted and isinstance(config.policy, Adaptive) and not config.has(Grammar.kind):
             # It costs nothing, and proposes nothing without a grammar.
             wanted.append(Grammar())
-        drafters = [own.get(one.kind) or build(one, self._materials) for one in wanted]
+        materials = self._materials
+        if isinstance(policy, AdaptivePolicy):
+            materials = replace(materials, wanted=partial(policy.would_ask, MODEL, STEPS))
+        drafters = [own.get(one.kind) or build(one, materials) for one in wanted]
         vocab = self.target_model.vocab
         return Engine(
             self.target,

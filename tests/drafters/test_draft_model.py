@@ -25,3 +25,16 @@ def test_probabilities_are_computed_only_for_a_rule_that_looks_at_them(temperatu
     assert unweighed.tokens == weighed.tokens
     assert unweighed.confidences == [1.0] * 6
     assert all(0 < confidence < 1 for confidence in weighed.confidences)
+
+
+def test_a_prompt_is_read_at_once_where_it_is_wanted_and_else_when_it_is_asked_for() -> None:
+    for wanted, read in ((True, 5), (False, 0)):
+        decoder = FakeDecoder(hashed(1))
+        drafter = DraftModel(decoder, wanted=[wanted].pop)
+        prompt = [1, 2, 3, 4, 5, 6]
+        drafter.begin(0, prompt)
+        assert decoder.length(0) == read
+        assert drafter.pending(0, prompt) == len(prompt) - read
+        chooser = Chooser(SamplingParams(), prompt)
+        (proposal,) = drafter.propose([Request(0, prompt, Rule(2), chooser)])
+        assert len(proposal) == 2

@@ -12,7 +12,7 @@ from math import sqrt
 
 import numpy as np
 
-from specli.drafters.protocol import Proposal
+from specli.drafters.protocol import DraftingCost, Proposal
 from specli.drafters.rule import Growth, Lookahead, Rule, stopping
 from specli.engine.policy.acceptance import CENTRES, Acceptance, mixed, upper
 from specli.engine.policy.cost import CostModel
@@ -76,6 +76,16 @@ class AdaptivePolicy:
         if self.alone >= TEXT_MEMORY and len(verifying) > 1 and not any(lengths):
             lengths = _trial(chances)
         return [one.head(length) for one, length in zip(best, lengths, strict=True)]
+
+    def would_ask(self, name: Source, cost: DraftingCost) -> bool:
+        """Whether a drafter would be asked for a text of which nothing is known yet, if it had read
+        the prompt."""
+        drafter = Costly(name, cost, CAUGHT_UP)
+        view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]))
+        verifying = view.affordable(drafter)
+        if len(verifying) < 2:
+            return False
+        return view.asking(drafter, verifying)[0] > 0 or view.worth_a_look(drafter, verifying, 0.0)
 
     def _choice(self, turn: Turn) -> Choice | None:
         """The costly drafter that is worth most to ask, if any is worth more than the best free

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specli.drafters.protocol import Proposal
+from specli.drafters.protocol import STEPS, Proposal
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.explain import explain
 from specli.engine.policy.adaptive import AdaptivePolicy
@@ -250,6 +250,13 @@ def test_asking_a_policy_changes_nothing_of_what_it_knows() -> None:
     turn.proposals.append(proposal(0.9, 0.8))
     policy.verify([turn])
     assert policy == before
+
+
+@pytest.mark.parametrize(("ms", "asked"), [(2.0, True), (40.0, False)])
+def test_a_draft_reads_a_prompt_only_where_it_may_pay(ms: float, asked: bool) -> None:
+    policy = AdaptivePolicy(costs(PAYING, draft=[ms, ms + 1, ms + 2, ms + 4, ms + 6]))
+    policy.cost.drafters["draft"].observe(1, ms)
+    assert policy.would_ask("draft", STEPS) == asked
 
 
 def test_a_draft_that_cannot_pay_gets_advice_with_the_numbers() -> None:
