@@ -14,6 +14,8 @@ import argparse
 import ctypes
 import json
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -24,50 +26,59 @@ from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model
 from specli.session.loading import physical_cores
 
-BLOCK = 1024
+BLOCK, CELL = 1024, 3
 SIZES = (1, 2, 4, 8)
 
 
-def fill(context: Context, token: int, length: int) -> None:
-    """Make sequence 0 that long, by copies of its first block moved to later positions."""
-    memory = llama_cpp.llama_get_memory(context.handle)
-    if context.length(0) == 0:
+class Filled:
+    """A context whose sequence 0 grows by copies of its first block, moved to later positions."""
+
+    def __init__(self, context: Context, token: int) -> None:
+        self.context, self.token = context, token
         rng = np.random.default_rng(1)
         tokens = [token, *rng.integers(300, context.n_vocab - 300, BLOCK - 1).tolist()]
         context.add(0, tokens, 0, 0)
         context.decode()
-    size = llama_cpp.llama_state_seq_get_size(context.handle, 0)
-    state = (ctypes.c_uint8 * size)()
-    if context.length(0) == BLOCK:
-        llama_cpp.llama_state_seq_get_data(context.handle, state, size, 0)
-        context_states[id(context)] = state
-    state = context_states[id(context)]
-    while context.length(0) < length:
-        at = context.length(0)
-        if not llama_cpp.llama_state_seq_set_data(context.handle, state, len(state), 1):
-            raise SystemExit("llama.cpp could not copy a state")
-        llama_cpp.llama_memory_seq_add(memory, 1, 0, -1, at)
-        llama_cpp.llama_memory_seq_cp(memory, 1, 0, -1, -1)
-        llama_cpp.llama_memory_seq_rm(memory, 1, -1, -1)
+        size = llama_cpp.llama_state_seq_get_size(context.handle, 0)
+        self.state = np.zeros(-(-size // 4), dtype=np.int32)
+        llama_cpp.llama_state_seq_get_data(context.handle, self.pointer, size, 0)
+        # Of each cell the state has the position, the number of its sequences, and the sequence.
+        wanted = np.arange(BLOCK)
+        starts = np.flatnonzero(self.state[:64] == 0)
+        (self.start,) = (
+            start
+            for start in starts
+            if np.array_equal(self.state[start : start + CELL * BLOCK : CELL], wanted)
+        )
 
+    @property
+    def pointer(self) -> Any:
+        return self.state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
-context_states: dict[int, ctypes.Array[ctypes.c_uint8]] = {}
+    def grow(self, length: int) -> None:
+        context = self.context
+        memory = llama_cpp.llama_get_memory(context.handle)
+        while (at := context.length(0)) < length:
+            places = slice(self.start, self.start + CELL * BLOCK, CELL)
+            self.state[places] = np.arange(at, at + BLOCK)
+            size = 4 * len(self.state)
+            if not llama_cpp.llama_state_seq_set_data(context.handle, self.pointer, size, 1):
+                raise SystemExit("llama.cpp could not copy a state")
+            llama_cpp.llama_memory_seq_cp(memory, 1, 0, -1, -1)
+            llama_cpp.llama_memory_seq_rm(memory, 1, -1, -1)
 
-
-def times(context: Context, length: int, token: int, repeats: int) -> list[float]:
-    """Milliseconds of each of `SIZES` at this length."""
-    fill(context, token, length)
-    timed(context, token, length, 1, __import__("time").perf_counter)
-    found = []
-    for size in SIZES:
-        runs = []
-        for _run in range(repeats):
-            begin = context.native_ns
-            timed(context, token, length, size, lambda: 0.0)
-            runs.append((context.native_ns - begin) / 1e6)
+    def times(self, repeats: int) -> list[float]:
+        """Milliseconds of each of `SIZES`, the fastest of so many."""
+        context = self.context
+        length = context.length(0)
+        # The first batch after a pause is slow.
+        timed(context, self.token, length, 1, perf_counter)
+        found = [
+            min(timed(context, self.token, length, size, perf_counter) for _run in range(repeats))
+            for size in SIZES
+        ]
         context.rollback(0, length)
-        found.append(min(runs))
-    return found
+        return found
 
 
 def main() -> None:
@@ -91,7 +102,7 @@ def main() -> None:
         (given.draft, given.window),
     ):
         options = ContextOptions(
-            n_ctx=(most + BLOCK) // 2 + BLOCK,
+            n_ctx=most + BLOCK,
             n_seq=2,
             threads=given.t,
             type_k=given.ctk,
@@ -99,12 +110,10 @@ def main() -> None:
             flash_attention="on",
         )
         with Model(path) as model, Context(model, options) as context:
-            context.n_ctx *= 2
-            context._make_batch()
-            for length in lengths:
-                if length > most:
-                    continue
-                found = times(context, length, max(model.vocab.bos, 0), given.repeats)
+            filled = Filled(context, max(model.vocab.bos, 0))
+            for length in sorted({min(length, most) for length in lengths}):
+                filled.grow(length)
+                found = filled.times(given.repeats)
                 cache = llama_cpp.llama_state_seq_get_size(context.handle, 0) / 2**20
                 resident = process.memory_info().rss / 2**20
                 row = {"model": path.name, "context": length, "window": most == given.window}

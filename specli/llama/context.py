@@ -260,7 +260,9 @@ class Context:
         """See `Decoder.drop`. Cells that sequences share would move for all of them, so that only a
         context of one sequence moves any."""
         memory = self._memory
-        if not self.can_cut or self.n_seq > 1 or not llama_cpp.llama_memory_can_shift(memory):
+        # Moving quantised keys ends the process (llama-cpp-python 0.3.36, head size 32).
+        movable = self._types[0] in ("f16", "f32") and llama_cpp.llama_memory_can_shift(memory)
+        if not movable or not self.can_cut or self.n_seq > 1:
             return False
         llama_cpp.llama_memory_seq_rm(memory, seq, start, end)
         llama_cpp.llama_memory_seq_add(memory, seq, end, -1, start - end)

@@ -72,6 +72,22 @@ def test_what_is_dropped_lies_between_the_first_tokens_and_the_last() -> None:
     assert WINDOW / 2 < len(seen) < WINDOW
 
 
+def test_quantised_keys_are_not_moved(tmp_path: Path) -> None:
+    path = tiny.write(tmp_path / "model.gguf", tiny.llama_bytes(shape=tiny.Shape(n_embd=128)))
+    options = ContextOptions(
+        n_ctx=128, threads=1, type_k="q8_0", type_v="q8_0", flash_attention="on"
+    )
+    with Model(path) as model, Context(model, options) as context:
+        context.add(0, [10 + n for n in range(60)], 0, 0)
+        context.decode()
+        assert not context.drop(0, 4, 24)
+        drafter = DraftModel(context)
+        drafter.begin(0, [*range(20, 81)])
+        drafter.drop(0, 4, 20)
+        assert context.length(0) == 4
+        assert drafter.pending(0, [20, 21, 22, 23, *range(44, 82)]) == 38
+
+
 @pytest.mark.parametrize("sequences", [1, 2])
 def test_moved_tokens_go_on_as_if_they_had_been_decoded_there(
     tmp_path: Path, sequences: int
