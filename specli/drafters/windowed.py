@@ -55,6 +55,8 @@ class WindowedDrafter:
         return self._inner.propose([self._asked(request) for request in requests])
 
     def accept(self, results: Sequence[Accepted]) -> None:
+        for one in results:
+            self._fit(one.seq, len(one.tokens))
         self._inner.accept(
             [replace(one, tokens=self._seen(one.seq, one.tokens)) for one in results]
         )
@@ -63,15 +65,20 @@ class WindowedDrafter:
         self._inner.end(seq)
 
     def _asked(self, request: Request) -> Request:
-        seq, length = request.seq, len(request.tokens)
+        seq = request.seq
         # A proposal needs room behind what it continues.
         room = min(request.rule.limit, self._n_ctx // 4)
-        dropped = self._excess(length + room, self._dropped[seq])
-        if dropped > self._dropped[seq]:
-            self._inner.drop(seq, SINKS, dropped - self._dropped[seq])
-            self._dropped[seq] = dropped
+        dropped = self._fit(seq, len(request.tokens) + room)
         chooser: Chooser = _Later(request.chooser, dropped) if dropped else request.chooser
         return Request(seq, self._seen(seq, request.tokens), request.rule, chooser)
+
+    def _fit(self, seq: int, length: int) -> int:
+        """Drop what a text of this length has too many; how many that are in all."""
+        before = self._dropped[seq]
+        dropped = self._dropped[seq] = self._excess(length, before)
+        if dropped > before:
+            self._inner.drop(seq, SINKS, dropped - before)
+        return dropped
 
     def _excess(self, length: int, dropped: int = 0) -> int:
         """How many tokens to drop of a text of `length`, where `dropped` are already."""

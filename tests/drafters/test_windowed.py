@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from specli.drafters.draft_model import DraftModel
+from specli.drafters.protocol import Accepted, Proposal, Request
+from specli.drafters.rule import Rule
 from specli.drafters.windowed import SINKS, WindowedDrafter
 from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
@@ -17,6 +19,7 @@ from specli.events import Round
 from specli.llama.context import Context, ContextOptions
 from specli.llama.decoder import Decoder
 from specli.llama.model import Model
+from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 from tests import tiny_gguf as tiny
 from tests.fakes import FakeDecoder, FakeVocab, hashed
@@ -70,6 +73,24 @@ def test_what_is_dropped_lies_between_the_first_tokens_and_the_last() -> None:
     assert seen[:SINKS] == prompt[:SINKS]
     assert seen[SINKS:] == prompt[: len(prompt) - 1][-len(seen) + SINKS :]
     assert WINDOW / 2 < len(seen) < WINDOW
+
+
+def test_a_draft_that_is_not_asked_for_a_long_text_goes_on_with_its_end() -> None:
+    draft = FakeDecoder(hashed(4, vocab=6, window=3), n_ctx=WINDOW, n_batch=256, vocab=6)
+    drafter = WindowedDrafter(DraftModel(draft), WINDOW)
+    text = [1, 2, 3]
+    drafter.begin(0, text)
+    for token in range(300):
+        text.append(token % 6)
+        drafter.accept([Accepted(0, text, 1, Proposal(), 0, 0)])
+        assert drafter.pending(0, text) <= WINDOW
+    chooser = Chooser(SamplingParams(), text)
+    (proposal,) = drafter.propose([Request(0, text, Rule(4), chooser)])
+    assert len(proposal) == 4
+    seen = draft.seen[0]
+    assert seen[:SINKS] == text[:SINKS]
+    ended = [*text, *proposal.tokens[:-1]]
+    assert seen[SINKS:] == ended[-len(seen) + SINKS :]
 
 
 def test_quantised_keys_are_not_moved(tmp_path: Path) -> None:

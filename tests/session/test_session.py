@@ -35,6 +35,7 @@ from specli.speculative import (
     SpeculativeConfig,
     Suffix,
 )
+from tests import tiny_gguf as tiny
 
 PROMPT = [5, 6, 7, 5, 6]
 NGRAM = NgramSimple(2, 4)
@@ -186,6 +187,35 @@ def test_a_draft_with_another_vocabulary_is_translated_and_that_is_said(
         assert accepted > 0
         assert text == answer(session.engine_for(SpeculativeConfig()))[0]
     assert any("foreign.gguf has another vocabulary" in note for note in notes)
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 128), (80, 80), (4096, 512)])
+def test_a_draft_that_was_trained_on_less_sees_the_beginning_and_the_end(
+    records: Path, tmp_path: Path, asked: int | None, given: int
+) -> None:
+    shapes = tiny.Shape(context=512), tiny.Shape(context=128)
+    target, draft = (
+        tiny.write(tmp_path / f"{shape.context}.gguf", tiny.llama_bytes(shape=shape, noise=noise))
+        for shape, noise in zip(shapes, (0.0, 0.02), strict=True)
+    )
+    config = SpeculativeConfig((DraftModel(draft, n_ctx=asked),), FixedLength(4))
+    notes: list[str] = []
+    with Session(Setup(target, speculative=config), records, notes.append) as session:
+        assert session.draft is not None
+        assert session.draft.n_ctx == given
+        assert any("sees the first tokens" in note for note in notes) == (given < 512)
+        request = GenerationRequest([5, 6, 7, 8] * 60, 120, ignore_end=True)
+
+        def answer(engine: Engine) -> tuple[list[int], int]:
+            engine.submit(request)
+            rounds = [event for event in engine.run() if isinstance(event, Round)]
+            tokens = [token for one in rounds for token in one.tokens]
+            return tokens, sum(one.accepted for one in rounds)
+
+        text, accepted = answer(session.engine())
+        assert text == answer(session.engine_for(SpeculativeConfig()))[0]
+        assert len(text) == 120
+        assert accepted > 10
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 256), (0, 256), (64, 64)])
