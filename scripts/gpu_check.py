@@ -44,6 +44,7 @@ from gpu_runs import (
 )
 
 from specli.errors import MemoryShortError, SpecliError
+from specli.figures import short_bytes
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.hub.cache import cache_dir
@@ -52,7 +53,6 @@ from specli.llama import library
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
 from specli.llama.quantize import quantize
-from specli.pairs.quantities import short_bytes
 from specli.profiles import load_profile
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores

@@ -15,8 +15,9 @@ from typing import Any
 from platformdirs import user_config_path
 
 from specli.errors import UsageError
-from specli.files import read_within, replacing
-from specli.options import OPTIONS, Option, closest, parsed
+from specli.files import read_text, write_text
+from specli.option_values import parsed
+from specli.options import OPTIONS, Option, closest
 
 TABLE = "default"
 MODELS = ("profile", "model", "model_draft")
@@ -45,7 +46,7 @@ def read_config() -> dict[str, Any]:
     path = config_path()
     if not path.exists():
         return {}
-    return settings_of(_text(path))
+    return settings_of(read_text(path, MOST))
 
 
 def settings_of(text: str) -> dict[str, Any]:
@@ -98,35 +99,18 @@ def without_value(name: str) -> str:
 
 
 def write_config(text: str) -> None:
-    """Write the file whole, or leave it as it is. Raises UsageError."""
+    """Write the file whole, or leave it as it is. Raises SpecliError."""
     settings_of(text)
-    path = config_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", hint="check the folder's permissions"
-        ) from error
+    write_text(config_path(), text, folders=True)
 
 
 def _current() -> str:
     path = config_path()
     if not path.exists():
         return ""
-    text = _text(path)
+    text = read_text(path, MOST)
     settings_of(text)
     return text
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_within(path, MOST).decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from None
 
 
 def _option(before: str, name: str) -> Option:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import Literal
 
 from specli.errors import SpecliError
+from specli.figures import rounded
 
 Source = str
 """Where a token came from: `target`, or the name of the drafter that proposed it."""
@@ -268,13 +269,13 @@ class Stats:
             "prompt_n": decoded,
             "prompt_ms": round(self.prompt_ms, 3),
             "prompt_per_token_ms": round(self.prompt_ms / decoded, 3) if decoded else None,
-            "prompt_per_second": _rounded(self.prompt_per_second, 2),
+            "prompt_per_second": rounded(self.prompt_per_second, 2),
             "predicted_n": self.predicted_n,
             "predicted_ms": round(self.predicted_ms, 3),
             "predicted_per_token_ms": (
                 round(self.predicted_ms / self.predicted_n, 3) if self.predicted_n else None
             ),
-            "predicted_per_second": _rounded(self.predicted_per_second, 2),
+            "predicted_per_second": rounded(self.predicted_per_second, 2),
             "draft_n": self.drafted,
             "draft_n_accepted": self.accepted,
         }
@@ -283,11 +284,11 @@ class Stats:
         """The figures of the speculation itself, rates between 0 and 1, times in milliseconds."""
         return {
             "rounds": self.rounds,
-            "mean_accepted_length": _rounded(self.mean_accepted_length, 4),
-            "acceptance_rate": _rounded(self.acceptance_rate, 4),
+            "mean_accepted_length": rounded(self.mean_accepted_length, 4),
+            "acceptance_rate": rounded(self.acceptance_rate, 4),
             "acceptance_per_position": [round(rate, 4) for rate in self.acceptance_per_position],
             "by_drafter": {
-                name: {**asdict(counts), "acceptance_rate": _rounded(counts.acceptance_rate, 4)}
+                name: {**asdict(counts), "acceptance_rate": rounded(counts.acceptance_rate, 4)}
                 for name, counts in self.by_drafter.items()
             },
             "draft_ms": round(self.draft_ms, 3),
@@ -295,7 +296,3 @@ class Stats:
             "rollback_ms": round(self.rollback_ms, 3),
             "outside_ms": round(self.outside_ms, 3),
         }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

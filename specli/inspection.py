@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from specli.errors import UsageError
 from specli.events import Round, Source, TokenLogprob
-from specli.files import read_within
+from specli.files import read_text
 
 LARGEST_FILE = 1 << 28
 """Bytes of a file that is read as a run; a long answer takes a few megabytes."""
@@ -108,12 +108,9 @@ def rounds_json(rounds: Sequence[InspectedRound]) -> list[dict[str, object]]:
 
 def read_run(path: Path) -> InspectedRun:
     """A run that `specli run --json` has written. Raises UsageError for anything else."""
+    text = read_text(path, LARGEST_FILE)
     try:
-        return InspectedRun.model_validate_json(read_within(path, LARGEST_FILE))
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
-        ) from None
+        return InspectedRun.model_validate_json(text)
     except ValidationError:
         raise UsageError(
             f"{path} is not a run that can be inspected",

@@ -21,9 +21,10 @@ from pydantic import (
 )
 
 from specli.errors import UsageError
-from specli.files import read_within, replacing
+from specli.files import read_text, write_text
 from specli.hub.made import Recipe
-from specli.options import OPTIONS, Option, closest, parsed
+from specli.option_values import parsed
+from specli.options import OPTIONS, Option, closest
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -200,32 +201,17 @@ def find_profile(name: str) -> Path:
 def write_profile(path: Path, content: dict[str, object], comments: str = "") -> None:
     """Write a profile after `comments`, which are lines of YAML comments; all of it or nothing.
 
-    Raises UsageError, and writes nothing, where it would not be valid.
+    Raises UsageError, and writes nothing, where it would not be valid; SpecliError where it cannot
+    be written.
     """
     text = comments + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     _parse(path, text)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}", hint="check the folder's permissions"
-        ) from error
+    write_text(path, text, folders=True)
 
 
 def read_profile(path: Path) -> Profile:
     """Read and check one profile. Raises UsageError naming file, line and key."""
-    try:
-        text = read_within(path, MOST_BYTES).decode("utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"the profile {path} cannot be read: {error.strerror}",
-            hint="check the path; specli profile list shows the profiles there are",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the profile {path} is not UTF-8 text: {error}") from error
-    return _parse(path, text)
+    return _parse(path, read_text(path, MOST_BYTES))
 
 
 def _parse(path: Path, text: str) -> Profile:

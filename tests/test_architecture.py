@@ -16,53 +16,53 @@ import specli
 ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "escapes", "events", "files", "generation"}
-ASKED = GROUND | {"options"}
+GROUND = {"errors", "escapes", "events", "figures", "files", "generation"}
+SETTINGS = {"drafting_settings", "native", "option_values", "options", "speculative"}
 NATIVE = GROUND | {"gguf", "llama", "native", "sampling"}
-PAIR = {"hub", "pairs", "profiles"}
+MODELS = NATIVE | {"hub", "pairs"}
+ENGINE = MODELS | {"drafters", "engine", "session", "speculative"}
+WORK = ENGINE | {"batch", "bench", "doctor", "drafts"}
+APP = WORK | SETTINGS | {"app", "inspection", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"api", "errors", "events", "speculative"},
-    "__main__": {"cli"},
     "errors": set(),
     "escapes": set(),
+    "figures": set(),
     "files": {"errors"},
-    "options": {"errors", "speculative"},
-    "native": {"errors"},
-    "speculative": {"errors", "native"},
-    "events": {"errors"},
+    "events": {"errors", "figures"},
     "generation": {"errors", "events"},
+    "native": {"errors"},
+    "speculative": {"native"},
+    "drafting_settings": {"errors", "native", "speculative"},
+    "options": {"speculative"},
+    "option_values": {"errors", "options"},
     "inspection": GROUND,
     "gguf": GROUND,
     "llama": GROUND | {"gguf", "native"},
-    "sampling": ASKED | {"gguf", "llama"},
-    "drafters": NATIVE | {"speculative"},
-    "engine": NATIVE | {"drafters", "speculative"},
+    "sampling": NATIVE - {"sampling"} | {"option_values", "options"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
-    "config": ASKED,
-    "profiles": ASKED | {"hub"},
-    "session": NATIVE | {"drafters", "engine", "hub", "pairs", "speculative"},
-    "drafts": NATIVE | {"engine", "hub", "pairs", "session", "speculative"},
-    "batch": NATIVE | {"engine", "options"},
+    "config": GROUND | SETTINGS,
+    "profiles": GROUND | SETTINGS | {"hub"},
+    "drafters": NATIVE | {"speculative"},
+    "engine": NATIVE | {"drafters", "speculative"},
+    "session": ENGINE - {"session"},
+    "drafts": ENGINE,
+    "batch": NATIVE | {"engine", "options", "speculative"},
+    "doctor": ENGINE | {"profiles"},
+    "bench": ENGINE | {"doctor", "drafting_settings", "profiles"},
+    "app": APP - {"app"},
+    "api": APP - {"batch", "bench", "doctor", "drafts"},
+    "__init__": {"api", "errors", "events", "speculative"},
+    "server": APP - {"bench", "doctor", "drafts"} | {"api"},
+    "cluster": APP - {"bench", "doctor", "drafts"},
     "ui": GROUND | {"inspection", "hub", "engine", "drafts", "pairs", "bench", "batch", "doctor"},
-    "doctor": NATIVE | PAIR | {"drafters", "engine", "session", "speculative"},
-    "bench": NATIVE | PAIR | {"doctor", "drafters", "engine", "session", "speculative"},
-    "app": NATIVE
-    | PAIR
-    | ASKED
-    | {"drafters", "engine", "session", "speculative", "drafts", "bench", "batch", "doctor"}
-    | {"inspection"},
-    "api": NATIVE | PAIR | ASKED | {"app", "engine", "session", "speculative"},
-    "server": NATIVE | PAIR | ASKED | {"api", "app", "batch", "engine", "session", "speculative"},
-    "cluster": NATIVE | PAIR | ASKED | {"app", "batch", "engine", "session", "speculative"},
-    "cli": NATIVE
-    | PAIR
-    | ASKED
-    | {"config"}
-    | {"engine", "session", "speculative", "drafts", "ui", "bench", "batch", "doctor", "app"}
-    | {"api", "cluster", "server", "inspection"},
+    "cli": APP | {"api", "cluster", "config", "server", "ui"},
+    "__main__": {"cli"},
 }
-"""What each folder and file of the package may import."""
+"""What each folder and file of the package may import, from the lowest to the highest."""
+
+NOT_IN_CLI = {"drafters", "engine", "gguf", "llama", "pairs", "sampling", "session"}
+"""What a command reaches through `app` only, but for the types of what it gets."""
 
 SLOW = ["llama_cpp", "huggingface_hub", "numpy", "pydantic", "fastapi"]
 
@@ -119,10 +119,30 @@ def owner_of(name: str, modules: Mapping[str, Path]) -> str | None:
     )
 
 
-APP = [path for path in FILES if room_of(path) == "app"]
+def in_room(room: str) -> list[Path]:
+    return [path for path in FILES if room_of(path) == room]
 
 
-@pytest.mark.parametrize("path", APP, ids=named)
+@pytest.mark.parametrize("path", in_room("cli"), ids=named)
+def test_a_command_goes_through_the_app_layer(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    types = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    modules = {
+        node.module.split(".")[1]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node not in types
+        if node.module and node.module.startswith("specli.")
+    }
+    # Completion lists names that those rooms declare.
+    assert path.name == "completion.py" or not modules & NOT_IN_CLI
+
+
+@pytest.mark.parametrize("path", in_room("app"), ids=named)
 def test_the_app_layer_has_no_terminal(path: Path) -> None:
     tops = {".".join(name.split(".")[:2]) for name in imported(path)}
     assert not {top for top in tops if top.split(".")[0] in ("rich", "typer")}

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from specli.app.prepare import read_text
 from specli.drafters.lookup import load
-from specli.errors import UsageError
-from specli.files import read_within, replacing
+from specli.errors import SpecliError, UsageError
+from specli.files import read_text, read_within, replacing, write_text
 from specli.hub.cache import file_sha256
 from specli.profiles import profile_files, read_profile
 
@@ -105,3 +104,19 @@ def test_a_cache_that_cannot_be_written_costs_a_checksum_nothing_but_time(
     path = tmp_path / "model.gguf"
     path.write_bytes(b"weights")
     assert len(file_sha256(path)) == 64
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_next_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(SpecliError, match=r"cannot write .*: No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["report.json"]

@@ -6,10 +6,11 @@ import math
 
 import pytest
 
+from specli.drafting_settings import placement
 from specli.errors import UsageError
-from specli.options import OPTIONS, parsed
+from specli.option_values import parsed
+from specli.options import OPTIONS
 from specli.sampling.params import SamplingParams
-from specli.speculative import placement
 
 
 @pytest.mark.parametrize("name", ["budget", "timeout"])

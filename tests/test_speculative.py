@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from specli.drafting_settings import flat_settings, placement, speculative_config, vllm_settings
 from specli.errors import UsageError
 from specli.speculative import (
     HEADS,
@@ -26,10 +27,6 @@ from specli.speculative import (
     Prediction,
     SpeculativeConfig,
     Suffix,
-    flat_settings,
-    placement,
-    speculative_config,
-    vllm_settings,
 )
 
 MODEL = DraftModel("d.gguf")

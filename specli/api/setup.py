@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specli.app.prepare import chosen_profile, with_profile
+from specli.drafting_settings import vllm_settings
 from specli.errors import UsageError
 from specli.options import Options
 from specli.profiles import Profile
-from specli.speculative import SpeculativeConfig, vllm_settings
+from specli.speculative import SpeculativeConfig
 
 Drafting = Mapping[str, object] | SpeculativeConfig | None
 """vLLM's `speculative_config`, specli's, or None, where costs or the profile decide."""

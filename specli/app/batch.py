@@ -15,7 +15,6 @@ from typing import IO, Literal, Protocol
 
 from specli.app.feedback import Feedback
 from specli.app.prepare import (
-    FLAGS,
     Constraint,
     constraint_of,
     loaded_session,
@@ -33,13 +32,14 @@ from specli.batch.requests import Defaults
 from specli.batch.run import Limits, Watcher, Work, answer_all, validate
 from specli.batch.template import Template
 from specli.batch.totals import Failure, Totals
-from specli.bench.report import write_text
 from specli.errors import BatchFailedError, UsageError
+from specli.files import write_text
 from specli.llama import library
 from specli.llama.constraint import rules_of
 from specli.native import DECIDING
+from specli.option_values import written
 from specli.options import AUTO, Options
-from specli.sampling.params import SamplingParams
+from specli.sampling.params import OPTION_NAMES, SamplingParams
 from specli.session import Setup
 from specli.speculative import Prediction
 
@@ -120,7 +120,7 @@ def answer_batch(
         path = _path(stack, task, feedback)
         file = _input(stack, path, task, streams)
         slots = None if isinstance(task.parallel, str) else task.parallel
-        setup = prepared_setup(options, profile, feedback, slots=slots)
+        setup = with_predictions(prepared_setup(options, profile, feedback, slots=slots))
         known = Ids()
         output = _output(stack, task, known, streams)
         sampling = sampling_of(_with_seed(options, output))
@@ -132,7 +132,7 @@ def answer_batch(
         source = partial(Source, path, file, reading, name=name, called_off=stop, notice=note)
         work = Work(
             source=source(),
-            defaults=defaults_of(options, sampling, constraint),
+            defaults=defaults_of(setup, options, sampling, constraint),
             settings=settings,
             output=output,
             known=known,
@@ -150,7 +150,7 @@ def answer_batch(
             with _report(work, task, totals, attendant):
                 elsewhere(work, given.but(seed=sampling.seed), task, totals, attendant)
             return totals
-        session = stack.enter_context(loaded_session(with_predictions(setup), feedback))
+        session = stack.enter_context(loaded_session(setup, feedback))
         require_known_tokens(sampling, session.target_model)
         if task.strict:
             count = validate(work, session.engine(), session.target_model, attendant.failed)
@@ -194,7 +194,7 @@ def _require_sense(options: Options, task: Task) -> None:
     source, output = Path(task.source), Path(task.output)
     if source.is_dir() and is_inside(output, source):
         raise UsageError(
-            f"the output {output} lies in the input {source}, and would become a prompt",
+            f"the output {output} is inside the input {source}, and would become a prompt",
             hint="name a file elsewhere with -o",
         )
     if source.exists() and output.exists() and source.samefile(output):
@@ -262,11 +262,11 @@ def settings_of(
 
     Who drafts and how many prompts run at once is not among it: a later run may differ there.
     """
-    plain = SamplingParams()
+    usual = SamplingParams()
     sampled = {
-        FLAGS.get(field.name, field.name): value
+        OPTION_NAMES.get(field.name, field.name): value
         for field in fields(SamplingParams)
-        if (value := getattr(sampling, field.name)) != getattr(plain, field.name)
+        if (value := getattr(sampling, field.name)) != getattr(usual, field.name)
     }
     sampled["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
     every = {
@@ -278,7 +278,7 @@ def settings_of(
         "system": options.system,
         "template": task.template,
         "raw": options.raw,
-        **{name: _listed(getattr(options, name)) for name in DECIDING},
+        **{name: written(getattr(options, name)) for name in DECIDING},
         "chat_template": setup.template_variables + (setup.chat_template or "") or None,
         "predict": options.predict,
         "stop": list(options.stop or ()),
@@ -298,12 +298,9 @@ def settings_of(
     }
 
 
-def _listed(value: object) -> object:
-    """As JSON gives it back."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def defaults_of(options: Options, sampling: SamplingParams, constraint: Constraint) -> Defaults:
+def defaults_of(
+    setup: Setup, options: Options, sampling: SamplingParams, constraint: Constraint
+) -> Defaults:
     return Defaults(
         sampling=sampling,
         max_tokens=max_tokens_of(options),
@@ -312,6 +309,7 @@ def defaults_of(options: Options, sampling: SamplingParams, constraint: Constrai
         stops=options.stop or (),
         ignore_end=bool(options.ignore_eos),
         rules=rules_of(*constraint),
+        drafters=setup.speculative.drafters,
     )
 
 
@@ -330,4 +328,4 @@ def _report(work: Work, task: Task, totals: Totals, attendant: Attendant) -> Ite
                 "settings": work.settings,
             }
             text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-            write_text(task.report, lambda file: file.write(text))
+            write_text(task.report, text)

@@ -12,7 +12,7 @@ from time import perf_counter
 
 import specli
 from specli.app.feedback import Feedback
-from specli.app.prepare import loaded_session, prepared_setup, sampling_of, settings, with_profile
+from specli.app.prepare import loaded_session, planned, settings
 from specli.bench.compare import Change, changes, differences
 from specli.bench.facts import costs_of, machine_facts, models_of, peak_memory
 from specli.bench.html import page, require_charts
@@ -25,15 +25,15 @@ from specli.bench.report import (
     SettingFacts,
     read_report,
     to_json,
-    write_text,
 )
 from specli.bench.runner import Bench, Contender, contenders, interleaved
-from specli.bench.runs_csv import write_csv
+from specli.bench.runs_csv import runs_csv
 from specli.bench.statistics import summarised
+from specli.drafting_settings import speculative_config
 from specli.errors import UsageError
-from specli.llama import library
+from specli.files import write_text
 from specli.options import AUTO, Options
-from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig, speculative_config
+from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,9 @@ def bench(options: Options, task: BenchTask, feedback: Feedback, open_watch: Ope
 
     Raises the errors of specli.errors.
     """
-    library.show_log(options.verbose)
     prompts = _checked_prompts(task)
-    options, profile = with_profile(options)
-    sampling = sampling_of(options)
-    setup = prepared_setup(options, profile, feedback)
+    plan = planned(options, feedback)
+    options, sampling, setup = plan.options, plan.sampling, plan.setup
     rivals = contenders(variants(setup.speculative, options, task))
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -181,12 +179,11 @@ def keep(report: Report, task: BenchTask, command: str) -> list[Path]:
     Raises SpecliError where one cannot be written.
     """
     if task.output is not None:
-        write_text(task.output, lambda file: file.write(to_json(report)))
+        write_text(task.output, to_json(report))
     if task.csv_file is not None:
-        write_text(task.csv_file, lambda file: write_csv(report, file))
+        write_text(task.csv_file, runs_csv(report))
     if task.html_file is not None:
-        html = page(report, command)
-        write_text(task.html_file, lambda file: file.write(html))
+        write_text(task.html_file, page(report, command))
     return [path for path in (task.output, task.csv_file, task.html_file) if path is not None]
 
 

@@ -11,26 +11,17 @@ from typing import Any
 
 from specli.app.feedback import Feedback
 from specli.app.follow import View, follow
-from specli.app.prepare import (
-    constraint_of,
-    loaded_session,
-    max_tokens_of,
-    prepared_setup,
-    require_known_tokens,
-    sampling_of,
-    with_profile,
-)
-from specli.engine.sequence import UNLIMITED, GenerationRequest, Limits
+from specli.app.prepare import Plan, loaded_session, planned, require_known_tokens
+from specli.engine.sequence import UNLIMITED, Limits
 from specli.errors import UsageError
 from specli.events import Stats
+from specli.files import read_text, write_text
 from specli.generation import Generation
-from specli.llama import library
 from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
 from specli.llama.reasoning import parted
 from specli.options import AUTO, Options
-from specli.sampling.params import SamplingParams
 from specli.session import Session
 
 ROLES = ("system", "user", "assistant")
@@ -66,19 +57,18 @@ class _Known:
 class Conversation:
     """Messages and their answers on one engine. Not safe for several threads."""
 
-    def __init__(self, session: Session, options: Options, sampling: SamplingParams) -> None:
+    def __init__(self, session: Session, plan: Plan) -> None:
         """Raises UsageError for a grammar or a schema that cannot be used."""
-        require_known_tokens(sampling, session.target_model)
+        require_known_tokens(plan.sampling, session.target_model)
         self.messages: list[Message] = []
         self.speculate = True
         self.limits: Limits = UNLIMITED
         self._session = session
         self._engine = session.engine()
-        self._options = options
-        self._sampling = sampling
-        self._rules = rules_of(*constraint_of(options))
+        self._plan = plan
+        self._rules = rules_of(*plan.constraint)
         self._known = _Known()
-        self.reset(options.system or "")
+        self.reset(plan.options.system or "")
 
     @property
     def system(self) -> str:
@@ -114,25 +104,19 @@ class Conversation:
             self.messages.pop()
         if not self.messages or self.messages[-1].role != "user":
             raise UsageError("there is no message to answer again", hint="write one first")
-        self._sampling = replace(self._sampling, seed=self._sampling.seed + 1)
+        sampling = self._plan.sampling
+        self._plan = replace(self._plan, sampling=replace(sampling, seed=sampling.seed + 1))
         return self._answer(view)
 
     def _answer(self, view: View) -> Answered:
-        model, options = self._session.target_model, self._options
+        model = self._session.target_model
         grammar: State | None = None
         try:
             text = prompt_text(model, self.messages)
             prompt = self._known.continued(model, text)
             grammar = None if self._rules is None else self._rules.begin(model.vocab)
-            request = GenerationRequest(
-                prompt=prompt,
-                max_tokens=max_tokens_of(options),
-                sampling=self._sampling,
-                stops=options.stop or (),
-                ignore_end=bool(options.ignore_eos),
-                grammar=grammar,
-                speculate=self.speculate,
-                limits=self.limits,
+            request = self._plan.request(
+                prompt, grammar, speculate=self.speculate, limits=self.limits
             )
             generation, interrupted = follow(self._session, request, view, self._engine)
         except BaseException:
@@ -159,27 +143,23 @@ class Conversation:
 
     def _message(self, prompt: str, text: str) -> Message:
         """An answer as the template is to have it from now on."""
-        if self._options.reasoning_format in (None, "none"):
+        if self._plan.options.reasoning_format in (None, "none"):
             return Message("assistant", text)
         reasoning, answer = parted(text, prompt)
         more = {} if reasoning is None else {"reasoning_content": reasoning}
         return Message("assistant", answer, more)
 
     def save(self, path: Path) -> None:
-        """Write the messages as JSON, in OpenAI's form. Raises UsageError."""
+        """Write the messages as JSON, in OpenAI's form. Raises SpecliError."""
         messages = [{"role": one.role, "content": one.content, **one.more} for one in self.messages]
-        try:
-            path.write_text(json.dumps({"messages": messages}, ensure_ascii=False, indent=1) + "\n")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from None
+        text = json.dumps({"messages": messages}, ensure_ascii=False, indent=1)
+        write_text(path, text + "\n")
 
     def load(self, path: Path) -> None:
         """Go on from messages that were saved. Raises UsageError; nothing is changed then."""
         try:
-            given = json.loads(path.read_text(encoding="utf-8"))
+            given = json.loads(read_text(path))
             found = [_read(one) for one in given["messages"]]
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, KeyError, TypeError, RecursionError):
             found = []
         if not found or any(
@@ -197,11 +177,8 @@ def _read(given: dict[str, Any]) -> Message:
 @contextmanager
 def conversation(options: Options, feedback: Feedback) -> Iterator[Conversation]:
     """A conversation on models that are loaded while the context lasts. Raises as `run`."""
-    library.show_log(options.verbose)
-    options, profile = with_profile(options)
-    sampling = sampling_of(options)
-    setup = prepared_setup(options, profile, feedback)
-    with loaded_session(setup, feedback) as session:
+    plan = planned(options, feedback)
+    with loaded_session(plan.setup, feedback) as session:
         if session.target_model.chat_template is None:
             feedback.note("the model has no chat template: it continues the messages as plain text")
-        yield Conversation(session, options, sampling)
+        yield Conversation(session, plan)

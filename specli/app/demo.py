@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import geometric_mean
 
 from specli.app.feedback import Feedback
 from specli.app.follow import View, follow
-from specli.app.prepare import loaded_session, prepared_setup, with_profile
+from specli.app.prepare import loaded_session, planned
 from specli.app.race import Race
 from specli.app.tasks import Task, races, request_for
-from specli.llama import library
 from specli.options import Options
 
 PREDICT = 96
@@ -56,10 +55,8 @@ def demonstrate(
 
     Raises the errors of specli.errors.
     """
-    library.show_log(options.verbose)
-    options, profile = with_profile(options)
-    setup = replace(prepared_setup(options, profile, feedback, slots=2), steady=True)
-    with loaded_session(setup, feedback) as session:
+    plan = planned(options, feedback, slots=2, steady=True)
+    with loaded_session(plan.setup, feedback) as session:
         with open_watch() as watch:
             made = Demonstration(list(races(session, PREDICT, SECONDS, watch)))
         on_measured(made)
@@ -80,6 +77,6 @@ def measure_pair(
     open_watch: Callable[[], AbstractContextManager[Callable[[Task], None]]],
 ) -> Demonstration:
     """The same tasks with a pair that is named, for some seconds. Raises as `demonstrate`."""
-    setup = replace(prepared_setup(options, None, feedback, slots=2), steady=True)
-    with loaded_session(setup, feedback) as session, open_watch() as watch:
+    plan = planned(options, feedback, slots=2, steady=True)
+    with loaded_session(plan.setup, feedback) as session, open_watch() as watch:
         return Demonstration(list(races(session, PAIR_PREDICT, PAIR_SECONDS, watch)))

@@ -7,12 +7,13 @@ from pathlib import Path
 from specli.app.pairs import automatic_draft
 from specli.app.prepare import named_models, with_profile
 from specli.app.servers import with_servers
+from specli.drafting_settings import placement
 from specli.errors import ModelFileError
 from specli.hub.made import Recipe
 from specli.hub.references import present
 from specli.options import AUTO, Options
 from specli.session import Setup
-from specli.speculative import DraftModel, SpeculativeConfig, placement
+from specli.speculative import DraftModel, SpeculativeConfig
 
 
 def setup_to_examine(options: Options) -> Setup | None:

@@ -20,7 +20,7 @@ from specli.hub.remote import read_model_header
 from specli.options import Options
 from specli.pairs.check import CheckOptions, ExaminedModel, PairCheck, check_pair, examine, rank
 from specli.pairs.heads import described, mtp_graph
-from specli.pairs.memory import free_memory
+from specli.pairs.placement import free_memory
 from specli.pairs.search import Candidate, Findings, find_drafts, of_one_family
 from specli.pairs.sizing import CacheTypes
 from specli.profiles import profile_files, read_profile

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from specli.app.feedback import SILENT, Feedback
 from specli.app.pairs import automatic_draft
 from specli.app.servers import with_servers
 from specli.app.template import chosen_template, template_variables
+from specli.drafting_settings import placement, speculative_config
+from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
-from specli.files import read_within
+from specli.files import read_text
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.gguf.heads import MTP, head_kind, read_mtp_layers
@@ -25,7 +28,8 @@ from specli.llama.quantize import quantize
 from specli.options import AUTO, OPTIONS, Options
 from specli.pairs.heads import mtp_graph
 from specli.profiles import Profile, load_profile
-from specli.sampling.params import RANGED, SamplingParams, sampler_names
+from specli.sampling.chooser import GrammarState
+from specli.sampling.params import OPTION_NAMES, SamplingParams, sampler_names
 from specli.session import Session, Setup
 from specli.session.cores import allowed_cores
 from specli.speculative import (
@@ -35,19 +39,13 @@ from specli.speculative import (
     Head,
     Prediction,
     SpeculativeConfig,
-    placement,
-    speculative_config,
 )
 
 DEFAULT_PROFILE = "smollm2"
 
-FLAGS = {**RANGED, "dry_breakers": "dry_sequence_breaker"}
-"""Sampling parameters and their options, where those may have other names."""
 
-MOST_TEXT = 64 << 20
-"""Bytes of a prompt, a prediction, a grammar or a schema; a million tokens are about 4 MiB."""
-
-SAMPLING_FIELDS = [field.name for field in fields(SamplingParams)]
+Constraint = tuple[str | None, str | None]
+"""(grammar, JSON schema), at most one of them set."""
 
 
 def with_profile(options: Options) -> tuple[Options, Profile | None]:
@@ -169,6 +167,45 @@ def machine_notes(options: Options) -> Iterator[str]:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a command that generates text works with; `options` are those over their defaults."""
+
+    options: Options
+    profile: Profile | None
+    constraint: Constraint
+    sampling: SamplingParams
+    setup: Setup
+
+    def request(
+        self, prompt: list[int], grammar: GrammarState | None = None, **more: Any
+    ) -> GenerationRequest:
+        """A prompt in tokens as the engine takes it; `more` are fields of a request."""
+        return GenerationRequest(
+            prompt=prompt,
+            max_tokens=max_tokens_of(self.options),
+            sampling=self.sampling,
+            stops=self.options.stop or (),
+            ignore_end=bool(self.options.ignore_eos),
+            grammar=grammar,
+            **more,
+        )
+
+
+def planned(
+    options: Options, feedback: Feedback = SILENT, *, slots: int | None = 1, steady: bool = False
+) -> Plan:
+    """A plan of what was given, with every model as a local file; `steady` as in `Setup`.
+
+    Raises UsageError and what `resolve` raises.
+    """
+    library.show_log(options.verbose)
+    options, profile = with_profile(options)
+    constraint, sampling = constraint_of(options), sampling_of(options)
+    setup = prepared_setup(options, profile, feedback, slots=slots)
+    return Plan(options, profile, constraint, sampling, replace(setup, steady=steady))
+
+
 def loaded_session(setup: Setup, feedback: Feedback = SILENT) -> Session:
     """The models of a set-up in memory, under a view of checking, loading and measuring.
 
@@ -242,9 +279,9 @@ def chosen_drafting(options: Options, model: str | Recipe | None) -> Speculative
 def sampling_of(options: Options) -> SamplingParams:
     """The sampling parameters; a seed of -1, or none, is drawn here."""
     given = {
-        parameter: value
-        for parameter in SAMPLING_FIELDS
-        if (value := getattr(options, FLAGS.get(parameter, parameter))) is not None
+        one.name: value
+        for one in fields(SamplingParams)
+        if (value := getattr(options, OPTION_NAMES.get(one.name, one.name))) is not None
     }
     if "samplers" in given:
         given["samplers"] = sampler_names(given["samplers"])
@@ -258,25 +295,6 @@ def sampling_of(options: Options) -> SamplingParams:
 def _local(model: str | Recipe, feedback: Feedback) -> Path:
     with feedback.progress() as report:
         return resolve(model, quantize, report)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file, with line ends as on Unix. Raises UsageError."""
-    try:
-        text = read_within(path, MOST_TEXT).decode("utf-8")
-        return text.replace("\r\n", "\n")
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", hint=f"check the path, seen from {Path.cwd()}"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
-        ) from None
-
-
-Constraint = tuple[str | None, str | None]
-"""(grammar, JSON schema), at most one of them set."""
 
 
 def constraint_of(options: Options) -> Constraint:

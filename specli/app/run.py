@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from specli.app.baseline import measure_plain
 from specli.app.compare import Comparison, compare_with_plain
 from specli.app.feedback import SILENT, Feedback
 from specli.app.follow import Recorder, Silent, View, follow
 from specli.app.prepare import (
-    Constraint,
-    constraint_of,
+    Plan,
     loaded_session,
-    max_tokens_of,
-    prepared_setup,
+    planned,
     require_known_tokens,
-    sampling_of,
     settings,
-    with_profile,
 )
 from specli.engine.explain import Explanation, explain
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
 from specli.inspection import InspectedRound, inspected, rounds_json
-from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.constraint import rules_of
 from specli.llama.reasoning import Parted, parted
@@ -64,14 +59,11 @@ class Answer:
             report |= {"text": self.parted.answer, "reasoning_content": self.parted.reasoning}
         report["rounds"] = rounds_json(self.rounds)
         if explained is not None:
-            report["estimate"] = {
-                "plain_ms": None if explained.plain_ms is None else round(explained.plain_ms, 1),
-                "plain_rounds": explained.plain_rounds,
-                "speedup": None if explained.speedup is None else round(explained.speedup, 3),
-                "advice": explained.advice,
-            }
+            whole = explained.as_dict()
+            estimate = ("plain_ms", "plain_rounds", "speedup", "advice")
+            report["estimate"] = {name: whole[name] for name in estimate}
             if explain:
-                report["explain"] = explained.as_dict()
+                report["explain"] = whole
         if self.check is not None:
             report["check"] = self.check.as_dict()
         return report
@@ -91,16 +83,13 @@ def run(
     With `check` the same is generated again without speculation, and compared. Ctrl-C ends it with
     what there is. Raises the errors of specli.errors.
     """
-    library.show_log(options.verbose)
-    options, profile = with_profile(options)
-    constraint = constraint_of(options)
-    sampling = sampling_of(options)
-    setup = replace(prepared_setup(options, profile, feedback), steady=bool(options.check))
-    with loaded_session(setup, feedback) as session:
+    plan = planned(options, feedback, steady=bool(options.check))
+    options, sampling = plan.options, plan.sampling
+    with loaded_session(plan.setup, feedback) as session:
         for name, means in session.rollback_means():
             feedback.note(f"the {name} is recurrent: rejected tokens are undone by {means}")
-        request = request_of(session, options, prompt, sampling, constraint)
-        for note in _model_notes(options, profile, session):
+        request = request_of(session, plan, prompt)
+        for note in _model_notes(options, plan.profile, session):
             feedback.note(note)
         if options.verbose_prompt:
             feedback.note(_listed(session.target_model.vocab, request.prompt))
@@ -117,9 +106,7 @@ def run(
         check = None
         if options.check and not interrupted:
             check = compare_with_plain(
-                session,
-                lambda: request_of(session, options, prompt, sampling, constraint),
-                generation,
+                session, lambda: request_of(session, plan, prompt), generation
             )
         drew_seed = not sampling.greedy and options.seed in (None, -1)
         told_apart = None
@@ -127,7 +114,7 @@ def run(
             told_apart = parted(generation.text, _written(session.target_model.vocab, request))
         answer = Answer(
             generation,
-            setup,
+            plan.setup,
             sampling,
             explanation,
             check,
@@ -168,28 +155,15 @@ def _listed(vocab: Vocab, tokens: Sequence[int]) -> str:
     return "\n".join([f"the prompt has {len(tokens)} tokens:", *lines])
 
 
-def request_of(
-    session: Session,
-    options: Options,
-    text: str,
-    sampling: SamplingParams,
-    constraint: Constraint,
-) -> GenerationRequest:
-    """A prompt with these settings as the engine takes it. Raises UsageError."""
-    model = session.target_model
-    require_known_tokens(sampling, model)
+def request_of(session: Session, plan: Plan, text: str) -> GenerationRequest:
+    """A prompt with a plan's settings as the engine takes it. Raises UsageError."""
+    model, options = session.target_model, plan.options
+    require_known_tokens(plan.sampling, model)
     if options.raw:
         prompt = model.vocab.tokenize(text, add_special=True)
     else:
         messages = [Message("system", options.system)] if options.system else []
         prompt = prompt_tokens(model, [*messages, Message("user", text)])
-    rules = rules_of(*constraint)
-    return GenerationRequest(
-        prompt=prompt,
-        max_tokens=max_tokens_of(options),
-        sampling=sampling,
-        stops=options.stop or (),
-        ignore_end=bool(options.ignore_eos),
-        grammar=None if rules is None else session.constrained(rules),
-        top_logprobs=0 if options.inspect else None,
-    )
+    rules = rules_of(*plan.constraint)
+    grammar = None if rules is None else session.constrained(rules)
+    return plan.request(prompt, grammar, top_logprobs=0 if options.inspect else None)

@@ -29,10 +29,12 @@ from specli.bench.tuner import MOST_TOKENS, SearchState, Space, Tuned, search_st
 from specli.doctor.machine import read_machine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
+from specli.figures import counted
 from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens
+from specli.option_values import written
 from specli.options import AUTO, DRAFTING, OPTIONS, Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
@@ -233,12 +235,11 @@ def keep(outcome: Outcome, task: TuneTask) -> None:
     """Write the profile, with what was measured as its comments. Raises UsageError."""
     tuned, machine = outcome.tuned, read_machine()
     ended = "interrupted after" if tuned.interrupted else "done in"
-    passes = tuned.race.passes
     title = [
         f"{specli.__version__} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
         f"{library.build_id()}; {machine.cpu}, {physical_cores()} threads at most, "
         f"{machine.system}.",
-        f"{passes} {'pass' if passes == 1 else 'passes'} over the prompts, "
+        f"{counted(tuned.race.passes, 'pass')} over the prompts, "
         f"{tuned.tokens} tokens each at most, {ended} {tuned.seconds:.0f} s of {task.budget:g} s.",
     ]
     evidence = comments(title, tuned.race, outcome.verdict, tuned.space.default)
@@ -256,7 +257,7 @@ def profile_content(
     draft = options.model_draft or entries.get("draft")
     if draft == AUTO and setup.draft is not None:
         draft = str(setup.draft.model)
-    given = {n: _written(v) for n, v in options.given().items() if n in Settings.model_fields}
+    given = {n: written(v) for n, v in options.given().items() if n in Settings.model_fields}
     content: dict[str, object] = {
         "name": name,
         "description": f"Tuned for one machine: {setting}",
@@ -267,15 +268,6 @@ def profile_content(
     if defaults := given | setting.defaults():
         content["defaults"] = defaults
     return content
-
-
-def _written(value: object) -> object:
-    """The value of an option as a profile has it."""
-    if isinstance(value, dict):
-        return [f"{token}{bias:+g}" for token, bias in value.items()]
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value
 
 
 def _lasting(model: object) -> object:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from specli.options import LARGEST, MOST_SEED, MOST_TEMPERATURE
 
@@ -17,6 +17,7 @@ Text = Annotated[str, Field(min_length=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 """The range of OpenAI's API."""
 Stops = str | list[str]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 class FieldError(Exception):
@@ -44,6 +45,22 @@ class ChatMessage(_Strict):
         return _joined(self.content)
 
 
+class Speculative(_Strict):
+    """How an answer may be drafted, as in a request to `specli serve`; `false` is plainly."""
+
+    enabled: bool = True
+    drafters: list[str] | None = None
+    type: str | None = None
+    n_max: Count | None = None
+    n_min: Count | None = None
+    p_min: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switch(cls, given: object) -> object:
+        return {"enabled": given} if isinstance(given, bool) else given
+
+
 class Line(_Strict):
     """A line of specli's own form; templates may use fields of other names."""
 
@@ -59,6 +76,7 @@ class Line(_Strict):
     stop: Stops | None = None
     json_schema: dict[str, Any] | bool | str | None = None
     prediction: str | None = None
+    speculative: Speculative | None = None
     exact: bool | None = None
 
 
@@ -93,6 +111,7 @@ class Body(_Strict):
     stop: Stops | None = None
     response_format: _Format | None = None
     prediction: _Predicted | None = None
+    speculative: Speculative | None = None
     n: Literal[1] = 1
     stream: Literal[False] = False
     # These name the client and the service's model and have no effect here.

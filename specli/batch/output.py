@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol, Self
 
 from filelock import FileLock, Timeout
 
 from specli.batch.ids import Ids
+from specli.batch.records import Settings, changes, is_whole, may_be_record, required_record
 from specli.errors import SpecliError, UsageError
 from specli.files import PARTIAL_SUFFIX
 
@@ -27,23 +25,8 @@ HELD_SUFFIX = ".held"
 
 LOCK_SUFFIX = ".lock"
 
-TIMEOUT = "timeout"
-"""The finish reason of an answer that took longer than allowed."""
-
 MOST_HELD = 1 << 24
 """Size in bytes at which the file of waiting records is rewritten without those written since."""
-
-_SHOWN = 60
-"""Characters of a setting that a message quotes."""
-
-_BEGIN = b'{"id": "'
-_AFTER_ID = b', "text": "'
-"""How every record begins."""
-
-_ID = re.compile(rb'\{"id": "(?:[^"\\]|\\.)*(?:"|\\?\Z)')
-"""The beginning with the id, which may be cut short."""
-
-Settings = Mapping[str, object]
 
 
 class Output(Protocol):
@@ -138,7 +121,9 @@ class Journal:
     def write(self, id_: str, record: bytes) -> None:
         if self._timed_out:
             lines = self._lines(self._file, self.path)
-            kept = (line for _n, line in lines if _required(line, "").id not in self._timed_out)
+            kept = (
+                line for _n, line in lines if required_record(line, "").id not in self._timed_out
+            )
             _rewrite(self._real, self._file, kept)
             self._timed_out.clear()
         self._append(self._file, record)
@@ -157,7 +142,7 @@ class Journal:
 
     def _read(self, *, restart: bool) -> None:
         for number, line in self._lines(self._file, self.path):
-            record = _required(line, f"{self.path}:{number}")
+            record = required_record(line, f"{self.path}:{number}")
             if restart:
                 # The first line has shown that this is a file of records.
                 break
@@ -173,7 +158,7 @@ class Journal:
             self._known.put(record.id, record.hash)
             self.records += 1
         for number, line in self._lines(self._held_file, self._held_path):
-            record = _required(line, f"{self._held_path}:{number}")
+            record = required_record(line, f"{self._held_path}:{number}")
             # A kill may have come after a record was written and before it was removed here.
             if restart or record.timed_out or self._known.get(record.id) is not None:
                 continue
@@ -193,12 +178,12 @@ class Journal:
             end = 0
             for number, line in enumerate(file, 1):
                 end += len(line)
-                if number == 1 and not _may_be_record(line):
-                    _required(line, f"{path}:1")
+                if number == 1 and not may_be_record(line):
+                    required_record(line, f"{path}:1")
                 if line.endswith(b"\n"):
                     yield number, line
-                elif _is_whole(line):
-                    _required(line, f"{path}:{number}")
+                elif is_whole(line):
+                    required_record(line, f"{path}:{number}")
                     self._append(descriptor, b"\n")
                     yield number, line + b"\n"
                 else:
@@ -216,9 +201,9 @@ class Journal:
 
     def _require(self, settings: Settings, how: str) -> None:
         if self.settings is not None and self.settings != settings:
-            changes = _differences(self.settings, settings)
+            different = changes(self.settings, settings)
             raise UsageError(
-                f"{self.path} {how} different settings ({changes})",
+                f"{self.path} {how} different settings ({different})",
                 hint="--restart answers everything again; or choose another output with -o",
             )
 
@@ -281,67 +266,6 @@ class InOrder:
                 self._output.write(*ready)
 
 
-def record_line(id_: str, report: Mapping[str, object], settings: Settings, hash_: str) -> bytes:
-    """One answer as a line."""
-    record = {"id": id_, **report, "settings": settings, "hash": hash_}
-    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
-
-
-def short_hash(hash_: str) -> int:
-    """The part of a request's hash that the table of ids keeps: 64 bits, the lowest one zero."""
-    return int(hash_[:16], 16) & ~1
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    id: str
-    hash: int
-    settings: Settings
-    timed_out: bool
-
-
-def _record(line: bytes) -> _Record | None:
-    """None for a line that is not a record."""
-    try:
-        record = json.loads(line)
-        id_, settings = record["id"], record["settings"]
-        if isinstance(id_, str) and isinstance(settings, dict):
-            timed_out = record.get("finish_reason") == TIMEOUT
-            return _Record(id_, short_hash(record["hash"]), settings, timed_out)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return None
-
-
-def _may_be_record(line: bytes) -> bool:
-    """Whether a line, perhaps an incomplete one, begins as records do."""
-    if len(line) <= len(_BEGIN):
-        return _BEGIN.startswith(line)
-    found = _ID.match(line)
-    if found is None:
-        return False
-    # Cut within the id nothing follows; else what follows is what records have there.
-    return _AFTER_ID.startswith(line[found.end() : found.end() + len(_AFTER_ID)])
-
-
-def _is_whole(line: bytes) -> bool:
-    """Whether a line is JSON, which what a kill left of one never is."""
-    try:
-        json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _required(line: bytes, location: str) -> _Record:
-    """Raises UsageError for a line that is not a record."""
-    if (record := _record(line)) is None:
-        raise UsageError(
-            f"{location} is not a record of specli batch", hint="choose another output with -o"
-        )
-    return record
-
-
 def _opened(stack: ExitStack, path: Path) -> int:
     """A descriptor for reading and appending, closed with `stack`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -384,18 +308,6 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _differences(old: Settings, new: Settings) -> str:
-    names = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
-    return ", ".join(
-        f"{name}: {_shown(old.get(name))}, now {_shown(new.get(name))}" for name in names
-    )
-
-
-def _shown(value: object) -> str:
-    text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _cannot_write(path: Path, error: OSError) -> SpecliError:

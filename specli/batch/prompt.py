@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from specli.batch.fields import FieldError, Line, Request, parsed
+from specli.batch.fields import FieldError, Line, Request, Speculative, parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Prompt:
     stop: tuple[str, ...] | None = None
     json_schema: str | None = None
     prediction: str | None = None
+    speculative: Mapping[str, Any] | None = None
+    """The fields of `Speculative`."""
     exact: bool | None = None
 
 
@@ -79,6 +82,7 @@ def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
         stop=_stops(line.stop),
         json_schema=schema,
         prediction=line.prediction,
+        speculative=_given(line.speculative),
         exact=line.exact,
     )
 
@@ -108,7 +112,12 @@ def requested_prompt(location: str, fields: Mapping[str, object]) -> Prompt:
         stop=_stops(body.stop),
         json_schema=body.schema_text,
         prediction=body.predicted,
+        speculative=_given(body.speculative),
     )
+
+
+def _given(asked: Speculative | None) -> Mapping[str, Any] | None:
+    return None if asked is None else asked.model_dump(exclude_none=True)
 
 
 def _stops(stop: str | list[str] | None) -> tuple[str, ...] | None:

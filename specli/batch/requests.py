@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
+from specli.batch.fields import Speculative
 from specli.batch.ids import digest
 from specli.batch.prompt import Prompt
+from specli.batch.speculation import limits_of
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
 from specli.llama.chat import Message, prompt_tokens
 from specli.llama.constraint import Rules, rules_of
 from specli.llama.model import Model
 from specli.sampling.params import SamplingParams
+from specli.speculative import DrafterConfig
 
 _rules = lru_cache(maxsize=64)(rules_of)
 
@@ -30,6 +33,11 @@ class Defaults:
     stops: tuple[str, ...] = ()
     ignore_end: bool = False
     rules: Rules | None = None
+    drafters: Sequence[DrafterConfig] = ()
+    """What is loaded; a line chooses among them."""
+
+
+_NOT_DECIDING = ("id", "location", "prediction", "speculative")
 
 
 def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
@@ -37,7 +45,7 @@ def request_hash(prompt: Prompt, settings: Mapping[str, object]) -> str:
     deciding = {
         name: value
         for name, value in asdict(prompt).items()
-        if value is not None and name not in ("id", "location", "prediction")
+        if value is not None and name not in _NOT_DECIDING
     }
     return digest(json.dumps([deciding, settings], sort_keys=True)).hex()
 
@@ -51,6 +59,9 @@ def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest
     predicted: list[int] = []
     if prompt.prediction is not None:
         predicted = model.vocab.tokenize(prompt.prediction, add_special=False, parse_special=False)
+    asked = Speculative.model_validate(prompt.speculative or {})
+    predicts = prompt.prediction is not None
+    speculate, limits = limits_of(asked, defaults.drafters, predicts=predicts)
     rules = defaults.rules if prompt.json_schema is None else _rules(None, prompt.json_schema)
     return GenerationRequest(
         prompt=tokens,
@@ -60,6 +71,8 @@ def build(model: Model, prompt: Prompt, defaults: Defaults) -> GenerationRequest
         ignore_end=defaults.ignore_end,
         grammar=None if rules is None else rules.begin(model.vocab),
         prediction=tuple(predicted),
+        speculate=speculate,
+        limits=limits,
         exact=bool(prompt.exact),
     )
 

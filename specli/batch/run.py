@@ -9,14 +9,16 @@ from typing import Protocol
 
 from specli.batch.ids import Ids
 from specli.batch.input import Entry
-from specli.batch.output import TIMEOUT, InOrder, Output, Settings, record_line, short_hash
+from specli.batch.output import InOrder, Output
 from specli.batch.prompt import Bad, Prompt
+from specli.batch.records import TIMEOUT, Settings, record_line, short_hash
 from specli.batch.requests import Defaults, build, request_hash
 from specli.batch.totals import Failure, FailureKind, Totals
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import BatchFailedError, FaultError, SpecliError, UsageError
 from specli.events import Event, Finished
+from specli.figures import counted
 from specli.generation import Generation
 from specli.llama.constraint import State
 from specli.llama.model import Model
@@ -237,7 +239,7 @@ class _Batch:
         self.watcher.failed(failure)
         most, failed = self.work.limits.max_failures, self.totals.failed
         if most is not None and failed >= most:
-            failures = "1 failure" if failed == 1 else f"{failed} failures"
+            failures = counted(failed, "failure")
             raise BatchFailedError(f"stopped after {failures} (--max-failures)")
 
 

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Literal
 
 from specli.events import Event, Prefilled, Stats
+from specli.figures import rounded
 
 FailureKind = Literal["input", "timeout", "error", "fault"]
 
@@ -82,8 +83,6 @@ class Totals:
 
     def report(self) -> dict[str, object]:
         """The figures of `--report`; times in seconds, rates between 0 and 1."""
-        speed, rate = self.predicted_per_second, self.stats.acceptance_rate
-        length = self.stats.mean_accepted_length
         engines = [
             {"node": node, "address": address, "pid": pid, "answered": answered}
             for (node, address, pid), answered in self.engines.items()
@@ -96,11 +95,11 @@ class Totals:
             "prompt_tokens": self.prompt_n,
             "completion_tokens": self.stats.predicted_n,
             "seconds": round(self.seconds, 3),
-            "predicted_per_second": None if speed is None else round(speed, 2),
+            "predicted_per_second": rounded(self.predicted_per_second, 2),
             "draft_n": self.stats.drafted,
             "draft_n_accepted": self.stats.accepted,
-            "acceptance_rate": None if rate is None else round(rate, 4),
-            "mean_accepted_length": None if length is None else round(length, 4),
+            "acceptance_rate": rounded(self.stats.acceptance_rate, 4),
+            "mean_accepted_length": rounded(self.stats.mean_accepted_length, 4),
             "failures": [asdict(failure) for failure in self.failures],
             **({"engines": engines} if engines else {}),
         }

@@ -11,6 +11,7 @@ from statistics import fmean, median
 from specli.bench.halving import Drop, LogRatio, Race, Verdict
 from specli.bench.space import Setting
 from specli.bench.statistics import quartiles
+from specli.figures import counted
 
 MARK = "# Written by specli tune"
 """The first line of a profile that a later search may replace."""
@@ -72,7 +73,7 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
     plain = verdict.against_plain
     chosen = (
         f"{verdict.chosen} is {_factor(plain)} as fast as plain decoding{_interval(plain)} "
-        f"over {plain.count} {'pass' if plain.count == 1 else 'passes'}"
+        f"over {counted(plain.count, 'pass')}"
     )
     if not verdict.sure:
         excludes_one = plain.low > 0

@@ -12,9 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from specli.bench.report import OVERALL, PLAIN_NAME, Interval, Report, Summary
 from specli.errors import UsageError
-from specli.pairs.quantities import short_bytes
-
-_UNKNOWN = "–"
+from specli.figures import UNKNOWN, number, percent, short_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +39,8 @@ def page(report: Report, command: str) -> str:
     environment = page_environment(Path(__file__).parent)
     environment.filters |= {
         "interval": _interval,
-        "number": _number,
-        "percent": _percent,
+        "number": number,
+        "percent": percent,
         "bytes": short_bytes,
         "identical": _identical,
         "value": _value,
@@ -144,30 +142,22 @@ def _differences(report: Report) -> list[tuple[str, str, str]]:
 
 def _interval(interval: Interval | None) -> str:
     if interval is None:
-        return _UNKNOWN
+        return UNKNOWN
     if interval.low is None or interval.high is None:
         return f"{interval.value:.2f}"
     return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
-def _number(value: float | None, digits: int = 1) -> str:
-    return _UNKNOWN if value is None else f"{value:.{digits}f}"
-
-
-def _percent(rate: float | None) -> str:
-    return _UNKNOWN if rate is None else f"{100 * rate:.1f} %"
-
-
 def _identical(summary: Summary) -> str:
     if not summary.compared:
-        return _UNKNOWN
+        return UNKNOWN
     same = f"{summary.identical} of {summary.compared}"
     return f"{same}, {summary.explained} by kernels" if summary.explained else same
 
 
 def _value(value: object) -> str:
     if value is None:
-        return _UNKNOWN
+        return UNKNOWN
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_value(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from specli.errors import UsageError
+from specli.files import read_text
 
 SHIPPED = Path(__file__).parent / "prompts.yaml"
 
@@ -61,14 +62,7 @@ def read_prompts(path: Path) -> list[BenchPrompt]:
             f"{path} would be read as one prompt a line",
             hint='write a .jsonl file, one object a line: {"prompt": "Hello"}',
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path} is not UTF-8 text (byte {error.start})", hint="save it as UTF-8"
-        ) from None
+    text = read_text(path).removeprefix("\ufeff")
     # Not splitlines: JSON may hold U+2028 and its like inside a string.
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:

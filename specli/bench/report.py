@@ -7,16 +7,14 @@ A report keeps every run, so that readers can summarise it differently; `summari
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
 
 from specli.bench.difference import Comparison
-from specli.errors import SpecliError, UsageError
-from specli.files import replacing
+from specli.errors import UsageError
+from specli.files import read_text
 
 VERSION = 2
 """Version of the file format; other versions are refused."""
@@ -210,11 +208,9 @@ def to_json(report: Report) -> str:
 
 def read_report(path: Path) -> Report:
     """The report in a file. Raises UsageError for anything else, or another version."""
+    text = read_text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         version = json.loads(text).get("version")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
     except (ValueError, AttributeError):
         raise UsageError(
             f"{path} is not a report of specli bench",
@@ -233,19 +229,4 @@ def read_report(path: Path) -> Report:
         field = ".".join(str(part) for part in first["loc"])
         raise UsageError(
             f"{path} is not a valid report: {field}: {first['msg']}", hint=again
-        ) from None
-
-
-def write_text(path: Path, write: Callable[[IO[str]], object]) -> None:
-    """Write a file under a temporary name, then rename it. Raises SpecliError."""
-    try:
-        with (
-            replacing(path) as partial,
-            partial.open("w", encoding="utf-8", newline="") as file,
-        ):
-            write(file)
-    except OSError as error:
-        raise SpecliError(
-            f"cannot write {path}: {error.strerror or error}",
-            hint="check the folder and its permissions",
         ) from None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import asdict
-from typing import IO
 
 from specli.bench.report import Report
 
@@ -16,9 +16,10 @@ COLUMNS = (
 )
 
 
-def write_csv(report: Report, file: IO[str]) -> None:
+def runs_csv(report: Report) -> str:
     """A header and one row per run, in the order of measurement; times in milliseconds."""
     categories = {prompt.id: prompt.category for prompt in report.prompts}
+    file = io.StringIO(newline="")
     writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
     writer.writeheader()
     for run in report.runs:
@@ -30,3 +31,4 @@ def write_csv(report: Report, file: IO[str]) -> None:
         if run.compared is not None:
             row |= run.compared.as_dict() | {"difference_at": run.compared.position}
         writer.writerow({n: round(v, 3) if isinstance(v, float) else v for n, v in row.items()})
+    return file.getvalue()

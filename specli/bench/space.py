@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from specli.drafting_settings import flat_settings
 from specli.session import Setup
 from specli.speculative import (
     DRAFT_MAX,
@@ -15,7 +16,6 @@ from specli.speculative import (
     Placement,
     SpeculativeConfig,
     Suffix,
-    flat_settings,
 )
 
 

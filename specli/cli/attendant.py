@@ -10,11 +10,10 @@ from contextlib import contextmanager
 
 from specli.batch.run import Watcher
 from specli.batch.totals import Failure, Totals
-from specli.cli.collector import freeze_loaded
-from specli.cli.output import Sink, console
+from specli.cli.output import Sink, console, freeze_loaded
 from specli.errors import BatchFailedError
+from specli.figures import counted
 from specli.ui.batch import BatchView, summary
-from specli.ui.figures import counted
 
 
 class TerminalAttendant:

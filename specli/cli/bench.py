@@ -14,7 +14,7 @@ import typer
 
 from specli.cli import help_page
 from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink, console
+from specli.cli.output import Sink, console, freeze_loaded
 from specli.cli.parameters import own, takes
 from specli.errors import UsageError
 from specli.options import GENERATION, OPTIONS, OUTPUT, Options
@@ -88,7 +88,6 @@ def bench(context: typer.Context, *, options: Options, **given: Any) -> None:
     from specli.app.bench import BenchTask, keep
     from specli.app.bench import bench as measure
     from specli.bench.report import to_json
-    from specli.cli.collector import freeze_loaded
     from specli.ui.bench import report_view
     from specli.ui.bench_progress import watching
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from specli.cli.output import Sink
+from specli.cli.output import Sink, with_flags
 from specli.cli.parameters import takes
 from specli.cli.serve import require_packages
 from specli.errors import SpecliError, UsageError
@@ -87,7 +87,7 @@ class Chat:
             except SpecliError as error:
                 self._sink.remark(f"error: {error.message}")
                 if error.hint:
-                    self._sink.remark(f"hint: {error.hint}")
+                    self._sink.remark(f"hint: {with_flags(error.hint)}")
 
     def _take(self, text: str) -> None:
         if text.startswith("/"):

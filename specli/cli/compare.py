@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink, console
+from specli.cli.output import Sink, console, freeze_loaded
+from specli.figures import rounded
 from specli.options import Options
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ def compare(sink: Sink, options: Options, text: str) -> None:
 
 def report(made: Race) -> dict[str, object]:
     """A comparison as JSON: both texts with their figures."""
-    speedup = made.speedup
     return {
-        "speedup": None if speedup is None else round(speedup, 3),
+        "speedup": rounded(made.speedup, 3),
         "same_text": made.same_tokens is None,
         **{
             name: one.stats.report(one.text, one.finish)
@@ -56,7 +56,6 @@ def _has_panes(sink: Sink) -> bool:
 
 @contextmanager
 def _view(sink: Sink) -> Iterator[OnEvent]:
-    from specli.cli.collector import freeze_loaded
     from specli.ui.race import Panes
 
     freeze_loaded()

@@ -16,11 +16,12 @@ from specli.cli import completion, help_page
 from specli.cli.given import from_environment, variable_of
 from specli.cli.output import Sink, print_stderr
 from specli.errors import UsageError
+from specli.option_values import written
 from specli.options import GENERATION, OPTIONS, Options
 
 ABOUT = """Show and change your own defaults.
 
-    Flags go before the environment, the environment before a profile, a profile before these.
+    Flags override the environment, which overrides a profile, which overrides these.
     """
 
 app = typer.Typer(cls=help_page.Group, help=ABOUT)
@@ -41,7 +42,7 @@ def config() -> None:
 
 @app.command("path", cls=help_page.Command)
 def path() -> None:
-    """Print the file, whether or not it is there."""
+    """Print the path of the file, whether or not it exists."""
     from specli.config import config_path
 
     Sink().write(f"{config_path()}\n")
@@ -51,7 +52,7 @@ def path() -> None:
 def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say where each comes from.")] = False,
 ) -> None:
-    """Print the settings in force where no flag says otherwise, as TOML."""
+    """Print the settings in force without flags, as TOML."""
     rows = list(_in_force())
     if not rows:
         print_stderr("nothing is set: specli's own defaults apply")
@@ -63,7 +64,7 @@ def show(
 
 @app.command("set", cls=help_page.Command)
 def set_value(
-    key: Key, value: Annotated[str, typer.Argument(metavar="VALUE", help="What it is set to.")]
+    key: Key, value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value.")]
 ) -> None:
     """Set a default, as in `specli config set default.profile smollm2`."""
     from specli.config import config_path, with_value, write_config
@@ -78,7 +79,7 @@ def set_value(
 
 @app.command("unset", cls=help_page.Command)
 def unset(key: Key) -> None:
-    """Take a default back."""
+    """Remove a default."""
     from specli.config import config_path, without_value, write_config
 
     write_config(without_value(key))
@@ -136,8 +137,4 @@ def _variable(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, dict):
-        # Biases, as the command line has them.
-        value = [f"{token}{bias:+g}" for token, bias in value.items()]
-    plain = str(value) if isinstance(value, Path) else value
-    return json.dumps(plain, ensure_ascii=False)
+    return json.dumps(written(value), ensure_ascii=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from specli.cli.output import Sink, console
+from specli.cli.output import Sink, console, freeze_loaded
 from specli.cli.parameters import takes
 from specli.options import Options
 
@@ -55,7 +55,6 @@ def demo(*, options: Options) -> None:
 @contextmanager
 def watch_of(sink: Sink) -> Iterator[Callable[[Task], None]]:
     """Says which task is measured."""
-    from specli.cli.collector import freeze_loaded
     from specli.ui.race import announcing
 
     freeze_loaded()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -12,14 +11,11 @@ from pathlib import Path
 
 import typer
 
-from specli.cli.output import print_stderr
+from specli.cli.output import print_stderr, with_flags
 from specli.errors import SpecliError
-from specli.options import OPTIONS
 
 RUNTIME = 1
 INTERRUPTED = 130
-
-_SETTING = re.compile(rf"`({'|'.join(OPTIONS)})`")
 
 
 def run_app(app: typer.Typer, arguments: list[str]) -> int:
@@ -80,17 +76,12 @@ def _usage(error: typer.TyperException) -> Iterator[str]:
     yield f"hint: did you mean {near[0]}? {help_}" if near else f"hint: {help_}"
 
 
-def with_flags(text: str) -> str:
-    """A text of an error, with flags where it names settings: `temp` becomes --temp."""
-    return _SETTING.sub(lambda found: OPTIONS[found[1]].flag, text)
-
-
 def _refused(error: OSError) -> str:
     """What the system refused, in a sentence."""
     try:
         Path.cwd()
     except OSError:
-        return "the current folder is not there any more"
+        return "the current folder no longer exists"
     where = f" ({error.filename})" if error.filename else ""
     return f"the system refused it: {error.strerror or error}{where}"
 

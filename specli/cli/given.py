@@ -10,7 +10,8 @@ from typing import Any
 
 from specli.cli.llama_flags import flags
 from specli.errors import UsageError
-from specli.options import OPTIONS, Option, Options, parsed
+from specli.option_values import parsed
+from specli.options import OPTIONS, Option, Options
 
 _TRUE = ("on", "1", "true", "enabled")
 _FALSE = ("off", "0", "false", "disabled")
@@ -103,7 +104,7 @@ def _expanded(options: Options) -> Options:
     if options.hf_file is not None and options.hf_repo is None:
         raise UsageError("--hf-file needs --hf-repo", hint="such as -hf OWNER/REPO -hff FILE")
     if options.system_file is not None:
-        from specli.app.prepare import read_text
+        from specli.files import read_text
 
         options = options.but(system=read_text(options.system_file), system_file=None)
     if options.hf_repo is not None:
@@ -124,7 +125,7 @@ def _hub_model(repository: str, file: str | None) -> str:
 
 
 def _vllm(text: str) -> dict[str, object]:
-    from specli.speculative import vllm_settings
+    from specli.drafting_settings import vllm_settings
 
     try:
         mapping = json.loads(text)

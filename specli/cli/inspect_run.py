@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from specli.cli.output import Sink
+from specli.files import write_text
 
 if TYPE_CHECKING:
     from specli.inspection import InspectedRun
@@ -40,9 +41,7 @@ def inspect_run(
 
 def write_page(sink: Sink, run: InspectedRun, path: Path) -> None:
     """Write the page of a run. Raises SpecliError where that is impossible."""
-    from specli.bench.report import write_text
     from specli.ui.inspection_page import page
 
-    html = page(run)
-    write_text(path, lambda file: file.write(html))
+    write_text(path, page(run))
     sink.remark(f"wrote {path}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -13,12 +15,14 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from specli.escapes import harmless
+from specli.options import OPTIONS, Options
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from specli.app.feedback import Feedback
-    from specli.options import Options
+
+_SETTING = re.compile(rf"`({'|'.join(OPTIONS)})`")
 
 
 def print_stderr(line: str) -> None:
@@ -26,11 +30,23 @@ def print_stderr(line: str) -> None:
     print(harmless(line), file=sys.stderr)  # noqa: T201
 
 
+def with_flags(text: str) -> str:
+    """A text of a lower room, with flags where it names settings: `temp` becomes --temp."""
+    return _SETTING.sub(lambda found: OPTIONS[found[1]].flag, text)
+
+
 def console(*, stderr: bool = False) -> Console:
     """A terminal, or what takes its place; see `Terminal`."""
     from specli.ui.terminal import Terminal
 
     return Terminal(stderr=stderr)
+
+
+def freeze_loaded() -> None:
+    """Leave out of every later garbage collection what is loaded by now: it lives to the end, and
+    looking at it takes longer than a round. For a process that is specli's own."""
+    gc.collect()
+    gc.freeze()
 
 
 def open_streams() -> None:
@@ -122,7 +138,7 @@ class Sink:
 
     def note(self, text: str) -> None:
         """What a user should know and did not ask for."""
-        self.remark(f"note: {text}")
+        self.remark(f"note: {with_flags(text)}")
 
     def remark(self, about: RenderableType) -> None:
         """What is said about the result: figures, what was written where."""

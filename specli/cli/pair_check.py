@@ -41,7 +41,7 @@ def check(
 ) -> None:
     """Check from the headers whether drafts fit a target, and what is wrong.
 
-    A header cannot tell how often a draft is right: --measure finds out.
+    How often a draft is right is not in its header: --measure measures it.
 
     A draft with another vocabulary drafts by translation ("mapped"). Exit code 0 when a draft can
     draft, 3 when none can (with --strict-vocab: when none has the target's vocabulary), 1 when a

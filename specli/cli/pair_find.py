@@ -79,11 +79,11 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
 
 def _title(found: FoundDraft) -> str:
     from specli.app.pairs import CATALOGUE, REPOSITORY
-    from specli.pairs.quantities import short_bytes
+    from specli.figures import short_bytes
 
     size = short_bytes(found.report.draft.header.file_size)
     origin = found.candidate.origin
-    fetched = {CATALOGUE: "to download", REPOSITORY: "to download, beside the target"}
+    fetched = {CATALOGUE: "to download", REPOSITORY: "to download, next to the target"}
     where = {**fetched, "folder": "here"}.get(origin, f"here, by {origin}")
     head = found.report.draft.head
     what = "" if head is None else f", a head for {head.kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,11 @@ from specli.cli.output import Sink
 from specli.cli.parameters import Target, own, takes
 from specli.cli.run import example
 from specli.errors import UsageError
+from specli.figures import short_bytes
 from specli.options import OPTIONS, Options
 
 if TYPE_CHECKING:
-    from specli.drafts.evaluator import Trial
-    from specli.drafts.make import MakeResult
+    from specli.app.make import Made, TransplantResult
 
 BUDGET = 300.0
 """Seconds."""
@@ -54,54 +55,45 @@ def make(
     With --from nothing is searched for: tokens that both vocabularies have keep their weights.
     Exit code 3 when they share too few.
     """
-    sink = Sink.of(options)
-    if donor is not None:
-        from specli.cli.pair_transplant import transplant_draft
-
-        if type_name:
-            raise UsageError(
-                "--from copies the weights as they are and cannot be combined with --type",
-                hint="make the other draft first, then give it the target's vocabulary",
-            )
-        transplant_draft(target, donor, output, sink)
-        return
-    from specli.drafts.make import MakeOptions, make_draft
-    from specli.hub.references import fetch
+    if donor is not None and type_name:
+        raise UsageError(
+            "--from copies the weights as they are and cannot be combined with --type",
+            hint="make the other draft first, then give it the target's vocabulary",
+        )
+    from specli.app import make
     from specli.ui.make import make_progress
     from specli.ui.progress import reporting
 
-    wanted = MakeOptions(options.budget or BUDGET, type_name)
-    with reporting(quiet=sink.json) as report:
-        path = fetch(target, report)
-    with make_progress(quiet=sink.json) as on_progress:
-        result = make_draft(path, wanted, output, on_progress)
-    sink.data(
-        {
-            "target": target,
-            "draft": None if result.path is None else str(result.path),
-            "plain_ms": round(result.plain_ms, 3),
-            "answer_tokens": result.tokens,
-            "seconds": round(result.seconds, 1),
-            "trials": [_json(trial) for trial in result.trials],
-        }
+    sink = Sink.of(options)
+    reports = partial(reporting, quiet=sink.json)
+    if donor is not None:
+        found = make.transplant_draft(target, donor, output, reports)
+        sink.data(found.report())
+        _show_transplant(found, sink, cached=output is None)
+        return
+    made = make.make(
+        target,
+        output,
+        reports,
+        partial(make_progress, quiet=sink.json),
+        seconds=options.budget or BUDGET,
+        type_name=type_name,
     )
-    _show(target, result, sink, cached=output is None)
+    sink.data(made.report())
+    _show_made(made, sink, cached=output is None)
 
 
-def _show(target: str, result: MakeResult, sink: Sink, *, cached: bool) -> None:
-    from specli.drafts.make import PAYS
-    from specli.pairs.quantities import short_bytes
+def _show_made(made: Made, sink: Sink, *, cached: bool) -> None:
     from specli.ui.make import speed, trials_table
 
+    result, best = made.result, made.result.best
     sink.show(trials_table(result.trials))
     sink.show(
         f"Target {result.plain_ms:.1f} ms/token; {result.tokens} tokens of its own answers; "
         f"{result.seconds:.0f} s.",
         style="dim",
     )
-    best = result.best
-    pays = best.speedup >= PAYS
-    if pays:
+    if made.pays:
         sink.show(
             f"Best: {best.type}, {short_bytes(best.size)}, expected {speed(best.speedup)} with "
             f"{best.expected.agreement:.0%} of its tokens right.",
@@ -111,24 +103,26 @@ def _show(target: str, result: MakeResult, sink: Sink, *, cached: bool) -> None:
             f"No draft made from this target pays: best candidate {speed(best.speedup)} "
             f"({best.type}). Use n-gram or suffix drafting, which cost nothing:",
         )
-        sink.show(example(target, "--no-draft"), style="bold")
+        sink.show(example(made.target, "--no-draft"), style="bold")
     if result.path is not None:
-        because = "" if pays else " because --type was given"
+        because = "" if made.pays else " because --type was given"
         sink.show(f"Written{because}: {result.path}")
-        draft = "auto" if cached else str(result.path)
-        sink.show(example(target, "--draft-model", draft), style="bold")
+        _show_use(made.target, result.path, sink, cached=cached)
 
 
-def _json(trial: Trial) -> dict[str, object]:
-    expected = trial.expected
-    return {
-        "type": trial.type,
-        "bytes": trial.size,
-        "draft_ms": round(trial.draft_ms, 3),
-        "agreement": round(expected.agreement, 4),
-        "mean_accepted_length": round(expected.mean_accepted_length, 3),
-        "predicted_per_second": round(expected.predicted_per_second, 2),
-        "speedup": round(trial.speedup, 3),
-        "draft_max": expected.draft_max,
-        "draft_p_min": expected.p_min,
-    }
+def _show_transplant(found: TransplantResult, sink: Sink, *, cached: bool) -> None:
+    """What the two vocabularies share, and how to use the draft."""
+    done = found.done
+    sink.show(f"Shared: {done.overlap}.")
+    if done.averaged or found.unknown:
+        sink.show(
+            f"{done.averaged} tokens have the mean weights of those that spell them; "
+            f"{found.unknown} have no counterpart and will not be drafted.",
+            style="dim",
+        )
+    sink.show(f"Written: {done.path}, {short_bytes(found.size)}")
+    _show_use(found.target, done.path, sink, cached=cached)
+
+
+def _show_use(target: str, draft: Path, sink: Sink, *, cached: bool) -> None:
+    sink.show(example(target, "--draft-model", "auto" if cached else str(draft)), style="bold")

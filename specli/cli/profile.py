@@ -57,7 +57,7 @@ def show(
         bool, typer.Option("--effective", help="Every setting, with specli's own defaults.")
     ] = False,
 ) -> None:
-    """Print a profile, or with --effective what results from it where no flag says otherwise."""
+    """Print a profile, or with --effective every setting that results from it."""
     from specli.profiles import find_profile, read_profile
 
     path = find_profile(name)
@@ -106,7 +106,7 @@ def export(
 ) -> None:
     """Print the pair and its settings as another tool's command or file.
 
-    What that tool cannot be told is said on stderr.
+    Settings that the tool does not have are listed on stderr.
     """
     from specli.cli.profile_export import exported
     from specli.profiles import load_profile
@@ -130,7 +130,7 @@ def import_command(
         ),
     ],
 ) -> None:
-    """Print a profile made of another tool's command line, given as one quoted word.
+    """Print a profile made of another tool's command line, given as one quoted argument.
 
     Examples:
       specli profile import mine "llama-server -m a.gguf -md b.gguf" > mine.yaml
@@ -144,7 +144,7 @@ def import_command(
     try:
         Profile.model_validate(content)
     except ValueError as error:
-        raise UsageError(f"no profile comes of this: {error}", hint="check NAME") from None
+        raise UsageError(f"this makes no valid profile: {error}", hint="check NAME") from None
     sink = Sink()
     sink.write(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     for note in notes:

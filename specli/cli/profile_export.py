@@ -12,6 +12,7 @@ from typing import Any
 from specli.cli.llama_flags import by_spelling
 from specli.hub.huggingface import HubReference, parse_hub
 from specli.hub.made import Recipe
+from specli.option_values import written
 from specli.options import AUTO, OPTIONS
 from specli.profiles import Profile
 from specli.speculative import DRAFT_MAX
@@ -76,7 +77,7 @@ def _llama_flag(name: str, value: Any, export: Export) -> Iterator[str]:
     spellings = [_LLAMA_NAMES.get(name, option.flag), *f"{option.flags} {option.aliases}".split()]
     flag = next((one for one in spellings if one in by_spelling()), None)
     if flag is None or (value == AUTO and name in ("draft_max", "threads", "threads_draft")):
-        export.notes.append(f"llama-server has no {name}: {_plain(value)!r}")
+        export.notes.append(f"llama-server has no {name}: {written(value)!r}")
     elif name == "spec_type":
         yield from (flag, ",".join(_LLAMA_KINDS.get(one, one) for one in value.split(",")))
     elif option.kind == "switch":
@@ -254,7 +255,7 @@ def _named(model: ModelName, export: Export) -> str:
     """A model that is no reference to a hub: a file, or the place of one that specli makes."""
     if isinstance(model, str) and model.endswith(".gguf"):
         return model
-    export.notes.append(f"{model} has a file on this machine: `specli pair pull` says it")
+    export.notes.append(f"{model} has a file on this machine: `specli pair pull` prints its path")
     return "MODEL.gguf"
 
 
@@ -269,8 +270,4 @@ def _length(given: Mapping[str, Any], export: Export, tool: str) -> int:
 def _left_out(tool: str, given: Mapping[str, Any], used: tuple[str, ...]) -> Iterator[str]:
     for name, value in given.items():
         if name not in used:
-            yield f"{tool} has no {name}: {_plain(value)!r}"
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+            yield f"{tool} has no {name}: {written(value)!r}"

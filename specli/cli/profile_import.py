@@ -12,11 +12,10 @@ from typing import Any
 from specli.cli.given import from_flags
 from specli.cli.llama_flags import translated
 from specli.cli.profile_export import VLLM_SAMPLING
+from specli.drafting_settings import vllm_settings
 from specli.errors import UsageError
-from specli.options import OPTIONS, Options, parsed
-from specli.speculative import vllm_settings
-
-MODELS = ("model", "model_draft")
+from specli.option_values import parsed, written
+from specli.options import OPTIONS, Options
 
 
 @dataclass(slots=True)
@@ -53,7 +52,7 @@ def imported(line: str, name: str) -> tuple[dict[str, object], list[str]]:
         found.notes.append(f"a profile has no {OPTIONS[option].flag}")
         del found.settings[option]
     if found.settings:
-        content["defaults"] = {key: _plain(value) for key, value in found.settings.items()}
+        content["defaults"] = {key: written(value) for key, value in found.settings.items()}
     return content, found.notes
 
 
@@ -159,12 +158,3 @@ def _object(flag: str, text: str) -> dict[str, Any]:
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return Options(**settings).given()
-
-
-def _plain(value: Any) -> object:
-    """As a profile has it."""
-    if isinstance(value, dict):
-        return [f"{token}{bias:+g}" for token, bias in value.items()]
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value

@@ -67,7 +67,7 @@ def _problem(parts: Parts, found: Sequence[str]) -> str:
 
 
 def _read(path: Path) -> str:
-    from specli.app.prepare import read_text
+    from specli.files import read_text
 
     return _without_line_end(read_text(path))
 

@@ -48,7 +48,7 @@ def pull_pair(
     *,
     options: Options,
 ) -> None:
-    """Download both models of a profile, and make those that it has made.
+    """Download both models of a profile, or make those that it makes from another one.
 
     `specli profile list` shows the names.
     """

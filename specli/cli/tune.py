@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink, console, print_stderr
+from specli.cli.output import Sink, console, freeze_loaded, print_stderr
 from specli.cli.parameters import own, takes
 from specli.options import MACHINE, OPTIONS, Options
 
@@ -45,7 +45,6 @@ def tune(*, options: Options, **given: Any) -> None:
     """
     from specli.app.tune import TuneTask, keep, search
     from specli.bench.evidence import failures, rows, sentence
-    from specli.cli.collector import freeze_loaded
     from specli.profiles import user_folder
     from specli.ui.tune import outcome, watching
 

@@ -10,8 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from specli.app.follow import Silent, View
 from specli.app.legend import legend_due
-from specli.cli.collector import freeze_loaded
-from specli.cli.output import Sink, console
+from specli.cli.output import Sink, console, freeze_loaded
 from specli.escapes import harmless
 from specli.events import Event, Prefilled, Stats
 from specli.ui.bars import has_bars

@@ -65,15 +65,15 @@ class BatchEngine:
         Raises UsageError, FetchError, ModelFileError, LoadError and MemoryShortError.
         """
         chosen, profile = with_profile(Options(**dict(options or {})))
-        setup = prepared_setup(chosen, profile, Feedback(_log.info), slots=parallel)
+        setup = with_predictions(
+            prepared_setup(chosen, profile, Feedback(_log.info), slots=parallel)
+        )
         constraint, sampling = constraint_of(chosen), sampling_of(chosen)
         known = settings or settings_of(setup, chosen, sampling, constraint, Task("-"))
         self._stack = ExitStack()
-        session = self._stack.enter_context(
-            Session(with_predictions(setup), cache_dir() / "probes", _log.info)
-        )
+        session = self._stack.enter_context(Session(setup, cache_dir() / "probes", _log.info))
         require_known_tokens(sampling, session.target_model)
-        defaults = defaults_of(chosen, sampling, constraint)
+        defaults = defaults_of(setup, chosen, sampling, constraint)
         self._desk = Desk(session, defaults, known, Limits(timeout))
 
     def __call__(self, batch: Mapping[str, Column]) -> dict[str, list[Any]]:

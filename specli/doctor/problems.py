@@ -8,8 +8,8 @@ from pathlib import Path
 
 from specli.doctor.machine import Cores, Machine
 from specli.doctor.roofline import Roofline, is_far_above_limit
+from specli.figures import short_bytes
 from specli.llama.probe import tried
-from specli.pairs.quantities import short_bytes
 
 # llama.cpp's name of a kernel set, and the instruction set it needs, by Linux's name.
 _KERNELS = {

@@ -158,7 +158,7 @@ class DraftModel:
             except DecodeError as error:
                 proposal.error = DecodeError(
                     f"the draft model failed: {error.message}",
-                    hint="fetch the draft model again, or run without it: --no-draft",
+                    hint="fetch the draft model again, or run without it: `no_draft`",
                 )
                 return False
         token, confidence = found

@@ -203,7 +203,7 @@ def save(path: Path, counts: Counts) -> None:
     except OSError as error:
         raise UsageError(
             f"the lookup cache {path} cannot be written: {error.strerror}",
-            hint="give --lookup-cache a file in a directory that you can write to",
+            hint="give `lookup_cache` a file in a directory that you can write to",
         ) from error
 
 

@@ -32,7 +32,7 @@ from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
-from specli.pairs.memory import free_memory
+from specli.pairs.placement import free_memory
 from specli.pairs.sizing import require_memory
 from specli.session import Setup
 from specli.session.costs import costs_record

@@ -91,7 +91,7 @@ class Engine:
         if request.exact and not self._target.exact:
             raise UsageError(
                 "`exact` is asked for by a request, but the models are loaded without it",
-                hint="load them with --exact, in Python LLM(exact=True); every text is exact then",
+                hint="load them with `exact`; every text is exact then",
             )
         if not request.prompt:
             raise UsageError("the prompt is empty", hint="give at least one word")

@@ -8,6 +8,7 @@ from specli.engine.policy.acceptance import EDGES
 from specli.engine.policy.adaptive import MOST_DRAFTED, AdaptivePolicy
 from specli.engine.policy.cost import CHECKED, Curve
 from specli.events import MODEL, Source, Stats
+from specli.figures import rounded
 
 _SHORT_ANSWER = 16
 _PAYS = 1.05
@@ -53,9 +54,9 @@ class Explanation:
             },
             "decisions": self.decisions,
             "asked": self.asked,
-            "plain_ms": None if self.plain_ms is None else round(self.plain_ms, 1),
+            "plain_ms": rounded(self.plain_ms, 1),
             "plain_rounds": self.plain_rounds,
-            "speedup": None if self.speedup is None else round(self.speedup, 3),
+            "speedup": rounded(self.speedup, 3),
             "break_even": {name: round(rate, 3) for name, rate in self.break_even.items()},
             "advice": self.advice,
         }

@@ -78,7 +78,7 @@ class ModelFacts:
 
 def read_facts(header: Header) -> ModelFacts:
     """Facts of a model. Raises ModelFileError where a size that llama.cpp needs is missing."""
-    layers = _required(header, "block_count") - _optional(header, "nextn_predict_layers")
+    layers = header.required("block_count") - _optional(header, "nextn_predict_layers")
     heads = layer_values(header, "attention.head_count", layers) or [0] * layers
     kv_heads = layer_values(header, "attention.head_count_kv", layers) or heads
     experts = _optional(header, "expert_count")
@@ -108,8 +108,8 @@ def read_facts(header: Header) -> ModelFacts:
         layer_bytes=_layer_bytes(header, layers),
         output_bytes=output_bytes,
         layers=layers,
-        context_length=_required(header, "context_length"),
-        embedding_length=_required(header, "embedding_length"),
+        context_length=header.required("context_length"),
+        embedding_length=header.required("embedding_length"),
         vocabulary=len(header.strings(TOKENS) or ()),
         feed_forward_length=max(layer_values(header, "feed_forward_length", 0), default=0),
         heads=max(heads, default=0),
@@ -155,7 +155,7 @@ def _cache_elements(
     header: Header, layers: int, heads: list[int], kv_heads: list[int]
 ) -> tuple[int, int]:
     """Elements of keys and of values that one token adds over all layers with a cache."""
-    embedding = _required(header, "embedding_length")
+    embedding = header.required("embedding_length")
     first_heads = next((count for count in heads if count), 0)
     if not first_heads:
         return 0, 0
@@ -193,7 +193,7 @@ def _windowed_layers(header: Header, layers: int) -> set[int]:
 
 def _state_bytes(header: Header, layers: int, kv_heads: list[int]) -> int:
     """Bytes of recurrent state for one sequence, 32-bit floats in every recurrent layer."""
-    embedding = _required(header, "embedding_length")
+    embedding = header.required("embedding_length")
     head_size = _optional(header, "wkv.head_size")
     convolution = _optional(header, "shortconv.l_cache")
     kernel = _optional(header, "ssm.conv_kernel")
@@ -213,16 +213,6 @@ def _state_bytes(header: Header, layers: int, kv_heads: list[int]) -> int:
     if recurrent == layers and any(kv_heads) and not all(kv_heads):
         recurrent = kv_heads.count(0)
     return 4 * elements * recurrent
-
-
-def _required(header: Header, key: str) -> int:
-    value = header.model_integer(key)
-    if value is None or value <= 0:
-        raise ModelFileError(
-            f"{header.name} has no {key} ({header.architecture}.{key})",
-            hint="download or convert the file again",
-        )
-    return value
 
 
 def _optional(header: Header, key: str, default: int = 0) -> int:

@@ -128,6 +128,15 @@ class Header:
         """An integer under the architecture's own prefix, such as `block_count`."""
         return self.integer(f"{self.architecture}.{key}")
 
+    def required(self, key: str) -> int:
+        """A count above 0 under the architecture's prefix. Raises ModelFileError without one."""
+        value = self.model_integer(key)
+        if value is None or value <= 0:
+            raise ModelFileError(
+                f"{self.name} has no {key} ({self.architecture}.{key})", hint=DOWNLOAD_AGAIN
+            )
+        return value
+
     def _value(self, key: str, expected: str, *types: type[T]) -> T | None:
         entry = self.fields.get(key)
         if entry is None:

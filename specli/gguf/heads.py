@@ -115,11 +115,11 @@ def read_head(header: Header) -> HeadFacts | None:
         kind=kind,
         architecture=header.architecture,
         target_layers=_target_layers(header),
-        hidden_size=_required(header, width),
+        hidden_size=header.required(width),
         vocabulary=vocabulary,
         draft_vocabulary=vocabulary if reduced is None else reduced.elements,
         longest=None if kind == EAGLE3 else _longest(header, kind),
-        layers=_required(header, "block_count"),
+        layers=header.required("block_count"),
         weight_bytes=sum(tensor.size for tensor in header.tensors.values()),
         has_confidence=kind == DSPARK and _has_confidence(header),
         borrows_output=not {"output.weight", "token_embd.weight"} & header.tensors.keys()
@@ -139,7 +139,7 @@ def read_mtp_layers(header: Header) -> HeadFacts | None:
 def _mtp(header: Header) -> HeadFacts:
     blocks = _mtp_blocks(header)
     assistant = header.architecture == ASSISTANT
-    trunk = 0 if assistant else _required(header, "block_count") - len(blocks)
+    trunk = 0 if assistant else header.required("block_count") - len(blocks)
     own = [
         tensor.size
         for tensor in header.tensors.values()
@@ -150,7 +150,7 @@ def _mtp(header: Header) -> HeadFacts:
         kind=MTP,
         architecture=header.architecture,
         target_layers=(),
-        hidden_size=_required(header, "embedding_length_out" if assistant else "embedding_length"),
+        hidden_size=header.required("embedding_length_out" if assistant else "embedding_length"),
         vocabulary=vocabulary,
         draft_vocabulary=vocabulary,
         longest=len(blocks) if header.architecture in SEVERAL_MTP_HEADS else None,
@@ -200,13 +200,3 @@ def _longest(header: Header, kind: str) -> int:
 def _has_confidence(header: Header) -> bool:
     said = header.flag(f"{header.architecture}.has_confidence_head")
     return said is not False and CONFIDENCE in header.tensors
-
-
-def _required(header: Header, key: str) -> int:
-    value = header.model_integer(key)
-    if value is None or value <= 0:
-        raise ModelFileError(
-            f"{header.name} has no {key} ({header.architecture}.{key})",
-            hint="download or convert the head again",
-        )
-    return value

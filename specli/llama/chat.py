@@ -90,7 +90,7 @@ def _render(vocab: Vocab, template: str, messages: list[Message], tools: Tools) 
         if text is None:
             raise UsageError(
                 f"the model's chat template refuses these messages: {error}",
-                hint="--raw sends the prompt without a template",
+                hint="`raw` sends the prompt without a template",
             ) from None
         return text
 

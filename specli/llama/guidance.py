@@ -54,7 +54,7 @@ _SPECIAL = b"\xff"
 _MOST_FORCED = 64
 """Tokens that are looked ahead for the end of a text without a choice."""
 
-_HINTS = "use other keywords, or a grammar (--grammar)"
+_HINTS = "use other keywords, or `grammar`"
 
 
 class Guide:

@@ -96,7 +96,7 @@ class Model:
                 raise short
             raise LoadError(
                 f"llama.cpp could not load {path}: {library.log_errors() or 'no reason given'}",
-                hint="run again with --verbose to see llama.cpp's whole log",
+                hint="run again with `verbose` to see llama.cpp's whole log",
             )
         self._handle = handle
         try:

@@ -77,7 +77,7 @@ def probe(path: Path, records: Path, native: Native = USUAL) -> Probe:
             f"llama.cpp cannot use {path}: {failure.reason}",
             hint="the file is damaged, or of a kind that this llama.cpp does not know"
             if native == USUAL
-            else "try without --override-kv, --lora, --control-vector, --rope-* and --yarn-*",
+            else "try without `override_kv`, `lora`, `control_vector`, and what is set of RoPE",
         )
     repacked = failure is None
     return Probe(repacked, _write(_record(path, records, native), path, repacked=repacked))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from specli.figures import short_bytes, short_count
 from specli.gguf.facts import ModelFacts
 from specli.gguf.tokenizer import Tokenizer, shown
-from specli.pairs.quantities import short_bytes, short_count
 from specli.pairs.sizing import (
     GOOD_COST_RATIO,
     SMALLEST_COST_RATIO,

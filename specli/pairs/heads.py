@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 
 from specli.errors import PairIncompatibleError
+from specli.figures import counted, short_bytes
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
 from specli.gguf.heads import (
@@ -21,7 +22,6 @@ from specli.gguf.heads import (
     read_mtp_layers,
 )
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
-from specli.pairs.quantities import short_bytes
 from specli.pairs.vocabulary import RuleResult, passed, token_texts, vocabulary_type
 
 OTHER_HEAD = "use the head that was trained for this very target"
@@ -30,8 +30,7 @@ NO_HEAD = "draft with a model of the target's family, or from the text itself"
 
 def described(head: HeadFacts) -> str:
     """A head in one line: its drafter, its blocks, what it reads and proposes."""
-    parts = [head.kind, f"{head.layers} {'layer' if head.layers == 1 else 'layers'}"]
-    parts.append(short_bytes(head.weight_bytes))
+    parts = [head.kind, counted(head.layers, "layer"), short_bytes(head.weight_bytes)]
     if head.target_layers:
         parts.append(f"reads layers {', '.join(map(str, head.target_layers))}")
     if head.longest is not None:
@@ -82,7 +81,7 @@ def require_own_heads(target: Header, path: str | PathLike[str]) -> None:
     if own is None:
         raise PairIncompatibleError(
             f"{path} has no MTP layers to draft with",
-            hint="name a file of them with -md, or drop --spec-type draft-mtp",
+            hint="name a file of them with `model_draft`, or drop `spec_type` draft-mtp",
         )
     result = mtp_graph(read_facts(target), own)
     if result.verdict == "fail":

@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
+import psutil
+
 from specli.errors import MemoryShortError
+from specli.figures import short_bytes
 from specli.gguf.facts import ModelFacts
-from specli.pairs.quantities import short_bytes
+from specli.llama import library
 from specli.pairs.sizing import (
     MICRO_BATCH,
     CacheTypes,
@@ -31,6 +34,12 @@ these run out llama.cpp ends the process."""
 
 _AFTER_FAILURE = 0.85
 """Share of a device's free memory to count on where an estimate has proved too low."""
+
+
+def free_memory() -> FreeMemory:
+    """What is free now, of the machine and of each device that models can be put on."""
+    devices = (DeviceMemory(one.name, one.free) for one in library.devices() if one.is_gpu)
+    return FreeMemory(psutil.virtual_memory().available, tuple(devices))
 
 
 @dataclass(frozen=True, slots=True)

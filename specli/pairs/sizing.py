@@ -9,8 +9,8 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from specli.errors import MemoryShortError
+from specli.figures import short_bytes
 from specli.gguf.facts import ModelFacts
-from specli.pairs.quantities import short_bytes
 
 DEFAULT_CONTEXT = 4096
 MICRO_BATCH = 512

@@ -3,38 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from specli.errors import UsageError, shortened
-from specli.options import LARGEST, MOST_BIAS, OPTIONS, allows_bias
+from specli.option_values import allows_bias
+from specli.options import LARGEST, MOST_BIAS, OPTIONS
 
-RANGED = {
+OPTION_NAMES = {
     "temperature": "temp",
-    "top_k": "top_k",
-    "top_p": "top_p",
-    "min_p": "min_p",
-    "repeat_penalty": "repeat_penalty",
-    "presence_penalty": "presence_penalty",
-    "frequency_penalty": "frequency_penalty",
     "penalty_last_n": "repeat_last_n",
-    "seed": "seed",
-    "typical_p": "typical_p",
-    "top_n_sigma": "top_n_sigma",
-    "xtc_probability": "xtc_probability",
-    "xtc_threshold": "xtc_threshold",
-    "dynatemp_range": "dynatemp_range",
     "dynatemp_exponent": "dynatemp_exp",
-    "dry_multiplier": "dry_multiplier",
-    "dry_base": "dry_base",
-    "dry_allowed_length": "dry_allowed_length",
     "dry_last_n": "dry_penalty_last_n",
-    "mirostat": "mirostat",
+    "dry_breakers": "dry_sequence_breaker",
     "mirostat_rate": "mirostat_lr",
     "mirostat_entropy": "mirostat_ent",
     "adaptive_target": "adaptive_target",
     "adaptive_decay": "adaptive_decay",
 }
-"""Parameters, and the options that say what they may be."""
+"""The options of those parameters that have other names than their options."""
 
 PENALTIES = ("penalties", "dry")
 FILTERS = ("top_n_sigma", "top_k", "typ_p", "top_p", "min_p", "xtc")
@@ -91,10 +77,12 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value outside its range."""
-        for field_, name in RANGED.items():
-            option, value = OPTIONS[name], getattr(self, field_)
-            if not option.allows(value):
-                raise UsageError(f"`{name}` is {shortened(value)}, but must be {option.range}")
+        for one in fields(self):
+            option, value = OPTIONS[OPTION_NAMES.get(one.name, one.name)], getattr(self, one.name)
+            if isinstance(value, int | float) and not option.allows(value):
+                raise UsageError(
+                    f"`{option.name}` is {shortened(value)}, but must be {option.range}"
+                )
         for token, bias in self.logit_bias.items():
             if not (0 <= token <= LARGEST and allows_bias(bias)):
                 raise UsageError(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
+from specli.batch import fields as batch
 from specli.batch.fields import Penalty, Temperature
 from specli.server.settings import (
     LONGEST_STOP,
@@ -39,15 +40,10 @@ class Fields(BaseModel):
     )
 
 
-class Speculative(Fields):
-    """`speculative`: names as llama.cpp's `speculative.n_max` and so on, and drafters by name."""
+class Speculative(batch.Speculative):
+    """The same as in a line of a batch, but that unknown fields are ignored."""
 
-    enabled: bool = True
-    drafters: list[str] | None = None
-    type: str | None = None
-    n_max: Count | None = None
-    n_min: Count | None = None
-    p_min: Probability | None = None
+    model_config = ConfigDict(extra="ignore")
 
 
 class VllmSpeculative(Fields):
@@ -87,7 +83,7 @@ class Sampling(Fields):
     grammar: Constraint | None = None
     json_schema: dict[str, Any] | bool | None = None
     cache_prompt: bool | None = None
-    speculative: bool | Speculative | None = None
+    speculative: Speculative | None = None
     n_max: Count | None = Field(None, validation_alias="speculative.n_max")
     n_min: Count | None = Field(None, validation_alias="speculative.n_min")
     p_min: Probability | None = Field(None, validation_alias="speculative.p_min")

@@ -72,7 +72,6 @@ class EventStream(Response):
         self.init_headers({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         self._events = events
         self._close = close
-        self._silent = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         try:
@@ -84,21 +83,20 @@ class EventStream(Response):
     async def _send_all(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": self.status_code}
         await send({**start, "headers": self.raw_headers})
-        pinging = asyncio.ensure_future(self._ping(send))
-        try:
-            async for data in self._events:
-                self._silent = False
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-                # Neither this nor the next event need wait: others, and the news that the client
-                # is gone, have their turn.
-                await asyncio.sleep(0)
-        finally:
-            await _given_up(pinging)
+        async for data in _with_pings(self._events):
+            await send({"type": "http.response.body", "body": data, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _ping(self, send: Send) -> None:
-        while True:
-            self._silent = True
-            await asyncio.sleep(PING_SECONDS)
-            if self._silent:
-                await send({"type": "http.response.body", "body": _PING, "more_body": True})
+
+async def _with_pings(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while True:
+        coming = asyncio.ensure_future(anext(events, None))
+        try:
+            while not (await asyncio.wait({coming}, timeout=PING_SECONDS))[0]:
+                yield _PING
+        finally:
+            await _given_up(coming)
+        data = coming.result()
+        if data is None:
+            return
+        yield data

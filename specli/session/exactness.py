@@ -54,7 +54,7 @@ def make_exact(
         raise UsageError(
             "`exact` cannot be kept: with these weights llama.cpp computes a row to other bits in "
             "batches of two rows and of three on this machine",
-            hint="other weights (F32, F16, Q8_0) or the CPU (-ngl 0) may have such batches",
+            hint="other weights (F32, F16, Q8_0) or the CPU (`gpu_layers` 0) may have such batches",
         )
     context.use(rows)
     if rows.least > 1:
@@ -80,4 +80,4 @@ def _save(path: Path, rows: Rows, notice: Callable[[str], None]) -> None:
         with locked(path), writing(path) as partial:
             partial.write_text(record.model_dump_json())
     except FetchError as error:
-        notice(f"the batch sizes of --exact are not kept: {error.message}")
+        notice(f"the batch sizes of `exact` are not kept: {error.message}")

@@ -21,12 +21,12 @@ from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe, tried
 from specli.pairs.heads import require_head, require_own_heads
-from specli.pairs.memory import free_memory
 from specli.pairs.placement import (
     CacheShape,
     ModelPlacement,
     advice_after_failure,
     device_need,
+    free_memory,
     require_placement,
 )
 from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory

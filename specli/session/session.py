@@ -207,7 +207,7 @@ class Session:
         if self.setup.exact and self.target_model.is_recurrent:
             raise UsageError(
                 "`exact` cannot be kept: a recurrent model's state depends on the batches before",
-                hint="leave --exact out, or take a model without a recurrent state",
+                hint="leave out `exact`, or take a model without a recurrent state",
             )
 
     def _translation(

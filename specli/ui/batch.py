@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
 from specli.batch.totals import Failure, Totals
+from specli.figures import UNKNOWN, counted, duration, number, percent
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
-from specli.ui.figures import UNKNOWN, counted, number, percent
 
 WIDE = 72
 """Columns from which every figure has its name."""
@@ -87,13 +87,3 @@ def summary(totals: Totals) -> str:
         rate = percent(stats.acceptance_rate, 1)
         parts.append(f"accepted {stats.accepted} of {stats.drafted} drafted ({rate})")
     return ", ".join(parts)
-
-
-def duration(seconds: float | None) -> str:
-    """A time in its two largest units."""
-    if seconds is None:
-        return UNKNOWN
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60} h {minutes % 60:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

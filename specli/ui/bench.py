@@ -12,9 +12,7 @@ from rich.text import Text
 from specli.bench.compare import Change
 from specli.bench.report import OVERALL, PLAIN_NAME, Report, Summary
 from specli.escapes import harmless
-from specli.pairs.quantities import short_bytes
-from specli.ui.batch import duration
-from specli.ui.figures import UNKNOWN, counted, number, percent
+from specli.figures import UNKNOWN, counted, duration, number, percent, short_bytes
 
 WIDE = 110
 """Columns from which the table has acceptance by position."""

@@ -9,8 +9,8 @@ from time import monotonic
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from specli.figures import duration
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
-from specli.ui.batch import duration
 from specli.ui.terminal import Terminal
 
 Watch = Callable[[str, int], None]

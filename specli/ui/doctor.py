@@ -13,8 +13,7 @@ from specli.doctor.measure import Rates
 from specli.doctor.problems import Problem
 from specli.doctor.report import Build, DoctorReport, PairLimits
 from specli.doctor.roofline import PAST, Ceiling, Limits, Roofline
-from specli.pairs.quantities import short_bytes
-from specli.ui.figures import counted
+from specli.figures import counted, short_bytes
 
 Row = tuple[str, str, str]
 """Name, figure, and one sentence about what it means, or nothing."""

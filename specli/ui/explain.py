@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.engine.explain import Explanation
-from specli.ui.figures import counted
+from specli.figures import counted
 
 
 def explanation(explained: Explanation) -> RenderableType:

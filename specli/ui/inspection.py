@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.escapes import harmless
+from specli.figures import UNKNOWN
 from specli.inspection import InspectedRound, InspectedToken
-from specli.ui.figures import UNKNOWN
 from specli.ui.text import style_of
 
 NOTE = (

@@ -12,9 +12,8 @@ from rich.text import Text
 
 from specli.drafts.evaluator import Trial
 from specli.drafts.make import PAYS, OnProgress
-from specli.pairs.quantities import short_bytes
+from specli.figures import percent, short_bytes
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
-from specli.ui.figures import percent
 from specli.ui.terminal import Terminal
 
 WIDE = 60

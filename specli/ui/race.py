@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.events import Event, Piece, Prefilled, Stats
+from specli.figures import counted, number, percent
 from specli.ui.bars import has_bars
-from specli.ui.figures import counted, number, percent
 from specli.ui.status import reading
 from specli.ui.summary import ALIKE, verdict
 from specli.ui.text import rows_of, styled

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from specli.events import Prefilled, Stats
-from specli.ui.figures import counted, number, percent
+from specli.figures import counted, number, percent
 from specli.ui.text import style_of
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specli.events import Stats
-from specli.ui.figures import counted, number, percent
+from specli.figures import counted, number, percent
 from specli.ui.text import style_of
 
 ALIKE = 0.03

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from specli.events import Event, Prefilled, Stats
-from specli.ui.figures import counted, number
+from specli.figures import counted, number
 from specli.ui.status import reading
 
 REFRESH_SECONDS = 0.1

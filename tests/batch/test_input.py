@@ -53,6 +53,7 @@ def test_a_line_may_set_everything_for_itself(file: Path) -> None:
         "stop": ["x", "y"],
         "json_schema": {"type": "object"},
         "prediction": "p",
+        "speculative": {"drafters": ["suffix"], "n_max": 4},
     }
     assert only(file, line) == Prompt(
         id="7",
@@ -65,6 +66,7 @@ def test_a_line_may_set_everything_for_itself(file: Path) -> None:
         stop=("x", "y"),
         json_schema='{"type": "object"}',
         prediction="p",
+        speculative={"enabled": True, "drafters": ["suffix"], "n_max": 4},
     )
 
 

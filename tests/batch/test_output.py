@@ -13,14 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.batch.ids import Ids
-from specli.batch.output import (
-    HELD_SUFFIX,
-    InOrder,
-    Journal,
-    record_line,
-    short_hash,
-)
+from specli.batch.output import HELD_SUFFIX, InOrder, Journal
 from specli.batch.prompt import Prompt
+from specli.batch.records import record_line, short_hash
 from specli.batch.requests import request_hash
 from specli.errors import SpecliError, UsageError
 

@@ -87,7 +87,7 @@ def test_all_four_charts_are_drawn_with_their_series() -> None:
         "llama.cpp b1",
         "1.50 (1.50 to 1.50)",
         "0.90 (0.90 to 0.90)",
-        "53.3 %",
+        "53.3%",
         "6 of 6",
         "93 67 33 20 %",
         "greedy",

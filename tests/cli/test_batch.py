@@ -130,6 +130,29 @@ def test_a_line_may_say_what_its_answer_will_be_like(
     assert all(counts["drafted"] > 0 for counts in drafted)
 
 
+def test_a_line_may_bound_and_choose_its_drafters(specli: Specli, tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    own: dict[str, object] = {
+        "all": None,
+        "off": False,
+        "one": {"n_max": 1},
+        "suffix": {"drafters": ["suffix"]},
+        "unknown": {"type": "ngram-cache"},
+        "misspelt": {"nmax": 1},
+    }
+    lines = [{"id": id_, "prompt": "hello", "speculative": asked} for id_, asked in own.items()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = specli("batch", str(path), *TARGET, *EXACT, *DRAFTED, "--spec-type", "draft,suffix")
+    found = {r["id"]: r for r in map(json.loads, outcome.out.splitlines())}
+    assert len({record["text"] for record in found.values()}) == 1
+    assert found["all"]["timings"]["draft_n"] > 0 == found["off"]["timings"]["draft_n"]
+    one = found["one"]["speculation"]
+    assert 0 < one["by_drafter"]["draft"]["drafted"] <= one["rounds"]
+    assert "draft" not in found["suffix"]["speculation"]["by_drafter"]
+    assert "no drafter 'ngram-cache' is loaded; there are: draft, suffix" in outcome.err
+    assert "speculative.nmax is not supported" in outcome.err
+
+
 HOSTILE = [
     r"""{"id": "cut \ud83d", "prompt": "a"}""",
     r"""{"messages": [{"role": "user", "content": [{"type": "text", "text": "\ud83d"}]}]}""",

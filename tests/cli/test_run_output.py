@@ -24,7 +24,8 @@ from specli.engine.sequence import GenerationRequest
 from specli.events import Event
 from specli.generation import Generation
 from specli.llama.decoder import Decoder
-from specli.options import OPTIONS, Options, parsed
+from specli.option_values import parsed
+from specli.options import OPTIONS, Options
 from specli.session import Session
 from tests.cli.conftest import Specli
 

@@ -62,7 +62,7 @@ def test_a_folder_that_is_gone_is_named(sealed: Path, tmp_path: Path) -> None:
     gone.mkdir()
     outcome = shell(f"cd {gone} && rmdir {gone} && {SPECLI} inspect nothing.gguf", sealed)
     assert outcome.code == 1
-    assert "the current folder is not there any more" in outcome.err
+    assert "the current folder no longer exists" in outcome.err
 
 
 def test_a_model_whose_name_is_not_utf_8_is_a_model(sealed: Path, tmp_path: Path) -> None:

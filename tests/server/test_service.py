@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from specli.api.scheduler import Scheduler
-from specli.server import stream
 from tests.server.conftest import Running, Start
 
 LONG = {"messages": [{"role": "user", "content": "go"}], "max_tokens": 3000, "ignore_eos": True}
@@ -51,15 +50,6 @@ def test_a_client_that_leaves_a_stream_frees_its_slot(slow: None, served: Runnin
         next(lines)
         assert not idle(served)
     until(lambda: idle(served))
-
-
-def test_a_silent_stream_is_kept_open(
-    slow: None, served: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream, "PING_SECONDS", 0.001)
-    answer = served.post("/v1/completions", {"prompt": "abc", "max_tokens": 8, "stream": True})
-    assert ": ping\n\n" in answer.text
-    assert answer.text.endswith("data: [DONE]\n\n")
 
 
 def test_a_client_that_leaves_while_it_waits_frees_its_slot(slow: None, served: Running) -> None:

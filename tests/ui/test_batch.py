@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from specli.batch.totals import Failure, Totals
-from specli.ui.batch import BatchView, duration, status, summary
+from specli.figures import duration
+from specli.ui.batch import BatchView, status, summary
 from tests.ui.made import drafted_stats
 from tests.ui.screen import Screen
 from tests.ui.test_progress import terminal

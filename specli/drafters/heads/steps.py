@@ -98,5 +98,5 @@ def _candidates(logits: Logits) -> Logits:
 def failed(error: DecodeError) -> DecodeError:
     return DecodeError(
         f"the draft head failed: {error.message}",
-        hint="fetch the head again, or run without it: --no-draft",
+        hint="fetch the head again, or run without it: `no_draft`",
     )

@@ -50,7 +50,7 @@ def require_usable(head: Path, target: Path, records: Path) -> bool:
     if reason is not None and _failure([str(head), str(target), _PLAIN], seconds) is not None:
         raise ModelFileError(
             f"llama.cpp cannot draft with {head}: {reason}",
-            hint="the head is damaged, or was made for another target; run without it: --no-draft",
+            hint="the head is damaged, or was made for another target; run without it: `no_draft`",
         )
     try:
         records.mkdir(parents=True, exist_ok=True)
