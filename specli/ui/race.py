@@ -78,7 +78,7 @@ class Panes:
         lines = self._lines[side] if most is None else self._lines[side][-most:]
         rows = [row for line in lines for row in rows_of(styled(line), width)]
         shown = rows if most is None else rows[-max(most - 2, 1) :]
-        status = Text(self._status[side], "dim")
+        status = Text(fitted(self._status[side], width), "dim")
         status.truncate(width)
         return Text("\n").join([Text(TITLES[side], "bold"), *shown, status])
 
@@ -101,6 +101,15 @@ def announcing(*, quiet: bool, console: Console) -> Iterator[Callable[[str], Non
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield lambda what: live.update(Text(what, "dim", no_wrap=True), refresh=True)
+
+
+def fitted(status: str, width: int) -> str:
+    """A line of figures without the time, and then without the others, where it is too long."""
+    tokens, *figures = status.split("  ")
+    for shown in ([tokens, *figures], [tokens, *figures[1:]], [tokens]):
+        if len("  ".join(shown)) <= width:
+            break
+    return "  ".join(shown)
 
 
 def _status(stats: Stats) -> str:

@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from specli.events import Stats
-from specli.ui.race import Panes, race_summary, race_table
+from specli.ui.race import Panes, fitted, race_summary, race_table
 from tests.ui.made import prompt_read, round_of, stats_of
 from tests.ui.screen import Screen
 from tests.ui.test_live import console_on
@@ -33,7 +33,7 @@ def test_two_panes_stand_side_by_side_and_stay_with_the_whole_text() -> None:
         "one                                      one",
         "tw                                       two",
         "1 token  1.0 s  1.0 tok/s                three",
-        "                                         4 tokens  1.0 s  4.0 tok/s  75% accept",
+        "                                         4 tokens  4.0 tok/s  75% accepted",
     ]
 
 
@@ -70,3 +70,16 @@ def test_the_table_of_tasks_has_a_bar_for_each_and_fits(width: int) -> None:
 def test_a_task_without_a_figure_leaves_its_bar_empty() -> None:
     assert "–×" in shown(race_table([("a list", None, None, None)], 80), 80)[1]
     assert shown(race_summary(Stats(), Stats(), None), 80)[1].startswith("  without drafting 0")
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (80, "40 tokens  2.2 s  18.1 tok/s  84% accepted"),
+        (38, "40 tokens  18.1 tok/s  84% accepted"),
+        (20, "40 tokens"),
+    ],
+)
+def test_figures_under_a_pane_are_left_out_and_not_cut(width: int, expected: str) -> None:
+    assert fitted("40 tokens  2.2 s  18.1 tok/s  84% accepted", width) == expected
+    assert fitted("reading the prompt", width) == "reading the prompt"
