@@ -73,6 +73,7 @@ class Pair:
     target: Context
     draft: Context
     means: RollbackMeans
+    slots: int
     rollbacks: list[int] = field(default_factory=list)
     """Tokens that each rollback of the target cut."""
 
@@ -84,7 +85,7 @@ class Pair:
             self.target.model.vocab,
             drafters,
             FixedPolicy(4),
-            slots=SLOTS,
+            slots=self.slots,
             prefill_chunk=48,
         )
         found: dict[int, list[int]] = {engine.submit(request): [] for request in requests}
@@ -105,20 +106,27 @@ class Pair:
         ]
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+CASES = [(name, SLOTS) for name in ARCHITECTURES]
+CASES += [(name, 1) for name, (_made, means) in ARCHITECTURES.items() if means == "snapshots"]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}, {case[1]}")
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pair]:
-    made, means = ARCHITECTURES[request.param]
-    folder: Path = tmp_path_factory.mktemp(request.param)
+    name, slots = request.param
+    made, means = ARCHITECTURES[name]
+    # Snapshots are for one sequence alone.
+    means = "checkpoint" if means == "snapshots" and slots > 1 else means
+    folder: Path = tmp_path_factory.mktemp(name)
     with ExitStack() as stack:
         files = [tiny_gguf.write(folder / f"{noise}.gguf", made(noise)) for noise in (0.0, 0.15)]
         models = [stack.enter_context(Model(file)) for file in files]
         target, draft = (
-            stack.enter_context(Context(model, replace(OPTIONS, snapshots=snapshots)))
+            stack.enter_context(Context(model, replace(OPTIONS, n_seq=slots, snapshots=snapshots)))
             for model, snapshots in zip(models, (OPTIONS.snapshots, 0), strict=True)
         )
-        pair = Pair(target, draft, means)
+        pair = Pair(target, draft, means, slots)
         plain_rollback = target.rollback
 
         def counted(seq: int, length: int) -> None:
