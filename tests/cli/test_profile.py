@@ -34,6 +34,7 @@ def run(*arguments: str | Path) -> Result:
 def test_a_profile_can_say_everything_that_decides_a_text() -> None:
     models = {"profile", "model", "model_draft", "hf_repo", "hf_file", "hf_repo_draft", "offline"}
     other = {"no_draft", "recalibrate", "speculative_config", "system_file"}
+    other |= {"rpc", "rpc_insecure"}  # a file from elsewhere names no server
     assert set(Settings.model_fields) == set(GENERATION) - models - other
 
 

@@ -149,7 +149,7 @@ def test_the_defaults_that_the_help_states_are_those_of_sampling() -> None:
         for name, option in OPTIONS.items()
         if option.group == "Sampling" and option.default and name not in others
     }
-    assert len(stated) == 21
+    assert len(stated) == 23
     assert sampling_of(Options(seed=0)) == SamplingParams()
     assert sampling_of(Options(seed=0, **stated)) == SamplingParams()
 
@@ -204,4 +204,5 @@ def test_what_typer_refuses_is_a_wrong_usage_too(
     assert run_app(app, arguments) == 2
     error, hint = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
-    assert hint == "hint: specli run --help shows what it takes"
+    assert hint.startswith("hint: ")
+    assert hint.endswith("specli run --help shows what it takes")

@@ -175,7 +175,7 @@ def test_metadata_that_ends_llama_cpp_ends_a_child_instead(target: Path, tmp_pat
     deadly = native({"override_kv": ("llama.block_count=int:100000",)})
     with pytest.raises(ModelFileError, match=r"llama\.cpp cannot use") as caught:
         probe(target, tmp_path, native=deadly)
-    assert "--override-kv" in str(caught.value.hint)
+    assert "`override_kv`" in str(caught.value.hint)
     assert tried(target, tmp_path, deadly) is None
 
 

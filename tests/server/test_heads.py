@@ -64,4 +64,4 @@ def test_a_head_that_is_not_loaded_is_refused_with_those_that_are(served: Runnin
         "/v1/chat/completions", {**body, "speculative": {"drafters": ["draft-mtp"]}}
     )
     assert answer.status_code == 400
-    assert "no drafter 'draft-mtp'; it has: eagle3, suffix" in answer.text
+    assert "no drafter 'draft-mtp' is loaded; there are: eagle3, suffix" in answer.text
