@@ -61,12 +61,12 @@ Run = Callable[[], native.Spoken]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A rendered prompt as two files: llama.cpp's programs drop one newline at the end."""
+    """A rendered prompt and its file, with the one newline at the end that every program drops."""
 
     category: str
     name: str
-    ours: Path
-    theirs: Path
+    text: str
+    file: Path
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Bench:
     """Share of specli's generation time outside llama.cpp's calls, of every run."""
 
     def specli(self, prompt: Prompt, *arguments: str) -> native.Spoken:
-        command = [sys.executable, "-m", "specli", "run", "--raw", "--json", "-f", str(prompt.ours)]
+        command = [sys.executable, "-m", "specli", "run", "--raw", "--json", "-f", str(prompt.file)]
         command += ["-m", str(self.target), "-n", str(self.tokens), "-t", str(self.threads)]
         done = subprocess.run(
             [*command, "-c", "4096", "--temp", "0", *arguments],
@@ -146,11 +146,11 @@ class Bench:
         return self.specli(prompt, "--spec-type", "none")
 
     def completion(self, prompt: Prompt) -> native.Spoken:
-        return native.plain(self.programs, self.target, prompt.theirs, self.tokens, self.threads)
+        return native.plain(self.programs, self.target, prompt.file, self.tokens, self.threads)
 
     def speculative(self, prompt: Prompt, *arguments: str) -> native.Spoken:
         return native.speculative(
-            self.programs, self.target, prompt.theirs, self.tokens, self.threads, *arguments
+            self.programs, self.target, prompt.file, self.tokens, self.threads, *arguments
         )
 
     def draft_simple(self, prompt: Prompt, *arguments: str) -> native.Spoken:
@@ -159,7 +159,7 @@ class Bench:
 
     def lookup(self, prompt: Prompt, *arguments: str) -> native.Spoken:
         return native.lookup(
-            self.programs, self.target, prompt.theirs, self.tokens, self.threads, *arguments
+            self.programs, self.target, prompt.file, self.tokens, self.threads, *arguments
         )
 
 
@@ -290,7 +290,7 @@ def _predict(bench: Bench, prompt: Prompt) -> dict[str, Measured]:
     expected = re.sub(
         r"\S+", lambda word: next(wrong) if next(count) % 10 == 5 else word.group(), text
     )
-    prediction = prompt.ours.with_suffix(".prediction")
+    prediction = prompt.file.with_suffix(".prediction")
     prediction.write_text(expected)
     contenders: dict[str, Run] = {
         "specli": partial(bench.with_draft, prompt, "--prediction", str(prediction)),
@@ -351,10 +351,9 @@ def read_prompts(model: Model, folder: Path, categories: set[str]) -> list[Promp
             roles = ["user", "assistant"] * len(said)
             messages = [Message(role, turn) for role, turn in zip(roles, said, strict=False)]
             text = prompt_text(model, messages)
-            ours, theirs = (folder / f"{category}{number}.{side}" for side in ("ours", "theirs"))
-            ours.write_text(text)
-            theirs.write_text(text + "\n")
-            prompts.append(Prompt(category, f"{category} {number + 1}", ours, theirs))
+            file = folder / f"{category}{number}.txt"
+            file.write_text(text + "\n")
+            prompts.append(Prompt(category, f"{category} {number + 1}", text, file))
     return prompts
 
 

@@ -201,7 +201,7 @@ def _beside_cpu(
     at = common_prefix(plain.tokens, on_cpu.tokens)
     if at == len(plain.tokens) == len(on_cpu.tokens):
         return
-    tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
+    tokens = session.target_model.vocab.tokenize(prompt.text, add_special=True)
     target, read = session.target, [*tokens, *plain.tokens[:at]]
     row = 0
     for start in range(0, len(read), target.n_batch):
@@ -223,7 +223,7 @@ def _run_prompt(
     contenders: dict[str, Contender],
 ) -> Generation:
     """Let every contender answer; what plain decoding answers first."""
-    tokens = session.target_model.vocab.tokenize(prompt.ours.read_text(), add_special=True)
+    tokens = session.target_model.vocab.tokenize(prompt.text, add_special=True)
     request = GenerationRequest(tokens, plan.tokens, ignore_end=True)
     generate(_engine(session, PLAIN), replace(request, max_tokens=8))
     plain: Generation | None = None
@@ -335,5 +335,5 @@ def _simple(programs: Path, plan: Plan, pair: Pair, where: Where, prompt: Prompt
     arguments += ["--spec-draft-n-max", str(FIXED_LENGTH), "-td", str(plan.threads)]
     arguments += _layers(where.target, "-ngl", "-dev") + _layers(where.draft, "-ngld", "-devd")
     return native.speculative(
-        programs, pair.target, prompt.theirs, plan.tokens, plan.threads, *arguments
+        programs, pair.target, prompt.file, plan.tokens, plan.threads, *arguments
     ).per_second
