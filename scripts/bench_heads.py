@@ -66,9 +66,9 @@ def counts(
     """How the drafts of both at one fixed length compare, and whether that is explained: they are
     the same until the text ends as specli's does, or part at near ties of the head alone."""
     said = contenders(bench, prompt, kind, length, "--log-verbosity", "5")["llama.cpp"]()
-    # A token that ends the text is none of those predicted, but was accepted where it was drafted.
-    ended = ours.predicted + (ours.predicted < bench.tokens)
-    rounds = heads_compare.counted(heads_compare.told_rounds(said.log), bench.tokens, ended)
+    rounds = heads_compare.counted(
+        heads_compare.told_rounds(said.log), bench.tokens, ours.predicted
+    )
     theirs = sum(drafted for _, drafted in rounds), sum(accepted for accepted, _ in rounds)
     ties, others = heads_compare.other_drafts(ours.rounds, said.log, bench.tokens)
     told = f"{ours.counts[1]:3} of {ours.counts[0]:3}"
