@@ -185,9 +185,11 @@ def test_a_killed_search_leaves_no_draft_and_the_next_starts_clean(
     try:
         until(lambda: any((own_cache / "candidates").glob("*.gguf")))
     finally:
-        # With its children: one that tries a model may hold the lock a little longer.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    # A child that was just being started may hold the lock a little longer.
+    with FileLock(own_cache / "candidates.lock", timeout=60):
+        pass
     assert not output.exists()
     stale = own_cache / "candidates" / "stale.gguf"
     stale.write_bytes(b"left behind")
