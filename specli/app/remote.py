@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from specli.batch.parquet import needing_pyarrow
 from specli.errors import SpecliError, UsageError
 from specli.hub.progress import Progress, ProgressSink
 
@@ -33,12 +34,8 @@ def fetched(uri: str, folder: Path, report: ProgressSink) -> Path:
     is not there or cannot be read.
     """
     name = plain(uri)
-    try:
+    with needing_pyarrow(name):
         from pyarrow import ArrowException, fs
-    except ImportError:
-        raise UsageError(
-            f"reading {name} needs PyArrow, which is not installed", hint="pip install pyarrow"
-        ) from None
     try:
         store, path = fs.FileSystem.from_uri(uri)
     except (ArrowException, ValueError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from specli.errors import UsageError
@@ -12,18 +13,25 @@ _ROWS = 256
 """Rows in memory at once, far more than are answered at once."""
 
 
+@contextmanager
+def needing_pyarrow(name: str) -> Iterator[None]:
+    """Imports for reading `name`. Raises UsageError where PyArrow is not installed."""
+    try:
+        yield
+    except ImportError:
+        raise UsageError(
+            f"reading {name} needs PyArrow, which is not installed", hint="pip install pyarrow"
+        ) from None
+
+
 class Table:
     """A Parquet file that is open. Values are those of JSON; what it has no word for is text."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         """Raises UsageError without PyArrow, and for what is no Parquet file."""
-        try:
+        with needing_pyarrow(name):
             from pyarrow import ArrowException
             from pyarrow.parquet import ParquetFile
-        except ImportError:
-            raise UsageError(
-                f"reading {name} needs PyArrow, which is not installed", hint="pip install pyarrow"
-            ) from None
         try:
             self._file: Any = ParquetFile(file)
         except (ArrowException, OSError) as error:

@@ -100,7 +100,7 @@ def _named(name: str, messages: list[Message]) -> str:
     if text is None:
         raise UsageError(
             f"llama.cpp's format {name} cannot write these messages",
-            hint="--chat-template-file reads a Jinja template",
+            hint="`chat_template_file` reads a Jinja template",
         )
     return text
 

@@ -103,7 +103,7 @@ def _server(named: str) -> Server:
     if not colon or not host or ":" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise UsageError(
             f"`rpc` takes servers as HOST:PORT, not {named!r}",
-            hint="such as --rpc 127.0.0.1:50052,127.0.0.1:50053",
+            hint="such as `rpc` 127.0.0.1:50052,127.0.0.1:50053",
         )
     return Server(host, int(port))
 

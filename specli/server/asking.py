@@ -11,12 +11,12 @@ from specli.api.requests import Request, Tokenised
 from specli.api.sampling import SamplingParams
 from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.model import Model
+from specli.llama.reasoning import Thoughts
 from specli.options import AUTO
 from specli.server.errors import TOO_LONG, RequestError, wrong
 from specli.server.fields import Chat, ChatMessage, Completion, Format, Sampling, joined
 from specli.server.settings import MOST_CHOICES, MOST_CONSTRAINT
 from specli.server.speculation import speculation
-from specli.server.thoughts import Thoughts
 from specli.server.tools.choice import ToolUse, tool_use
 from specli.server.tools.formats import format_of
 from specli.server.tools.prompt import for_template

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from specli.events import Event, Finished, Prefilled, Round
+from specli.llama.reasoning import Thoughts
 from specli.server.asking import Asked, Served, require_answerable
 from specli.server.errors import RequestError, request_error
 from specli.server.service import Answer, Service
 from specli.server.stream import ClientGoneError, EventStream, until_gone
-from specli.server.thoughts import Thoughts
 from specli.server.tools.reader import Delta, Reader
 
 Body = TypeVar("Body")

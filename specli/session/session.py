@@ -142,7 +142,7 @@ class Session:
             if self.draft is not None and self.draft.n_ctx < self.target.n_ctx:
                 notice(
                     f"{self.draft.model.path.name} sees the first tokens of a text and the last: "
-                    f"{self.draft.n_ctx} of {self.target.n_ctx} (--ctx-size-draft)"
+                    f"{self.draft.n_ctx} of {self.target.n_ctx} (`ctx_size_draft`)"
                 )
             self._materials = Materials(
                 self.target_model.vocab,

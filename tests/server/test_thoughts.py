@@ -9,9 +9,7 @@ import openai
 import pytest
 
 from specli.llama import reasoning
-from specli.llama.reasoning import parted
-from specli.server import thoughts
-from specli.server.thoughts import Thoughts
+from specli.llama.reasoning import Thoughts, parted
 from tests.server.conftest import Running, Start
 
 ASKED: Any = [{"role": "user", "content": "hello"}]
@@ -51,9 +49,7 @@ def thinking(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[Running, st
     """A server whose model thinks until it writes a certain text, its reasoning and its answer."""
     running = start("thinking")
     text = running.chat(reasoning_format="none")["choices"][0]["message"]["content"]
-    marks = (("<think>", text[6:8]),)
-    monkeypatch.setattr(reasoning, "MARKS", marks)
-    monkeypatch.setattr(thoughts, "MARKS", marks)
+    monkeypatch.setattr(reasoning, "MARKS", (("<think>", text[6:8]),))
     thought, answer = parted(text, "<think>")
     assert thought
     assert answer

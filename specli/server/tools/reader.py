@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from secrets import token_hex
 
+from specli.llama.reasoning import overlap
 from specli.server.tools.formats import ToolFormat
 from specli.server.tools.scan import CallScanner
 
@@ -183,11 +184,3 @@ class Reader:
             self._call = Call(f"call_{token_hex(12)}", scanner.name)
             self.calls.append(self._call)
             self._out.append(Delta(index=len(self.calls) - 1, id=self._call.id, name=scanner.name))
-
-
-def overlap(text: str, mark: str) -> int:
-    """Length of the longest end of `text` that `mark` begins with."""
-    for length in range(min(len(text), len(mark) - 1), 0, -1):
-        if mark.startswith(text[-length:]):
-            return length
-    return 0
