@@ -23,6 +23,7 @@ from specli.hub.cache import cache_dir
 from specli.hub.made import Recipe
 from specli.hub.references import resolve
 from specli.llama import library
+from specli.llama.chat import make_ready
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
 from specli.options import AUTO, OPTIONS, Options
@@ -202,6 +203,8 @@ def planned(
     library.show_log(options.verbose)
     options, profile = with_profile(options)
     constraint, sampling = constraint_of(options), sampling_of(options)
+    if not options.raw:
+        make_ready()
     setup = prepared_setup(options, profile, feedback, slots=slots)
     return Plan(options, profile, constraint, sampling, replace(setup, steady=steady))
 

@@ -45,10 +45,10 @@ class ContextOptions:
     """How to make a context. `n_ctx` counts positions of one sequence; 0 takes the model's own.
 
     `snapshots` asks for that many steps of recurrent rollback inside one batch, which a context for
-    one sequence alone has. `best_on_device`
-    lets `Context.watch_best` work; None means where the logits are computed on a GPU (on a CPU
-    the extra graph nodes cost more than they save). With `separate_caches` each sequence has a
-    cache of its own in place of a share of one: no other's cells lie between its own.
+    one sequence alone has. `best_on_device` lets `Context.watch_best` work; None means where the
+    logits are computed on a GPU (on a CPU the extra graph nodes cost more than they save). With
+    `separate_caches` each sequence has a cache of its own in place of a share of one: no other's
+    cells lie between its own.
     """
 
     target: Context | None = None

@@ -27,7 +27,6 @@ from specli.engine.recalibration import Recalibration
 from specli.errors import SpecliError, UsageError
 from specli.events import MODEL, Source
 from specli.hub.progress import Progress, ProgressSink, ignore
-from specli.llama.chat import make_ready
 from specli.llama.constraint import Rules, State
 from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, rounds_by_batch, without_tiles
@@ -101,7 +100,6 @@ class Session:
         self.n_ctx = checked.n_ctx
         most = setup.slots or fitting_slots(checked)
         require_fit(checked, most)
-        make_ready()
         with explained_shortage(checked, most), ExitStack() as stack:
             # A draft may round as it likes: the target decides.
             repacked = not (setup.exact and rounds_by_batch(checked.tensor_types))
