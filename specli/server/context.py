@@ -61,9 +61,9 @@ class Texts:
 
     def finish_reason(self, index: int) -> str:
         """As OpenAI names it."""
-        if self.readers[index].calls:
-            return "tool_calls"
-        return "length" if self.answer.generations[index].finish == "length" else "stop"
+        if self.answer.generations[index].finish == "length":
+            return "length"
+        return "tool_calls" if self.readers[index].calls else "stop"
 
 
 class Form(Protocol):

@@ -77,10 +77,10 @@ class _Message:
         """Why the answer ended."""
         generation = texts.answer.generations[0]
         reason, sequence = "end_turn", None
-        if texts.readers[0].calls:
-            reason = "tool_use"
-        elif generation.finish == "length":
+        if generation.finish == "length":
             reason = "max_tokens"
+        elif texts.readers[0].calls:
+            reason = "tool_use"
         else:
             text = self.context.served.model.vocab.detokenize(generation.tokens)
             found = [(text.find(one), one) for one in self.body.stop_sequences or () if one in text]

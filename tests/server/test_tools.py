@@ -65,6 +65,8 @@ WRITTEN: list[tuple[ToolFormat, str, str, list[tuple[str, str]]]] = [
     (LLAMA3, "Hello {there}", "Hello {there}", []),
     (GENERIC, f" \n{CALL}", "", [("weather", PARIS)]),
     (GENERIC, f"[{CALL}, {TIME}]", "", [("weather", PARIS), ("time", "{}")]),
+    (GENERIC, f'{CALL}\n{{"name": "time",', "", [("weather", PARIS)]),
+    (HERMES, f'<tool_call>{CALL}</tool_call>\n<tool_call>{{"name": ', "", [("weather", PARIS)]),
     (GENERIC, '{"answer": 42}', '{"answer": 42}', []),
     (GENERIC, "{ this is no JSON", "{ this is no JSON", []),
     (GENERIC, '{"name": "weather", "arguments": "{\\"city\\": 1}"}', "",
@@ -160,6 +162,17 @@ def test_a_chosen_call_is_valid_whatever_the_model_would_say(
     assert arguments["city"] in ("Paris", "Rome")
     assert arguments["unit"] in ("C", "F")
     assert answer["message"]["content"] is None
+
+
+def test_calls_that_the_limit_cuts_short_are_told_by_the_reason(served: Running) -> None:
+    """Clients would take a call that is not complete for one that is."""
+    asked = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
+    whole = served.chat("weather?", max_tokens=300, **asked)
+    most = whole["usage"]["completion_tokens"] - 3
+    cut = served.chat("weather?", max_tokens=most, **asked)["choices"][0]
+    assert cut["finish_reason"] == "length"
+    assert cut["message"]["content"] is None
+    assert cut["message"]["tool_calls"][0]["function"]["name"] == "weather"
 
 
 class NothingAllowed:

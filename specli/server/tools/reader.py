@@ -66,13 +66,14 @@ class Reader:
         return self._read(final=False)
 
     def finish(self) -> list[Delta]:
-        """What was held back, when the answer is over."""
+        """What was held back, when the answer is over; after calls, one that was cut short is left
+        out."""
         return self._read(final=True)
 
     def _read(self, *, final: bool) -> list[Delta]:
         while self._inside() if self._opened is not None else self._outside(final):
             pass
-        if final and self._opened is not None and self._call is None:
+        if final and self._opened is not None and self._call is None and not self.calls:
             self._say(self._opened + (self._scanner.raw if self._scanner else "") + self._held)
             self._held = ""
         out, self._out = self._out, []
