@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEXT = (
     ('specli run --compare "Write a Python class for a queue"', "both side by side"),
     ("specli pair find MODEL.gguf", "drafts for a model of your own"),
-    ("specli run -m MODEL.gguf -md auto -f FILE", "the best of them at work"),
+    ("specli run -m MODEL.gguf -md auto -f FILE", "a prompt from a file, with the best of them"),
 )
 
 
