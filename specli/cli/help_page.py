@@ -70,12 +70,18 @@ def page_of(command: Shown, context: typer.Context, *, everything: bool) -> Page
         # --help comes last everywhere.
         sections["Options"] = sections.pop("Options")
     return Page(
-        usage=" ".join([context.command_path, *command.collect_usage_pieces(context)]),
+        usage=" ".join([context.command_path, *map(_bare, command.collect_usage_pieces(context))]),
         about=[" ".join(paragraph.split()) for paragraph in about.split("\n\n") if paragraph],
         examples=[line.strip() for line in examples.splitlines() if line.strip()],
         sections=sections,
         epilog=command.epilog or "",
     )
+
+
+def _bare(piece: str) -> str:
+    """An argument without the braces in which Click puts what is required; metavars of several
+    have their dots already."""
+    return piece.removesuffix("...").strip("{}") if piece.startswith("{") else piece
 
 
 def _row(parameter: Any, *, everything: bool) -> Row | None:

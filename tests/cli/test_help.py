@@ -52,3 +52,8 @@ def test_a_group_without_a_command_shows_its_help_and_fails(
     done = specli(*command)
     assert (done.code, done.out) == (2, "")
     assert done.err == specli(*command, "--help").out
+
+
+def test_required_arguments_are_named_as_they_are_written(specli: Specli) -> None:
+    usage = specli("pair", "check", "--help").out.splitlines()[0]
+    assert usage == "Usage: specli pair check [OPTIONS] TARGET DRAFT..."
