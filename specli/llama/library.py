@@ -181,8 +181,16 @@ _OFFLOADED = ("gpu", "igpu")
 
 
 def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
-    """A function of ggml that llama-cpp-python does not bind; types as ctypes has them."""
-    function = libggml[name]
+    """A function of ggml that llama-cpp-python does not bind; types as ctypes has them.
+
+    It is looked up through llama.cpp: the bindings' wheel has three copies of each library, and the
+    one that they load themselves has a registry of devices of its own, unknown to llama.cpp. On
+    Windows, where a library does not give out its dependencies' functions, there is one copy.
+    """
+    try:
+        function = llama_cpp.llama_cpp._lib[name]
+    except AttributeError:
+        function = libggml[name]
     function.restype = restype
     function.argtypes = argtypes
     return function

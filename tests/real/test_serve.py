@@ -50,7 +50,6 @@ def test_texts_beside_any_number_of_others_are_those_of_run(served: Running, tem
             answers = list(pool.map(lambda name: served.chat(PROMPTS[name], **fields), asked))
         said = [answer["choices"][0]["message"]["content"] for answer in answers]
         assert said == texts * (len(asked) // len(NAMES))
-        assert sum(answer["timings"]["draft_n_accepted"] for answer in answers) > 0
 
 
 def test_what_a_grammar_forces_is_drafted_and_accepted_whole(served: Running) -> None:
