@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -184,14 +185,29 @@ def _on_abort(message: bytes) -> None:
         return
     with suppress(Exception):
         sys.stdout.flush()
-    lost = [server for server in _connected if not _answers(server)]
-    named = " and ".join(map(str, lost or _connected))
+    named = _lost()
     if "handshake" in reason:
-        _tell(f"error: the RPC server {named} is of another llama.cpp ({reason.split(': ')[-1]})")
+        _tell(f"error: {named} is of another llama.cpp ({reason.split(': ')[-1]})")
     else:
-        _tell(f"error: the RPC server {named} ended, or broke off, while llama.cpp was computing")
+        _tell(f"error: {named} ended, or broke off, while llama.cpp was computing")
         _tell("hint: start it again and repeat the command; a batch goes on where it was")
     os._exit(1)
+
+
+def _lost() -> str:
+    """The servers that take no connection any more; the port of one that was killed may close a
+    little later than the connection to it."""
+    lost: list[Server] = []
+    for _look in range(5):
+        lost = [server for server in _connected if not _answers(server)]
+        if lost:
+            break
+        time.sleep(0.1)
+    several = len(lost or _connected) > 1
+    named = " and ".join(map(str, lost or _connected))
+    if several and not lost:
+        return f"one of the RPC servers {named}"
+    return f"the RPC servers {named}" if several else f"the RPC server {named}"
 
 
 def _answers(server: Server) -> bool:
