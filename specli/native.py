@@ -56,6 +56,12 @@ class Native:
     yarn_beta_fast: float | None = None
 
     @property
+    def scales_positions(self) -> bool:
+        """Whether a model goes further than it was trained for."""
+        scaled = (self.rope_scaling, self.rope_freq_scale, self.yarn_orig_ctx)
+        return any(one is not None for one in scaled)
+
+    @property
     def adapters(self) -> tuple[Path, ...]:
         """The files that change what the model says."""
         return tuple(Path(file).expanduser() for file, _scale in self.loras + self.control_vectors)

@@ -36,7 +36,12 @@ def setup_to_examine(options: Options) -> Setup | None:
         file = file or _present(draft, required=bool(named))
         if file is None:
             return None
-        config = SpeculativeConfig((DraftModel(file, placement(options.given(), "_draft")),))
+        one = DraftModel(
+            file,
+            placement(options.given(), "_draft"),
+            n_ctx=options.number("ctx_size_draft") or None,
+        )
+        config = SpeculativeConfig((one,))
     return Setup(
         target=target_file,
         n_ctx=options.number("ctx_size"),

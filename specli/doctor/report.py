@@ -23,9 +23,11 @@ from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.pairs.sizing import CacheTypes, MemoryNeed, chosen_context, memory_need
+from specli.pairs.placement import CacheShape, whole_need
+from specli.pairs.sizing import MemoryNeed, chosen_context
 from specli.session import Setup
 from specli.session.costs import costs_record
+from specli.session.loading import placed
 from specli.session.records import load
 
 
@@ -109,11 +111,10 @@ def examine(version: str, setup: Setup | None) -> DoctorReport:
 def examine_pair(setup: Setup, rates: Rates, records: Path, *, busy: bool) -> PairLimits:
     """Limits, measured costs and memory of a pair. Raises as `examine` does."""
     headers = [check_file(path) for path in setup.files]
-    context = chosen_context(read_facts(headers[0]), setup.n_ctx)
-    needs = tuple(
-        memory_need(read_facts(header), context, CacheTypes(placement.type_k, placement.type_v))
-        for header, placement in zip(headers, setup.placements, strict=True)
-    )
+    facts = [read_facts(header) for header in headers]
+    context = chosen_context(facts[0], setup.n_ctx)
+    shape = CacheShape(context)
+    needs = tuple(whole_need(one, shape) for one in placed(setup, facts, context))
     known = load(costs_record(setup, records))
     draft_limits = None if len(headers) == 1 else limits(headers[1], rates)
     return PairLimits(

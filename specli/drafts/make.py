@@ -33,7 +33,7 @@ from specli.llama.model import Model, ModelOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
 from specli.pairs.placement import free_memory
-from specli.pairs.sizing import require_memory
+from specli.pairs.sizing import memory_need, require_memory
 from specli.session import Setup
 from specli.session.costs import costs_record
 from specli.session.loading import physical_cores
@@ -206,7 +206,9 @@ def _evaluator(
     """Load the target, time it and record its answers."""
     report("timing the target")
     n_ctx = min(N_CTX, facts.context_length)
-    require_memory(facts, facts, n_ctx, free_memory(), None, len(PROMPTS))
+    # A candidate takes no more than the target.
+    needs = 2 * [memory_need(facts, n_ctx, sequences=len(PROMPTS))]
+    require_memory(needs, n_ctx, free_memory(), len(PROMPTS))
     repacked = probe(target, cache_dir() / "probes").repacked
     model = stack.enter_context(Model(target, ModelOptions(repacked=repacked)))
     model.require_text_generation()

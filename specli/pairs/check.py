@@ -22,6 +22,7 @@ from specli.pairs.sizing import (
     MemoryNeed,
     chosen_context,
     cost_ratio,
+    draft_context,
     memory_need,
 )
 from specli.pairs.vocabulary import VOCABULARY_RULES, RuleResult, compare_tokenizers
@@ -111,9 +112,10 @@ def check_pair(target: ExaminedModel, draft: ExaminedModel, setup: CheckOptions)
     facts, tokenizers = (target.facts, draft.facts), (target.tokenizer, draft.tokenizer)
     context = chosen_context(target.facts, setup.context)
     types = (setup.types, setup.draft_types)
+    drafting = context if draft.head is not None else draft_context(draft.facts, context)
     memory = (
         memory_need(target.facts, context, setup.types),
-        memory_need(draft.facts, context, setup.draft_types),
+        memory_need(draft.facts, drafting, setup.draft_types),
     )
     if draft.head is not None:
         rules = head_rules(target.facts, draft.head, *tokenizers)

@@ -57,6 +57,8 @@ class ModelPlacement:
     types: CacheTypes = field(default_factory=CacheTypes)
     devices: tuple[str, ...] = ()
     gpu_layers: int | None = None
+    context: int | None = None
+    """Tokens of each sequence, where that is not the target's."""
 
     @property
     def most_layers(self) -> int:
@@ -73,7 +75,8 @@ class ModelPlacement:
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What the caches are sized by. `attention_matrix` is true without flash attention."""
+    """What the caches are sized by; `context` is the target's. `attention_matrix` is true without
+    flash attention."""
 
     context: int
     sequences: int = 1
@@ -97,7 +100,7 @@ class Shortage:
 
 def device_need(load: ModelPlacement, layers: int, shape: CacheShape) -> MemoryNeed:
     """Bytes on devices with `layers` offloaded."""
-    whole = _whole(load, shape)
+    whole = whole_need(load, shape)
     if layers == 0:
         return MemoryNeed(0, 0, 0)
     blocks = load.facts.layer_bytes
@@ -106,12 +109,14 @@ def device_need(load: ModelPlacement, layers: int, shape: CacheShape) -> MemoryN
     return MemoryNeed(load.facts.output_bytes + sum(moved), cache, whole.scratch)
 
 
-def _whole(load: ModelPlacement, shape: CacheShape) -> MemoryNeed:
-    need = memory_need(load.facts, shape.context, load.types, shape.sequences)
+def whole_need(load: ModelPlacement, shape: CacheShape) -> MemoryNeed:
+    """Bytes on whatever device."""
+    context = load.context or shape.context
+    need = memory_need(load.facts, context, load.types, shape.sequences)
     scratch = need.scratch
     if shape.attention_matrix:
-        positions = shape.context * shape.sequences
-        scratch += 4 * min(MICRO_BATCH, shape.context) * positions * load.facts.heads
+        positions = context * shape.sequences
+        scratch += 4 * min(MICRO_BATCH, context) * positions * load.facts.heads
     return MemoryNeed(need.weights, need.cache, scratch)
 
 
@@ -137,7 +142,7 @@ def shortage(
             free[name] -= need.total * free[name] // max(left, 1)
         if need.total:
             taken.append((load, pool))
-        whole = _whole(load, shape)
+        whole = whole_need(load, shape)
         own = MemoryNeed(0, whole.cache - need.cache, whole.scratch)
         if own.cache + own.scratch > ram:
             return Shortage(load, own, ram, ())

@@ -6,6 +6,7 @@ All of it is an estimate from header facts; nothing is loaded.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from specli.errors import MemoryShortError
@@ -76,6 +77,19 @@ def chosen_context(target: ModelFacts, requested: int | None) -> int:
     return requested or target.context_length
 
 
+def draft_context(
+    draft: ModelFacts, context: int, asked: int | None = None, *, scaled: bool = False
+) -> int:
+    """Context of a draft model beside a target with one of `context` tokens: what was asked for,
+    else no more than it was trained on, unless its positions are scaled or its state has no length.
+    """
+    if asked is not None:
+        return min(asked, context)
+    if scaled or draft.is_recurrent:
+        return context
+    return min(draft.context_length or context, context)
+
+
 def memory_need(
     facts: ModelFacts, context: int, types: CacheTypes | None = None, sequences: int = 1
 ) -> MemoryNeed:
@@ -89,24 +103,13 @@ def memory_need(
 
 
 def require_memory(
-    target: ModelFacts,
-    draft: ModelFacts | None,
-    context: int,
-    free: FreeMemory,
-    types: tuple[CacheTypes, CacheTypes] | None = None,
-    sequences: int = 1,
+    needs: Iterable[MemoryNeed], context: int, free: FreeMemory, sequences: int = 1
 ) -> None:
     """Raise MemoryShortError when caches and scratch memory cannot fit, before anything is loaded.
 
     Weights are not counted: they are mapped from the file, and what does not fit is slow, not
-    impossible.
+    impossible. `context` and `sequences` are the target's, for the message.
     """
-    types = types or (CacheTypes(), CacheTypes())
-    models = [target] if draft is None else [target, draft]
-    needs = (
-        memory_need(facts, context, kind, sequences)
-        for facts, kind in zip(models, types, strict=False)
-    )
     needed = sum(need.cache + need.scratch for need in needs)
     if needed > free.total:
         many = f" for each of {sequences} sequences" if sequences > 1 else ""
@@ -124,7 +127,8 @@ def largest_context(
 
     def fits(context: int) -> bool:
         need = memory_need(target, context, types).total
-        return need + memory_need(draft, context, draft_types).total <= room
+        shorter = draft_context(draft, context)
+        return need + memory_need(draft, shorter, draft_types).total <= room
 
     steps = range(1, max(target.context_length // 256, 1) + 1)
     return 256 * bisect_left(steps, True, key=lambda step: not fits(256 * step))

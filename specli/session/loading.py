@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ import psutil
 
 from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
-from specli.gguf.facts import read_facts
+from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import Header
 from specli.gguf.heads import read_head
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
@@ -28,8 +28,15 @@ from specli.pairs.placement import (
     device_need,
     free_memory,
     require_placement,
+    whole_need,
 )
-from specli.pairs.sizing import CacheTypes, FreeMemory, chosen_context, require_memory
+from specli.pairs.sizing import (
+    CacheTypes,
+    FreeMemory,
+    chosen_context,
+    draft_context,
+    require_memory,
+)
 from specli.pairs.vocabulary import RuleResult, broken_rule, require_compatible
 from specli.session.setup import Setup
 from specli.speculative import DraftModel, Head, Placement
@@ -70,7 +77,7 @@ class Checked:
     n_ctx: int
     headers: tuple[Header, ...]
     placements: tuple[ModelPlacement, ...]
-    """Of the target and, where there is one, of the draft."""
+    """Of each file."""
     other_vocabulary: OtherVocabulary | None
     """Where the draft's vocabulary is not the target's."""
 
@@ -104,19 +111,28 @@ def check(setup: Setup) -> Checked:
     if setup.own_head is not None:
         require_own_heads(headers[0], setup.target)
     facts = [read_facts(header) for header in headers]
-    roles = (("target", "-ngl"), ("draft", "-ngld"))
-    placements = tuple(
-        ModelPlacement(
+    n_ctx = chosen_context(facts[0], setup.n_ctx)
+    return Checked(setup, n_ctx, headers, tuple(placed(setup, facts, n_ctx)), other)
+
+
+def placed(setup: Setup, facts: Sequence[ModelFacts], n_ctx: int) -> Iterator[ModelPlacement]:
+    """How each file of a set-up is loaded beside a target with a context of `n_ctx`."""
+    for one, model, placement in zip(
+        facts, (None, *setup.speculative.models), setup.placements, strict=True
+    ):
+        role, context = "target" if model is None else "head", n_ctx
+        if isinstance(model, DraftModel):
+            scaled = placement.native.scales_positions
+            role, context = "draft", draft_context(one, n_ctx, model.n_ctx, scaled=scaled)
+        yield ModelPlacement(
             role=role,
-            flag=flag,
+            flag="-ngl" if model is None else "-ngld",
             facts=one,
             types=CacheTypes(placement.type_k, placement.type_v),
             devices=placement.devices,
             gpu_layers=placement.gpu_layers,
+            context=context,
         )
-        for (role, flag), one, placement in zip(roles, facts, setup.placements, strict=False)
-    )
-    return Checked(setup, chosen_context(facts[0], setup.n_ctx), headers, placements, other)
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
@@ -146,11 +162,7 @@ def require_fit(checked: Checked, slots: int, free: FreeMemory | None = None) ->
     """Raise MemoryShortError where caches and scratch memory of `slots` sequences cannot fit."""
     free = free or free_memory()
     placements, shape = checked.placements, checked.shape(slots)
-    # Without a draft, types of one are not looked at.
-    target, draft = placements[0], placements[-1]
-    draft_facts = draft.facts if len(placements) > 1 else None
-    types = target.types, draft.types
-    require_memory(target.facts, draft_facts, shape.context, free, types, shape.sequences)
+    require_memory((whole_need(one, shape) for one in placements), shape.context, free, slots)
     moved = any(one.native.tensor_buffers for one in checked.setup.placements)
     if free.devices and not moved:
         # Where tensors are placed by hand, only llama.cpp can say what fits.
@@ -238,15 +250,3 @@ def open_context(  # noqa: PLR0913
         separate_caches=exact and slots > 1,
     )
     return ExactContext(model, options) if exact else Context(model, options)
-
-
-def drafting_context(model: Model, config: DraftModel, n_ctx: int) -> int:
-    """The context of a draft model for a target with one of `n_ctx`: what was asked for, else no
-    more than it was trained on, unless its positions are scaled or its state has no length."""
-    if config.n_ctx is not None:
-        return min(config.n_ctx, n_ctx)
-    native = config.placement.native
-    scaled = (native.rope_scaling, native.rope_freq_scale, native.yarn_orig_ctx)
-    if model.is_recurrent or any(one is not None for one in scaled):
-        return n_ctx
-    return min(model.context_length or n_ctx, n_ctx)

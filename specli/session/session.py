@@ -38,7 +38,6 @@ from specli.session.heads import load_head, open_head, require_own_head
 from specli.session.loading import (
     Checked,
     check,
-    drafting_context,
     explained_shortage,
     fitting_slots,
     load_model,
@@ -181,14 +180,15 @@ class Session:
         head: Kind | None = None
         drafting: list[DraftModel | Head] = [*running.speculative.models]
         drafting += [] if running.own_head is None else [running.own_head]
-        for one, model in zip(drafting, [*self._models[1:], self.target_model], strict=False):
+        models = [*self._models[1:], self.target_model]
+        lengths = [*(placed.context for placed in checked.placements[1:]), checked.n_ctx]
+        for one, model, n_ctx in zip(drafting, models, lengths, strict=False):
             if isinstance(one, Head):
                 head = open_head(one, model, target, checked, slots)
                 stack.callback(head.decoder.close)
             else:
-                length = drafting_context(model, one, checked.n_ctx)
                 draft = stack.enter_context(
-                    open_context(model, one.placement, checked, slots, 0, n_ctx=length)
+                    open_context(model, one.placement, checked, slots, 0, n_ctx=n_ctx)
                 )
         return target, draft, head
 

@@ -99,6 +99,14 @@ def test_each_rule_names_what_differs(
     assert strict.verdict == ("incompatible" if failed else "same")
 
 
+def test_a_draft_s_memory_is_that_of_its_own_context() -> None:
+    long = CheckOptions(context=8192)
+    short = model(shape=replace(SMALL, context=512), parameters=1e9)
+    own = check_pair(TARGET, short, CheckOptions(context=512)).memory[1]
+    assert check_pair(TARGET, short, long).memory[1] == own
+    assert own.cache < check_pair(TARGET, model(parameters=1e9), long).memory[1].cache
+
+
 def test_a_model_that_only_reads_is_no_draft_of_another_vocabulary() -> None:
     other = BPE.with_token(7, b"x1")
     for only_reads in ({"llama.pooling_type": 1}, {"llama.attention.causal": False}):

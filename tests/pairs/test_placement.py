@@ -144,6 +144,11 @@ def test_cache_types_sequences_and_flash_attention_count() -> None:
     assert matrix.scratch - plain.scratch == 4 * 512 * 4096 * 8
 
 
+def test_a_context_of_its_own_counts_in_place_of_the_target_s() -> None:
+    short = load("draft", layer=MIB, context=1024)
+    assert device_need(short, 33, RUN) == device_need(load(layer=MIB), 33, CacheShape(1024))
+
+
 def test_caches_that_stay_with_the_cpu_need_the_machine_s_memory() -> None:
     large = CacheShape(1 << 24)
     with pytest.raises(MemoryShortError, match="of the machine's memory") as caught:

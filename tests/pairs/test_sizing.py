@@ -13,6 +13,7 @@ from specli.pairs.sizing import (
     DeviceMemory,
     FreeMemory,
     cost_ratio,
+    draft_context,
     largest_context,
     largest_draft,
     memory_need,
@@ -73,29 +74,42 @@ def test_a_mixture_of_experts_is_sized_by_what_is_active() -> None:
 
 
 def test_a_context_whose_caches_cannot_fit_is_refused_with_both_amounts() -> None:
-    target, draft = model(8e9, k=4096, v=4096), model(1e9, k=512, v=512)
+    pair = model(8e9, k=4096, v=4096), model(1e9, k=512, v=512)
     room = FreeMemory(2 << 30, (DeviceMemory("GPU0", 1 << 30),))
-    require_memory(target, draft, 32768, room)
-    require_memory(target, None, 65536, FreeMemory(10 << 30))
+
+    def require(context: int, types: CacheTypes | None = None, sequences: int = 1) -> None:
+        needs = [memory_need(one, context, types, sequences) for one in pair]
+        require_memory(needs, context, room, sequences)
+
+    require(32768)
     with pytest.raises(MemoryShortError) as caught:
-        require_memory(target, draft, 200_000, room)
+        require(200_000)
     assert "200000 tokens needs 3.4 GiB and 3.0 GiB are free" in caught.value.message
     assert "-ctk q8_0" in (caught.value.hint or "")
     with pytest.raises(MemoryShortError, match="each of 8 sequences"):
-        require_memory(target, draft, 32768, room, sequences=8)
-    q8 = CacheTypes("q8_0", "q8_0")
-    require_memory(target, draft, 200_000, room, (q8, q8))
+        require(32768, sequences=8)
+    require(200_000, CacheTypes("q8_0", "q8_0"))
+
+
+def test_a_draft_goes_as_far_as_it_was_trained_asked_for_or_stretched() -> None:
+    draft = replace(FACTS, context_length=2048)
+    assert draft_context(draft, 32768) == 2048
+    assert draft_context(draft, 1024) == 1024
+    assert draft_context(draft, 32768, 512) == 512
+    assert draft_context(draft, 1024, 4096) == 1024
+    assert draft_context(draft, 32768, scaled=True) == 32768
+    assert draft_context(replace(draft, state_bytes=1000), 32768) == 32768
 
 
 @given(st.integers(0, 400))
 def test_the_largest_context_fits_and_the_next_step_does_not(room_mib: int) -> None:
     target = model(100 * MIB, k=1024, v=1024)
-    draft = model(10 * MIB, k=128, v=128)
+    draft = replace(model(10 * MIB, k=128, v=128), context_length=8192)
     types = CacheTypes()
 
     def total(context: int) -> int:
         need = memory_need(target, context, types).total
-        return need + memory_need(draft, context, types).total
+        return need + memory_need(draft, min(context, 8192), types).total
 
     room = room_mib * MIB
     found = largest_context(target, draft, room, types, types)

@@ -17,13 +17,14 @@ from specli.engine.policy.cost import CostModel, Curve
 from specli.errors import MemoryShortError
 from specli.llama import library
 from specli.llama.probe import probe
-from specli.pairs.placement import ModelPlacement
-from specli.pairs.sizing import memory_need
+from specli.pairs.placement import CacheShape, ModelPlacement, whole_need
 from specli.session import Session, Setup, loading
 from specli.session import session as session_module
 from specli.session.costs import costs_record
-from specli.session.loading import check, fitting_slots
+from specli.session.loading import check, fitting_slots, require_fit
 from specli.session.records import save
+from specli.speculative import DraftModel, FixedLength, SpeculativeConfig
+from tests import tiny_gguf as tiny
 
 
 def have(monkeypatch: pytest.MonkeyPatch, ram: int) -> None:
@@ -33,7 +34,7 @@ def have(monkeypatch: pytest.MonkeyPatch, ram: int) -> None:
 
 
 def bytes_of(model: ModelPlacement, n_ctx: int, slots: int) -> int:
-    return memory_need(model.facts, n_ctx, model.types, slots).total
+    return whole_need(model, CacheShape(n_ctx, slots)).total
 
 
 @pytest.mark.parametrize(("slots", "fitting"), [(16, 16), (9, 8), (4, 4), (3, 2), (1, 1)])
@@ -43,6 +44,27 @@ def test_as_many_sequences_fit_as_memory_holds_with_the_weights(
     checked = check(setup)
     have(monkeypatch, sum(bytes_of(one, checked.n_ctx, slots) for one in checked.placements))
     assert fitting_slots(checked) == fitting
+
+
+def test_a_draft_s_cache_is_counted_as_long_as_it_is_allocated(
+    models: Path, records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tiny.write(tmp_path / "long.gguf", tiny.llama_bytes(shape=tiny.Shape(context=65536)))
+    draft = DraftModel(models / "draft.gguf")
+    setup = Setup(target, n_ctx=65536, speculative=SpeculativeConfig((draft,), FixedLength(3)))
+    shape = CacheShape(65536)
+    alone, own = (whole_need(one, shape) for one in check(setup).placements)
+    as_long = whole_need(replace(check(setup).placements[1], context=None), shape)
+    assert as_long.cache > 100 * own.cache
+    needed = alone.cache + alone.scratch + own.cache + own.scratch
+    with Session(setup, records) as session:
+        assert session.draft is not None
+        assert own.cache == session.draft.n_ctx * session.draft.bytes_per_token
+    have(monkeypatch, needed)
+    require_fit(check(setup), 1)
+    have(monkeypatch, needed - 1)
+    with pytest.raises(MemoryShortError, match="a context of 65536 tokens needs"):
+        require_fit(check(setup), 1)
 
 
 def test_where_not_even_the_weights_fit_one_sequence_runs(
