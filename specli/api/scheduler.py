@@ -16,6 +16,7 @@ from specli.api.requests import (
     grammar_state,
     tokenised,
 )
+from specli.engine.slots import Decodes
 from specli.errors import PromptTooLongError
 from specli.events import Event, Finished
 from specli.llama.constraint import State
@@ -71,6 +72,11 @@ class Scheduler:
         live = dict(self._live)
         slots = self._engine.placed
         return {slots[seq]: (one.call, one.index) for seq, one in live.items() if seq in slots}
+
+    @property
+    def decodes(self) -> Decodes:
+        """What the target has decoded so far."""
+        return self._engine.decodes
 
     @property
     def idle(self) -> bool:

@@ -16,7 +16,7 @@ from specli.engine.drafting import draft
 from specli.engine.policy.protocol import Outcome, Policy, StepTimes, Turn
 from specli.engine.sequence import GenerationRequest
 from specli.engine.sequence import Sequence as Live
-from specli.engine.slots import Slots
+from specli.engine.slots import Decodes, Slots
 from specli.engine.text import TextStream
 from specli.engine.verification import Pieces, Verification, chooser_of, judge
 from specli.errors import FaultError, PromptTooLongError, SpecliError, UsageError
@@ -72,6 +72,7 @@ class Engine:
         self._live: dict[int, Live] = {}
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
         self._next_id = 0
+        self.decodes = Decodes()
         self._layers = tuple(sorted({layer for one in drafters for layer in one.features}))
         if self._layers:
             target.want_features(self._layers)
@@ -168,6 +169,8 @@ class Engine:
         verified = self._clock()
         for check in checks:
             self._commit(check)
+        lengths = (live.cached for live in self._live.values())
+        self.decodes.longest = max(self.decodes.longest, *lengths, 0)
         self._tell(checks)
         committed = self._clock()
         times = _Clocked(
@@ -280,6 +283,8 @@ class Engine:
             live.drafting = live.cached == len(live.tokens) - 1
         if parts:
             target.decode()
+            self.decodes.batches += 1
+            self.decodes.sequences += len(self._live)
             self._process(parts)
         return advancing
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from specli.engine.sequence import Sequence
 from specli.llama.decoder import Decoder, common_prefix
@@ -14,6 +15,16 @@ the slot itself has."""
 WORTH_WAITING = 16
 """Minimum prefix, in tokens, for which a sequence waits until another has decoded it: waiting
 takes a step, and a step decodes hundreds of prompt tokens."""
+
+
+@dataclass(slots=True)
+class Decodes:
+    """What the target has decoded for requests: how many batches, how many sequences were live in
+    all of them together, and the tokens of the longest sequence."""
+
+    batches: int = 0
+    sequences: int = 0
+    longest: int = 0
 
 
 class Slots:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from specli.engine.slots import Decodes
 from specli.events import Event, Finished, Round
 from specli.generation import Generation
 
@@ -18,9 +19,11 @@ _RUNS, _WAITS = "Requests that run.", "Requests that wait for a slot."
 
 
 class Metrics:
-    """Counts of one server. `load` says how many requests run and wait."""
+    """Counts of one server. `load` says how many requests run and wait; `decodes` goes on with the
+    engine."""
 
-    def __init__(self, model: str, load: Callable[[], tuple[int, int]]) -> None:
+    def __init__(self, model: str, load: Callable[[], tuple[int, int]], decodes: Decodes) -> None:
+        self._decodes = decodes
         self.registry = CollectorRegistry()
         self._labels = {"model_name": model}
         self._seconds = _FIRST_GUESS
@@ -181,4 +184,21 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self.registry) + "".join(self._batches()).encode()
+
+    def _batches(self) -> Iterator[str]:
+        """llama-server's figures of its batches. Its `n_tokens_max` is a counter without `_total`,
+        which `prometheus_client` does not write."""
+        batches, sequences = self._decodes.batches, self._decodes.sequences
+        for name, kind, value, text in (
+            ("n_decode_total", "counter", batches, "Batches of the target, warming up left out."),
+            ("n_tokens_max", "counter", self._decodes.longest, "Tokens of the longest sequence."),
+            (
+                "n_busy_slots_per_decode",
+                "gauge",
+                sequences / max(batches, 1),
+                "Requests that ran, on average over the batches.",
+            ),
+        ):
+            yield f"# HELP llamacpp:{name} {text}\n# TYPE llamacpp:{name} {kind}\n"
+            yield f"llamacpp:{name} {float(value)}\n"

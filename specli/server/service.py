@@ -87,7 +87,9 @@ class Service:
     def __init__(self, thread: EngineThread, settings: Settings) -> None:
         self.settings = settings
         self.session = thread.scheduler.session
-        self.metrics = Metrics(str(self.session.setup.target.stem), self.load)
+        self.metrics = Metrics(
+            str(self.session.setup.target.stem), self.load, thread.scheduler.decodes
+        )
         self.closing = False
         self._thread = thread
         self._open: set[Answer] = set()

@@ -131,6 +131,37 @@ def test_metrics_carry_the_names_of_vllm_and_llama_server(served: Running) -> No
         assert name in text
 
 
+def test_metrics_count_batches_as_llama_server_does(start: Start) -> None:
+    served = start(slots=2)
+
+    def found() -> dict[str, tuple[str, float]]:
+        """llama.cpp's type and value of each metric of a batch."""
+        lines = httpx.get(served.url + "/metrics").text.splitlines()
+        types = dict(line.split()[2:] for line in lines if line.startswith("# TYPE "))
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        names = ("n_decode_total", "n_tokens_max", "n_busy_slots_per_decode")
+        return {
+            name: (types[f"llamacpp:{name}"], float(values[f"llamacpp:{name}"])) for name in names
+        }
+
+    assert found() == {
+        "n_decode_total": ("counter", 0),
+        "n_tokens_max": ("counter", 0),
+        "n_busy_slots_per_decode": ("gauge", 0),
+    }
+    usage = served.chat(ignore_eos=True, speculative=False)["usage"]
+    # One batch is the prompt's; the last token of an answer is not decoded.
+    assert found() == {
+        "n_decode_total": ("counter", usage["completion_tokens"] + 1),
+        "n_tokens_max": ("counter", usage["total_tokens"] - 1),
+        "n_busy_slots_per_decode": ("gauge", 1),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(served.chat, max_tokens=300, ignore_eos=True) for _ in range(2)]:
+            one.result()
+    assert 1 < found()["n_busy_slots_per_decode"][1] <= 2
+
+
 def test_the_tokenizer_and_the_template_can_be_asked(served: Running) -> None:
     tokens = served.post("/tokenize", {"content": "hello"}).json()["tokens"]
     assert served.post("/detokenize", {"tokens": tokens}).json() == {"content": "hello"}
