@@ -18,7 +18,7 @@ from specli.figures import counted, number, percent
 from specli.ui.bars import has_bars
 from specli.ui.status import reading
 from specli.ui.summary import ALIKE, verdict
-from specli.ui.text import rows_of, styled
+from specli.ui.text import styled
 
 TITLES = {"plain": "without drafting", "drafted": "with drafting"}
 SIDE_BY_SIDE = 56
@@ -76,7 +76,11 @@ class Panes:
     def _pane(self, side: str, width: int, most: int | None) -> Text:
         """Title, the end of the text in at most `most` rows, and the figures."""
         lines = self._lines[side] if most is None else self._lines[side][-most:]
-        rows = [row for line in lines for row in rows_of(styled(line), width)]
+        rows = [
+            row
+            for line in lines
+            for row in styled(line).wrap(self._console, width, overflow="fold")
+        ]
         shown = rows if most is None else rows[-max(most - 2, 1) :]
         status = Text(fitted(self._status[side], width), "dim")
         status.truncate(width)

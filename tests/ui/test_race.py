@@ -47,6 +47,25 @@ def test_a_narrow_window_has_one_above_the_other(width: int) -> None:
     assert "with drafting" in screen.lines
 
 
+def test_both_panes_break_a_text_between_the_same_words_however_it_arrived() -> None:
+    text = "    the quick brown fox jumps over lazy dogs, " + "x" * 50 + " and an end\n\nover"
+    screen = Screen(80, 20)
+    with Panes(console_on(screen), count().__next__) as panes:
+        for at in range(0, len(text), 3):
+            panes.event("plain", round_of((text[at : at + 3], "target"), at=11.0), PLAIN)
+        panes.event("drafted", round_of((text, "draft"), at=11.0), DRAFTED)
+    panes_of = [(line[:38].rstrip(), line[41:].rstrip()) for line in screen.window]
+    rows = [left for left, right in panes_of[1:-1] if left == right]
+    assert rows == [
+        "    the quick brown fox jumps over",
+        "lazy dogs,",
+        "x" * 38,
+        "x" * 12 + " and an end",
+        "",
+        "over",
+    ]
+
+
 def test_a_comparison_gives_its_verdict_first() -> None:
     lines = shown(race_summary(PLAIN, DRAFTED, 4.0), 80)
     assert lines[1:5] == [
