@@ -5,6 +5,7 @@ docs/policy.md has the formula, the bound and its proof, and how each constant w
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,8 @@ class AdaptivePolicy:
     texts: dict[int, Text] = field(default_factory=dict)
     alone: float = TEXT_MEMORY
     """Steps since a proposal was verified; at the start as if it were long ago."""
+    _verifying: dict[int, list[float]] = field(default_factory=dict, compare=False)
+    """What `verifying_ms` found in this step, by width."""
 
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, MOST_FREE))
@@ -61,6 +64,7 @@ class AdaptivePolicy:
     def _at(self, turns: Sequence[Turn]) -> None:
         """Costs are those of the mean length."""
         self.cost.at(sum(turn.length for turn in turns) // max(len(turns), 1))
+        self._verifying.clear()
 
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         self._at(turns)
@@ -81,6 +85,7 @@ class AdaptivePolicy:
         """Whether a drafter would be asked for a text of which nothing is known yet, if it had read
         the prompt."""
         drafter = Costly(name, cost, CAUGHT_UP)
+        self._verifying.clear()
         view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]))
         verifying = view.affordable(drafter)
         if len(verifying) < 2:
@@ -106,14 +111,12 @@ class AdaptivePolicy:
     def verifying_ms(self, width: int, most: int, room: float) -> list[float]:
         """Milliseconds to verify 0, 1, ... proposed tokens with the `width` sequences' own: at most
         `most`, and none that would lose more than `room` if all were rejected."""
-        base = self.cost.target(width)
-        found = [0.0]
-        while len(found) <= most:
-            more = self.cost.target(width + len(found)) - base
-            if more + self.cost.rollback > room:
-                break
-            found.append(more)
-        return found
+        # Sequences of a step ask for the same.
+        known = self._verifying.setdefault(width, [0.0])
+        bound = room - self.cost.rollback
+        while len(known) <= most and (len(known) == 1 or known[-1] <= bound):
+            known.append(self.cost.target(width + len(known)) - self.cost.target(width))
+        return known[: max(bisect_right(known, bound, hi=min(most + 1, len(known))), 1)]
 
     def learn(self, outcomes: Sequence[Outcome], times: StepTimes) -> None:
         if not outcomes:
@@ -255,15 +258,19 @@ class _View:
         the tokens that the text remembers.
         """
         name, price = drafter.name, share * self.speed
+        time = self.drafting(drafter, min(drafter.pending, CAUGHT_UP))
+        drafting = [price * time(count) for count in range(len(verifying))]
+        costs = np.asarray(drafting[1:]) + np.asarray(verifying[1:])
+        if (costs >= np.arange(1, len(verifying))).all():
+            # It would not pay if all of it were accepted, as where many sequences share a batch.
+            return 0.0, Rule(1)
         pair, own = self._policy.acceptance.track(name), self._text.track(name)
         chances = own.chances(pair.chances(_EXPECTED))
         first, later = mixed(own.first, pair.first), mixed(own.further, pair.further)
         mean = sum(share * chance for share, chance in zip(later.shares, chances, strict=True))
         further = upper(mean, later.known)
-        time = self.drafting(drafter, min(drafter.pending, CAUGHT_UP))
         room, length = self.speed * self.room, len(verifying) - 1
-        drafting = [price * time(count) for count in range(length + 1)]
-        growth = Growth(np.asarray(drafting[1:]) + np.asarray(verifying[1:]), room)
+        growth = Growth(costs, room)
         optimistic = [upper(chance, first.known) for chance in chances]
         stop = stopping(drafting[1], room)
         worth = asking_worth(first.shares, optimistic, further, growth, stop, length)

@@ -95,10 +95,12 @@ def best_lengths(
         return lengths, -sunk
     survivals = -np.asarray([negative for negative, _index, _number in order])
     costs = np.asarray(verifying[1 : len(order) + 1]) + sunk
+    worth, stop = np.cumsum(survivals) - costs, -sunk
     if len({number for _negative, _index, number in order}) == 1:
-        worth, stop = Growth(costs, room).worth(survivals), stopping(sunk, room)
-    else:
-        worth, stop = np.cumsum(survivals) - costs, -sunk
+        stop = stopping(sunk, room)
+        if worth.max() > stop:
+            # The mean gain is never less than the worth.
+            worth = Growth(costs, room).worth(survivals)
     best = int(worth.argmax())
     if worth[best] <= stop:
         return lengths, stop
