@@ -3,7 +3,8 @@
     python scripts/rpc_costs.py [-m FILE -md FILE] [--round-trips 0,1,5,20] [-n 96]
 
 Servers are started on loopback, one of them for every latency, behind a proxy that passes all
-bytes on later; bandwidth is not bounded. The whole target is on the server, the draft here.
+bytes on later; bandwidth is not bounded. The whole target is on the server, the draft here. Where
+servers and client together have more threads than there are cores, they slow each other down.
 T(k) is the target's time for k tokens. How many round trips a decode takes follows from T(1).
 """
 
@@ -27,6 +28,7 @@ from specli.engine.sequence import GenerationRequest
 from specli.errors import SpecliError
 from specli.hub.cache import cache_dir
 from specli.llama import library, rpc
+from specli.llama.chat import Message, prompt_tokens
 from specli.session import Session, Setup
 from specli.session.loading import physical_cores
 from specli.speculative import DraftModel, FixedLength, Placement, SpeculativeConfig, Suffix
@@ -105,12 +107,13 @@ def row(name: str, pair: Pair, target: Placement, given: argparse.Namespace) -> 
         for way, config in ways.items():
             ms = 0.0
             for prompt in PROMPTS:
-                tokens = vocab.tokenize(prompt, add_special=True)
-                done = generate(session.engine_for(config), GenerationRequest(tokens, given.tokens))
-                ms += done.stats.predicted_ms / max(done.stats.predicted_n, 1)
+                tokens = prompt_tokens(session.target_model, [Message("user", prompt)])
+                request = GenerationRequest(tokens, given.tokens, ignore_end=True)
+                done = generate(session.engine_for(config), request)
+                ms += done.stats.predicted_ms
                 if way == "plain":
                     texts.append(done.text)
-            speeds[way] = 1000 * len(PROMPTS) / ms
+            speeds[way] = 1000 * len(PROMPTS) * given.tokens / ms
     return Row(name, [curve(size) for size in SIZES], speeds, texts)
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -97,12 +99,14 @@ def main() -> None:
         behind = free.getsockname()[1]
     command = [sys.executable, __file__, "-p", str(behind), "-d", given.device]
     server = subprocess.Popen([*command, "-t", str(given.threads)])
-    try:
-        asyncio.run(delayed(given.host, given.port, behind, given.delay / 1000))
-    except KeyboardInterrupt:
-        pass
-    finally:
+
+    def end(_signal: int, _frame: object) -> None:
         server.kill()
+        os._exit(0)
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, end)
+    asyncio.run(delayed(given.host, given.port, behind, given.delay / 1000))
 
 
 if __name__ == "__main__":

@@ -183,6 +183,10 @@ class Context:
         self._batch.n_tokens = self._count
         count, self._count = self._count, 0
         self._decoded = count
+        if self.model.on_servers and count and not self._wanted[:count].any():
+            # llama.cpp waits for an RPC server's results only: the next batch would seem to take
+            # the time of this one.
+            self._wanted[count - 1] = 1
         handle = self.handle
         begin = perf_counter_ns()
         status = llama_cpp.llama_decode(handle, self._batch)

@@ -77,6 +77,10 @@ class Model:
         if handles is not None:
             params.devices = ctypes.cast(handles, ctypes.c_void_p)
         self.path = path
+        remote = {one.name for one in library.devices() if one.is_remote}
+        chosen = remote.intersection(options.devices or remote)
+        self.on_servers = bool(layers and chosen)
+        """Whether layers may be on RPC servers."""
         self._handle: Any = None
         library.forget_log()
         with library.holding_interrupts() as pressed:

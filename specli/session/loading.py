@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import psutil
 
+from specli.engine.measure import timed
+from specli.engine.policy.adaptive import MOST_DRAFTED
 from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
@@ -177,6 +180,20 @@ def explained_shortage(checked: Checked, slots: int) -> Iterator[None]:
     except MemoryShortError as error:
         hint = advice_after_failure(checked.placements, checked.shape(slots), free_memory())
         raise MemoryShortError(error.message, hint=hint) from error
+
+
+def meet_servers(target: Context, report: ProgressSink) -> None:
+    """Decode a batch of each size that drafting uses, on a cache that is empty before and after.
+
+    llama.cpp asks an RPC server for the memory of a batch's results, once for each size
+    (`ggml_backend_rpc_buffer_type_get_alloc_size`). That takes six round trips and more, which
+    would make the first round of each size slow, and its cost look wrong.
+    """
+    most = min(MOST_DRAFTED + 1, target.n_batch, target.n_ctx)
+    for size in range(1, most + 1):
+        report(Progress("measure", target.model.path.name, size, most))
+        timed(target, max(target.model.vocab.eos, 0), 0, size, perf_counter)
+    target.rollback(0, 0)
 
 
 def load_model(  # noqa: PLR0913

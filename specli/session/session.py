@@ -41,6 +41,7 @@ from specli.session.loading import (
     explained_shortage,
     fitting_slots,
     load_model,
+    meet_servers,
     open_context,
     require_fit,
 )
@@ -172,6 +173,8 @@ class Session:
                 self.target_model, running.placements[0], checked, slots, rollback, exact=exact
             )
         )
+        if config.drafters and target.model.on_servers:
+            meet_servers(target, self._costs.report)
         if isinstance(target, ExactContext):
             self.rows = make_exact(
                 target, self.setup, self._records, self._notice, tiled=self._tiled

@@ -131,6 +131,21 @@ def test_only_the_last_outputs_of_a_run_of_tokens_have_logits(
         context.logits(2)
 
 
+def test_a_batch_on_a_server_always_has_a_result_to_wait_for(
+    load: Loader, contexts: MakeContext
+) -> None:
+    model = load(tiny_gguf.llama_bytes())
+    model.on_servers = True
+    context = contexts(model)
+    context.add(0, TOKENS[:10], 0, 0)
+    context.decode()
+    assert context.logits(9).shape == (context.n_vocab,)
+    context.add(0, TOKENS[:4], 10, 1)
+    context.decode()
+    with pytest.raises(DecodeError, match="row 0"):
+        context.logits(0)
+
+
 def test_logits_are_a_view_that_later_batches_reuse(load: Loader, contexts: MakeContext) -> None:
     context = contexts(load(tiny_gguf.llama_bytes()))
     row = context.add(0, TOKENS[:3], 0, 1)

@@ -16,6 +16,8 @@ from specli.engine.policy.acceptance import Acceptance
 from specli.engine.policy.cost import CostModel, Curve
 from specli.errors import MemoryShortError
 from specli.llama import library
+from specli.llama.context import Context
+from specli.llama.model import Model
 from specli.llama.probe import probe
 from specli.pairs.placement import CacheShape, ModelPlacement, whole_need
 from specli.session import Session, Setup, loading
@@ -156,3 +158,25 @@ def test_threads_are_no_more_than_the_cores_that_the_process_may_use() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
+
+
+def test_a_server_has_met_every_size_of_batch_before_the_first_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tiny.write(tmp_path / "target.gguf", tiny.llama_bytes())
+    sizes: list[int] = []
+    decode = Context.decode
+
+    def decoded(self: Context) -> None:
+        sizes.append(self._count)
+        decode(self)
+
+    class OnServers(Model):
+        on_servers = property(lambda _self: True, lambda _self, _found: None)
+
+    monkeypatch.setattr(loading, "Model", OnServers)
+    monkeypatch.setattr(Context, "decode", decoded)
+    drafting = SpeculativeConfig((DraftModel(target),), FixedLength(2))
+    with Session(Setup(target, speculative=drafting, n_ctx=128), tmp_path / "records") as session:
+        assert sizes[:17] == list(range(1, 18))
+        assert session.target.length(0) == 0
