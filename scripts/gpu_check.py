@@ -6,15 +6,15 @@
                                                        llama-speculative-simple of one build
     python scripts/gpu_check.py --markdown docs/gpu-NAME.md
 
-The devices may be of any backend: CUDA, Metal, Vulkan. At each placement the pair is loaded once
-and plain decoding, a fixed draft length and `--draft auto` take turns on every prompt, greedy.
-Times outside llama.cpp's calls, T(k), device memory against what the memory check had counted,
-whether the draft's device chooses its tokens, and any difference of the text, also from the CPU's,
-are reported; medians, with the lowest and the highest run in brackets. The random model says
-nothing about acceptance.
+The devices may be of any backend: CUDA, Metal, Vulkan. At each placement the pair is loaded once,
+in a process of its own, and plain decoding, a fixed draft length and `--draft auto` take turns on
+every prompt, greedy. Times outside llama.cpp's calls, T(k), device memory against what the memory
+check had counted, whether the draft's device chooses its tokens, and any difference of the text,
+also from the CPU's, are reported; medians, with the lowest and the highest run in brackets. The
+random model says nothing about acceptance.
 
-Ends with 0 when all was run and all texts agree but for near ties, 1 when one does not, and 3
-when placements were skipped because llama.cpp has no GPU here.
+Ends with 0 when all was run and all texts agree but for near ties, 1 when one does not or a
+placement gave no result, and 3 when placements were skipped because llama.cpp has no GPU here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import own_process
 import random_gguf
-from bench_llama_cpp import geometric_mean, read_prompts
+from bench_llama_cpp import Prompt, geometric_mean, read_prompts
 from gpu_runs import (
     AUTO,
     BENCH,
@@ -42,9 +43,12 @@ from gpu_runs import (
     placements,
     run_placement,
 )
+from own_process import Failed
 
+from specli.engine.measure import POINTS
 from specli.errors import MemoryShortError, SpecliError
 from specli.figures import short_bytes
+from specli.generation import Generation
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.hub.cache import cache_dir
@@ -136,15 +140,16 @@ def beside_native(results: Sequence[Result]) -> str:
 
 
 def costs(results: Sequence[Result]) -> str:
-    """T(k) by placement, and the draft's time for one token."""
+    """T(k) by placement, the draft's time for one token, and that of computing anything first."""
     sizes = [
         size for size in CURVE_POINTS if size <= min(r.target_curve.sizes[-1] for r in results)
     ]
     rows = []
     for result in results:
         times = [*map(result.target_curve, sizes), result.draft_ms]
-        rows.append([result.where.name, *(f"{ms:.2f}" for ms in times)])
-    return table(["ms for k tokens", *map(str, sizes), "draft, 1"], rows)
+        first = f"{result.first_use:.1f} s"
+        rows.append([result.where.name, *(f"{ms:.2f}" for ms in times), first])
+    return table(["ms for k tokens", *map(str, sizes), "draft, 1", "first use of all sizes"], rows)
 
 
 def memory(results: Sequence[Result]) -> str:
@@ -159,9 +164,11 @@ def memory(results: Sequence[Result]) -> str:
 
 def devices_apart(results: Sequence[Result]) -> str:
     """What a placement changes: the text, and where the draft's tokens are chosen."""
+    offloaded = [result for result in results if result.where.needs_gpu]
+    same = "the same" if len(offloaded) < len(results) else "no text of the CPU"
     rows = []
-    for result in results[1:]:
-        text = "; ".join(result.beside_cpu) or "the same"
+    for result in offloaded:
+        text = "; ".join(result.beside_cpu) or same
         chosen = "on the device" if result.drafts_on_device else "from logits"
         rows.append([result.where.name, ("DIFFERS: " if result.strays else "") + text, chosen])
     return table(["placement", "plain text beside the CPU's", "draft's tokens are chosen"], rows)
@@ -215,31 +222,49 @@ def _force(path: Path, facts: ModelFacts, n_ctx: int) -> None:
         Context(model, ContextOptions(n_ctx=n_ctx)).close()
 
 
-def check_pair(pair: Pair, plan: Plan, records: Path) -> tuple[Report, bool, bool]:
-    """(report, whether all texts agree, whether placements were skipped)."""
+def check_pair(
+    pair: Pair, plan: Plan, records: Path, limit: float | None
+) -> tuple[Report, bool, bool]:
+    """(report, whether all gave results and texts agree, whether placements were skipped)."""
     layers = read_facts(check_file(pair.target)).layers
     wanted = placements(layers)
     skipped = [where.name for where in wanted if where.needs_gpu and not library.supports_gpu()]
     results: list[Result] = []
+    failed: list[list[str]] = []
+    on_cpu: dict[str, Generation] = {}
     for where in wanted:
-        if where.name not in skipped:
-            print(f"running: {pair.name}, {where.name}", file=sys.stderr, flush=True)
-            on_cpu = results[0].plain if results else {}
-            results.append(run_placement(pair, where, plan, records, on_cpu))
+        if where.name in skipped:
+            continue
+        print(f"running: {pair.name}, {where.name}", file=sys.stderr, flush=True)
+        found = own_process.call(run_placement, pair, where, plan, records, on_cpu, limit=limit)
+        if isinstance(found, Failed):
+            failed.append([where.name, found.reason])
+            continue
+        results.append(found)
+        if not where.needs_gpu:
+            on_cpu = found.plain
     report = [f"## {pair.name}", f"Target {pair.target.name}, draft {pair.draft.name}; "]
     report[1] += f"{plan.tokens} tokens, {len(plan.prompts)} prompts, {plan.runs} runs, greedy."
-    report.append(speeds(results))
+    if results:
+        report += tables(results, plan)
+    if failed:
+        report += ["### Without a result", table(["placement", "what happened"], failed)]
+    if skipped:
+        report.append("Skipped, because llama.cpp has no GPU here: " + "; ".join(skipped) + ".")
+    contenders = [one for result in results for one in result.contenders.values()]
+    astray = any(one.differs for one in contenders) or any(one.strays for one in results)
+    return report, not failed and not astray, bool(skipped)
+
+
+def tables(results: Sequence[Result], plan: Plan) -> Report:
+    report = [speeds(results)]
     if len(results) > 1:
         report += ["### Devices apart", devices_apart(results)]
     report += ["### Cost of a batch", costs(results)]
     report += ["### Device memory", memory(results)]
     if plan.programs is not None:
         report += ["### Beside llama.cpp's own programs", beside_native(results)]
-    if skipped:
-        report.append("Skipped, because llama.cpp has no GPU here: " + "; ".join(skipped) + ".")
-    contenders = [one for result in results for one in result.contenders.values()]
-    agree = not any(one.differs for one in contenders) and not any(one.strays for one in results)
-    return report, agree, bool(skipped)
+    return report
 
 
 def default_pair(given: argparse.Namespace) -> Pair:
@@ -262,6 +287,10 @@ def large_pair(size: int) -> Pair:
     return Pair(f"A random model of {short_bytes(target.stat().st_size)}", target, draft)
 
 
+def sizes_of(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -272,8 +301,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-t", "--threads", type=int, default=physical_cores())
     parser.add_argument("-fa", "--flash-attn", choices=("on", "off", "auto"), default="auto")
     parser.add_argument("-c", "--ctx-size", type=int, default=4096)
+    parser.add_argument("-b", "--batch-size", type=int, help="most tokens of one decode")
+    parser.add_argument("--sizes", type=sizes_of, default=POINTS, help="of T(k), with commas")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="of each placement")
     parser.add_argument("--categories", default="question,code,copy-edit")
+    parser.add_argument("--prompt", help="text to continue, in place of those categories")
     parser.add_argument("--large", type=random_gguf.bytes_of, metavar="SIZE")
     parser.add_argument("--native", type=Path, metavar="PROGRAMS")
     parser.add_argument("--markdown", type=Path, metavar="FILE")
@@ -281,6 +314,18 @@ def arguments() -> argparse.Namespace:
     if (given.model is None) != (given.model_draft is None):
         parser.error("-m and -md belong together")
     return given
+
+
+def prompts_for(pair: Pair, given: argparse.Namespace, folder: Path) -> list[Prompt]:
+    """The given prompt, as it is; else the first one of each category, in the model's template."""
+    if given.prompt is not None:
+        file = folder / "given.txt"
+        file.write_text(given.prompt + "\n")
+        return [Prompt("given", "the given prompt", given.prompt, file)]
+    with Model(pair.target, ModelOptions(vocab_only=True)) as model:
+        prompts = read_prompts(model, folder, set(given.categories.split(",")))
+    first = {prompt.category: prompt for prompt in reversed(prompts)}
+    return list(first.values())[::-1]
 
 
 def main() -> int:
@@ -295,16 +340,14 @@ def main() -> int:
         pairs.append(large_pair(given.large))
     with tempfile.TemporaryDirectory() as folder:
         for pair in pairs:
-            with Model(pair.target, ModelOptions(vocab_only=True)) as model:
-                prompts = read_prompts(model, Path(folder), set(given.categories.split(",")))
-            first = {prompt.category: prompt for prompt in reversed(prompts)}
-            chosen = list(first.values())[::-1]
+            chosen = prompts_for(pair, given, Path(folder))
             names = (PLAIN, FIXED, AUTO)
             plan = Plan(chosen, given.tokens, given.runs, given.threads, names, given.native)
             plan = replace(plan, n_ctx=given.ctx_size, flash_attention=given.flash_attn)
+            plan = replace(plan, batch=given.batch_size, sizes=given.sizes)
             if pair is not pairs[0]:
                 plan = replace(plan, prompts=chosen[:1], contenders=(PLAIN, FIXED))
-            said, agree, skipped = check_pair(pair, plan, records)
+            said, agree, skipped = check_pair(pair, plan, records, given.limit)
             print("\n\n" + "\n\n".join(said), flush=True)
             report += said
             all_agree, any_skipped = all_agree and agree, any_skipped or skipped

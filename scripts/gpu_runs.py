@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 
 import native
 from bench_llama_cpp import Prompt
 
 from specli.bench.difference import compared
 from specli.engine.engine import Engine
-from specli.engine.measure import POINTS, measure
+from specli.engine.measure import POINTS, Batches, measure, timed
 from specli.engine.policy.cost import Curve
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
@@ -23,6 +24,7 @@ from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
 from specli.llama.decoder import common_prefix
+from specli.native import Native
 from specli.pairs.placement import CacheShape, ModelPlacement, device_need
 from specli.session import Session, Setup
 from specli.speculative import DraftModel, FixedLength, Placement, SpeculativeConfig, Suffix
@@ -69,6 +71,10 @@ class Plan:
     programs: Path | None
     n_ctx: int = 4096
     flash_attention: str = "auto"
+    batch: int | None = None
+    """Most tokens of one decode; None leaves it to specli."""
+    sizes: tuple[int, ...] = POINTS
+    """Batch sizes whose time is measured, where they fit."""
 
 
 @dataclass(slots=True)
@@ -102,6 +108,8 @@ class Contender:
 class Result:
     where: Where
     contenders: dict[str, Contender]
+    first_use: float
+    """Seconds in which both models computed each batch size once."""
     target_curve: Curve
     draft_ms: float
     used: dict[str, int]
@@ -140,14 +148,14 @@ def run_placement(
 
     `on_cpu` are plain decoding's answers on the CPU.
     """
-    threads = plan.threads
+    threads, batched = plan.threads, Native(batch=plan.batch, ubatch=plan.batch)
     setup = Setup(
         target=pair.target,
         n_ctx=plan.n_ctx,
         flash_attention=plan.flash_attention,
-        target_placement=replace(where.target, threads=threads),
+        target_placement=replace(where.target, threads=threads, native=batched),
         speculative=SpeculativeConfig(
-            (DraftModel(pair.draft, replace(where.draft, threads=threads)),),
+            (DraftModel(pair.draft, replace(where.draft, threads=threads, native=batched)),),
             FixedLength(FIXED_LENGTH),
         ),
     )
@@ -155,7 +163,8 @@ def run_placement(
     with Session(setup, records) as session:
         used = {name: size - _gpu_memory()[name] for name, size in before.items()}
         token = max(session.target_model.vocab.eos, 0)
-        curve = measure(session.target, POINTS, token, CURVE_SECONDS)
+        first_use = _first_use((session.target, session.draft), plan.sizes, token)
+        curve = measure(session.target, plan.sizes, token, CURVE_SECONDS)
         draft_ms = 0.0
         if session.draft is not None:
             draft_ms = measure(session.draft, (1, 2), token, CURVE_SECONDS / 4)(1)
@@ -164,13 +173,24 @@ def run_placement(
             contenders |= {BENCH: Contender(), SIMPLE: Contender()}
         found = _drafts_on_device(session, token)
         counted = _estimate(pair, where, plan)
-        result = Result(where, contenders, curve, draft_ms, used, counted, found)
+        result = Result(where, contenders, first_use, curve, draft_ms, used, counted, found)
         for prompt in plan.prompts:
             plain = _run_prompt(session, pair, where, plan, prompt, contenders)
             result.plain[prompt.name] = plain
             if prompt.name in on_cpu:
                 _beside_cpu(session, prompt, plain, on_cpu[prompt.name], result)
     return result
+
+
+def _first_use(decoders: Sequence[Batches | None], sizes: Sequence[int], token: int) -> float:
+    """Seconds to compute each batch size once: Vulkan's drivers compile kernels on first use."""
+    began = perf_counter()
+    for decoder in filter(None, decoders):
+        for size in sizes:
+            if size <= min(decoder.n_batch, decoder.n_ctx):
+                timed(decoder, token, 0, size, perf_counter)
+        decoder.rollback(0, 0)
+    return perf_counter() - began
 
 
 def _drafts_on_device(session: Session, token: int) -> bool:
@@ -308,7 +328,8 @@ def _estimate(pair: Pair, where: Where, plan: Plan) -> int:
             continue
         facts = read_facts(check_file(path))
         load = ModelPlacement(role, "", facts, gpu_layers=placement.gpu_layers)
-        total += device_need(load, load.asked, CacheShape(plan.n_ctx)).total
+        shape = CacheShape(plan.n_ctx, attention_matrix=plan.flash_attention == "off")
+        total += device_need(load, load.asked, shape).total
     return total
 
 

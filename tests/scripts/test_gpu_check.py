@@ -14,19 +14,22 @@ from specli.gguf.facts import read_facts
 from specli.llama import library
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model
+from specli.llama.quantize import quantize
 from tests import tiny_gguf
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(
+    script: str, *arguments: str | Path, seconds: int = 120
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=120,
+        timeout=seconds,
     )
 
 
@@ -51,16 +54,28 @@ def test_without_a_gpu_the_rest_is_run_and_the_exit_code_tells(tmp_path: Path) -
     assert "use a smaller context (-c)" in text
 
 
+def eight_bits(source: Path) -> Path:
+    """The same model in Q8_0, for which Mesa's driver compiles far faster than for F32."""
+    made = source.with_suffix(".Q8_0.gguf")
+    quantize(source, made, "Q8_0")
+    return made
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(
-    not library.supports_gpu(), reason="llama.cpp finds no device but the processor here"
+    not library.supports_gpu(),
+    reason="llama.cpp finds no device but the processor; scripts/gpu_wheel.sh vulkan builds one "
+    "that takes Mesa's lavapipe (see docs/gpu.md)",
 )
 def test_with_a_device_every_placement_is_run_and_the_texts_agree(tmp_path: Path) -> None:
     target = tiny_gguf.write(tmp_path / "target.gguf", tiny_gguf.llama_bytes())
     draft = tiny_gguf.write(tmp_path / "draft.gguf", tiny_gguf.llama_bytes(noise=0.05))
-    pair = ("-m", target, "-md", draft)
     done = run(
-        "gpu_check.py", *pair, "-n", "12", "-t", "1", "--runs", "1", "--categories", "question"
+        "gpu_check.py",
+        *("-m", eight_bits(target), "-md", eight_bits(draft), "-n", "8", "-t", "1", "--runs", "1"),
+        *("-c", "128", "-fa", "off", "-b", "2", "--sizes", "1,2", "--prompt", "a b c"),
+        seconds=1700,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     for placement in (
@@ -73,6 +88,13 @@ def test_with_a_device_every_placement_is_run_and_the_texts_agree(tmp_path: Path
         assert f"| {placement} | plain |" in done.stdout
     assert "DIFFERS" not in done.stdout
     assert "was not refused" not in done.stdout
+
+
+def test_a_placement_without_a_result_in_time_is_named_and_fails_the_check(tmp_path: Path) -> None:
+    target = tiny_gguf.write(tmp_path / "target.gguf", tiny_gguf.llama_bytes())
+    done = run("gpu_check.py", "-m", target, "-md", target, "--limit", "0.01")
+    assert done.returncode == 1, done.stderr
+    assert "| both on CPU | no result within 0.01 s |" in done.stdout
 
 
 def test_a_pair_is_given_whole_or_not_at_all(tmp_path: Path) -> None:
