@@ -157,7 +157,10 @@ class FakeDecoder:
         return True
 
     def cheap_rollback(self, seq: int, length: int) -> int:
-        return length if self.can_cut else min(length, self._checkpoints.get(seq, length))
+        if self.can_cut or self.length(seq) <= length:
+            return length
+        saved = self._checkpoints.get(seq, 0)
+        return saved if saved <= length else 0
 
     def copy(self, source: int, seq: int, length: int) -> None:
         assert self.can_cut, "a state cannot be shared"

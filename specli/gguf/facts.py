@@ -22,7 +22,13 @@ _FILE_TYPES = {
     30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4",
     40: "Q1_0", 41: "Q2_0",
 }
+SNAPSHOTS = frozenset({
+    "bailingmoe3", "deepseek4", "glm5-next", "kimi-k3", "lfm2", "lfm2moe", "nemotron_h",
+    "nemotron_h_moe", "qwen35", "qwen35moe", "qwen4exp",
+})
 # fmt: on
+"""Architectures of whose recurrent state llama.cpp keeps earlier steps: its
+`llm_arch_supports_rs_rollback`."""
 _EXPERT_MARK = "_exps."
 _FULL_ATTENTION_INTERVAL = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4}
 """Hybrid architectures whose every n-th layer attends, where the file does not state it."""
@@ -74,6 +80,12 @@ class ModelFacts:
     def is_recurrent(self) -> bool:
         """Whether a recurrent state carries the past, which no rollback can cut."""
         return self.state_bytes > 0
+
+    def states(self, sequences: int, snapshots: int) -> int:
+        """How many recurrent states a context keeps of each sequence: so many snapshots, where
+        llama.cpp has them, beside the current one, else a checkpoint."""
+        snapshots = snapshots if sequences == 1 and self.architecture in SNAPSHOTS else 0
+        return 1 + (snapshots or 1)
 
 
 def read_facts(header: Header) -> ModelFacts:

@@ -24,7 +24,7 @@ from specli.native import USUAL, Native
 
 RollbackMeans = Literal["cut", "snapshots", "checkpoint"]
 """How a tail of tokens is forgotten: cutting the cache, llama.cpp's recurrent snapshots, or
-restoring a saved state and decoding the kept tokens again."""
+going back to a kept state and decoding the kept tokens again."""
 
 KV_TYPES = {
     kind.name.lower(): number
@@ -33,9 +33,6 @@ KV_TYPES = {
 }
 
 FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
-
-_PARTIAL_STATE = 1  # LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: the part that cannot be cut
-
 
 BATCH, UBATCH = 2048, 512  # llama.cpp's own
 
@@ -98,6 +95,7 @@ class Context:
         self.n_batch: int = llama_cpp.llama_n_batch(handle)
         self.n_vocab: int = model.vocab.size
         self.n_seq = options.n_seq
+        """Sequences; where checkpoints are taken, those from `n_seq` on hold them."""
         self._types = options.type_k, options.type_v
         self._threads_batch = options.threads_batch
         self.native_ns = 0
@@ -234,9 +232,16 @@ class Context:
         return token, chance
 
     def checkpoint(self, seq: int) -> None:
-        """Save what cannot be cut, where the model keeps a state; else nothing."""
+        """Keep the state of now where a model has one that cannot be cut; else nothing.
+
+        A second sequence shares it: llama.cpp copies a shared state, in its own memory, when one of
+        the two goes on.
+        """
         if self.rollback_means == "checkpoint":
-            self._checkpoints[seq] = self._save(seq)
+            begin = perf_counter_ns()
+            self._share(seq, self.n_seq + seq)
+            self.native_ns += perf_counter_ns() - begin
+            self._checkpoints[seq] = _Checkpoint(self.length(seq), [])
 
     def rollback(self, seq: int, length: int) -> None:
         """Forget every token of `seq` from `length` on. Raises DecodeError if it cannot be done."""
@@ -250,15 +255,16 @@ class Context:
         elif (saved := self._checkpoints.get(seq)) is not None:
             if length < saved.length:
                 del self._checkpoints[seq]
+                llama_cpp.llama_memory_seq_rm(self._memory, self.n_seq + seq, -1, -1)
             else:
                 del saved.tokens[length - saved.length :]
 
     def cheap_rollback(self, seq: int, length: int) -> int:
         """See `Decoder.cheap_rollback`."""
-        saved = self._checkpoints.get(seq)
-        if saved is None or length < saved.length or self.length(seq) <= length:
+        if self.rollback_means != "checkpoint" or self.length(seq) <= length:
             return length
-        return saved.length
+        saved = self._checkpoints.get(seq)
+        return saved.length if saved is not None and saved.length <= length else 0
 
     def drop(self, seq: int, start: int, end: int) -> bool:
         """See `Decoder.drop`. Cells that sequences share would move for all of them, so that only a
@@ -307,14 +313,10 @@ class Context:
         last: int = llama_cpp.llama_memory_seq_pos_max(self._memory, seq)
         return last + 1
 
-    def _save(self, seq: int) -> _Checkpoint:
-        begin = perf_counter_ns()
-        size = llama_cpp.llama_state_seq_get_size_ext(self.handle, seq, _PARTIAL_STATE)
-        state = np.empty(size, dtype=np.uint8)
-        pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        llama_cpp.llama_state_seq_get_data_ext(self.handle, pointer, size, seq, _PARTIAL_STATE)
-        self.native_ns += perf_counter_ns() - begin
-        return _Checkpoint(state=state, length=self.length(seq), tokens=[])
+    def _share(self, source: int, seq: int) -> None:
+        """Let `seq` have what `source` has, and nothing else."""
+        llama_cpp.llama_memory_seq_rm(self._memory, seq, -1, -1)
+        llama_cpp.llama_memory_seq_cp(self._memory, source, seq, -1, -1)
 
     def _restore(self, seq: int, length: int) -> None:
         saved = self._checkpoints.get(seq)
@@ -324,13 +326,7 @@ class Context:
                 "no checkpoint was taken before them"
             )
         begin = perf_counter_ns()
-        pointer = saved.state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
-        read = saved.length == 0 or llama_cpp.llama_state_seq_set_data_ext(
-            self.handle, pointer, len(saved.state), seq, _PARTIAL_STATE
-        )
-        if not read:
-            raise DecodeError(f"llama.cpp could not restore a state of {self.model.path}")
-        llama_cpp.llama_memory_seq_rm(self._memory, seq, saved.length or -1, -1)
+        self._share(self.n_seq + seq, seq)
         self.native_ns += perf_counter_ns() - begin
         again, saved.tokens = saved.tokens[: length - saved.length], []
         if again:
@@ -367,14 +363,15 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
     if options.mtp:
         params.ctx_type = llama_cpp.LLAMA_CONTEXT_TYPE_MTP
     params.n_ctx = n_ctx * options.n_seq
-    # llama.cpp aborts where a token of each sequence does not fit.
-    params.n_batch = max(min(options.n_batch, max(n_ctx, 32)), options.n_seq)
-    params.n_ubatch = min(options.n_ubatch, params.n_batch)
-    params.n_seq_max = options.n_seq
     # llama.cpp may move the state of a sequence that a batch has decoded already, to make room for
     # another one's, and leaves its snapshots behind (its issue 28019 reports it): a rollback
     # then takes up a foreign state.
-    params.n_rs_seq = options.snapshots if options.n_seq == 1 else 0
+    params.n_rs_seq = options.snapshots if options.n_seq == 1 and model.keeps_snapshots else 0
+    takes_checkpoints = model.is_recurrent and not (params.n_rs_seq or options.mtp)
+    params.n_seq_max = 2 * options.n_seq if takes_checkpoints else options.n_seq
+    # llama.cpp aborts where a token of each sequence does not fit.
+    params.n_batch = max(min(options.n_batch, max(n_ctx, 32)), params.n_seq_max)
+    params.n_ubatch = min(options.n_ubatch, params.n_batch)
     params.n_threads = options.threads
     params.n_threads_batch = options.threads_batch or options.threads
     params.type_k = KV_TYPES[options.type_k]
@@ -407,8 +404,7 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
 
 @dataclass(slots=True)
 class _Checkpoint:
-    """A saved state and the tokens decoded since."""
+    """How many tokens a kept state has seen, and those decoded since."""
 
-    state: np.ndarray[Any, np.dtype[np.uint8]]
     length: int
     tokens: list[int]

@@ -12,6 +12,7 @@ from typing import Any, Self
 import llama_cpp
 
 from specli.errors import LoadError, SpecliError, UsageError
+from specli.gguf.facts import SNAPSHOTS
 from specli.llama import library
 from specli.llama.parameters import (
     apply_adapters,
@@ -196,6 +197,11 @@ class Model:
             llama_cpp.llama_model_is_recurrent(self.handle)
             or llama_cpp.llama_model_is_hybrid(self.handle)
         )
+
+    @property
+    def keeps_snapshots(self) -> bool:
+        """Whether llama.cpp can keep earlier steps of its recurrent state."""
+        return self.architecture in SNAPSHOTS
 
     def require_text_generation(self) -> None:
         """Raises LoadError unless it is a left-to-right decoder, which speculation needs."""

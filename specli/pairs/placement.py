@@ -59,6 +59,8 @@ class ModelPlacement:
     gpu_layers: int | None = None
     context: int | None = None
     """Tokens of each sequence, where that is not the target's."""
+    snapshots: int = 0
+    """Earlier steps of a recurrent state that are asked for."""
 
     @property
     def most_layers(self) -> int:
@@ -112,7 +114,7 @@ def device_need(load: ModelPlacement, layers: int, shape: CacheShape) -> MemoryN
 def whole_need(load: ModelPlacement, shape: CacheShape) -> MemoryNeed:
     """Bytes on whatever device."""
     context = load.context or shape.context
-    need = memory_need(load.facts, context, load.types, shape.sequences)
+    need = memory_need(load.facts, context, load.types, shape.sequences, load.snapshots)
     scratch = need.scratch
     if shape.attention_matrix:
         positions = context * shape.sequences

@@ -91,12 +91,18 @@ def draft_context(
 
 
 def memory_need(
-    facts: ModelFacts, context: int, types: CacheTypes | None = None, sequences: int = 1
+    facts: ModelFacts,
+    context: int,
+    types: CacheTypes | None = None,
+    sequences: int = 1,
+    snapshots: int = 0,
 ) -> MemoryNeed:
-    """Memory of a model with `sequences` sequences of `context` tokens each."""
+    """Memory of a model with `sequences` sequences of `context` tokens each, and `snapshots` of its
+    recurrent state where it has one."""
     types = types or CacheTypes()
-    per_token = facts.kv_bytes_per_token(types.k, types.v)
-    cache = int(per_token * context * sequences) + facts.state_bytes * sequences
+    states = facts.state_bytes * facts.states(sequences, snapshots)
+    per_sequence = facts.kv_bytes_per_token(types.k, types.v) * context + states
+    cache = int(per_sequence * sequences)
     widest = 2 * facts.feed_forward_length + 4 * facts.embedding_length
     rows = min(MICRO_BATCH, context)
     return MemoryNeed(facts.weight_bytes, cache, 4 * rows * (facts.vocabulary + widest))

@@ -42,7 +42,10 @@ from specli.pairs.sizing import (
 )
 from specli.pairs.vocabulary import RuleResult, broken_rule, require_compatible
 from specli.session.setup import Setup
-from specli.speculative import DraftModel, Head, Placement
+from specli.speculative import DraftModel, FixedLength, Head, Placement, SpeculativeConfig
+
+AUTO_SNAPSHOTS = 16
+"""Steps of recurrent rollback asked for where the draft length is decided round by round."""
 
 MOST_SLOTS = 16
 """Sequences at once where memory and costs decide: past it a CPU gains nothing more, and each
@@ -135,7 +138,16 @@ def placed(setup: Setup, facts: Sequence[ModelFacts], n_ctx: int) -> Iterator[Mo
             devices=placement.devices,
             gpu_layers=placement.gpu_layers,
             context=context,
+            snapshots=_snapshots(setup.speculative) if model is None else 0,
         )
+
+
+def _snapshots(config: SpeculativeConfig) -> int:
+    """Steps of recurrent rollback that a target keeps. A draft, whose batches are single tokens,
+    has no use for any: llama.cpp keeps steps of one batch."""
+    if isinstance(config.policy, FixedLength):
+        return config.policy.draft_max
+    return AUTO_SNAPSHOTS if config.drafters else 0
 
 
 def fitting_slots(checked: Checked, most: int = MOST_SLOTS) -> int:
@@ -237,29 +249,28 @@ def load_model(  # noqa: PLR0913
     return model
 
 
-def open_context(  # noqa: PLR0913
+def open_context(
     model: Model,
     placement: Placement,
     checked: Checked,
     slots: int,
-    snapshots: int,
     *,
+    file: int = 0,
     exact: bool = False,
-    n_ctx: int | None = None,
 ) -> Context:
-    """A context for `slots` sequences; `snapshots` are the steps of recurrent rollback kept, and
-    `n_ctx` is another length than the target's.
+    """A context for `slots` sequences; `file` counts the model's among the checked ones.
 
     Raises LoadError and MemoryShortError.
     """
+    place = checked.placements[file]
     options = ContextOptions(
-        n_ctx=n_ctx or checked.n_ctx,
+        n_ctx=place.context or checked.n_ctx,
         n_seq=slots,
         threads=threads_of(placement),
         type_k=placement.type_k,
         type_v=placement.type_v,
         flash_attention=checked.setup.flash_attention,
-        snapshots=snapshots,
+        snapshots=place.snapshots,
         native=placement.native,
         n_batch=placement.native.batch or BATCH,
         n_ubatch=placement.native.ubatch or UBATCH,

@@ -57,9 +57,6 @@ from specli.speculative import (
     Suffix,
 )
 
-AUTO_SNAPSHOTS = 16
-"""Steps of recurrent rollback asked for where the draft length is decided round by round."""
-
 REMEMBERING = (Suffix, NgramCache)
 """Drafters that a session keeps: later texts are drafted from earlier ones."""
 
@@ -162,18 +159,12 @@ class Session:
         self, stack: ExitStack, checked: Checked, slots: int
     ) -> tuple[Context, Context | None, Kind | None]:
         """The target's context, the draft model's, and the head with its own."""
-        config = self.setup.speculative
-        rollback = AUTO_SNAPSHOTS if config.drafters else 0
-        if isinstance(config.policy, FixedLength):
-            rollback = config.policy.draft_max
         running = self._with(self._threads)
         exact = self.setup.exact
         target = stack.enter_context(
-            open_context(
-                self.target_model, running.placements[0], checked, slots, rollback, exact=exact
-            )
+            open_context(self.target_model, running.placements[0], checked, slots, exact=exact)
         )
-        if config.drafters and target.model.on_servers:
+        if running.speculative.drafters and target.model.on_servers:
             meet_servers(target, self._costs.report)
         if isinstance(target, ExactContext):
             self.rows = make_exact(
@@ -184,14 +175,13 @@ class Session:
         drafting: list[DraftModel | Head] = [*running.speculative.models]
         drafting += [] if running.own_head is None else [running.own_head]
         models = [*self._models[1:], self.target_model]
-        lengths = [*(placed.context for placed in checked.placements[1:]), checked.n_ctx]
-        for one, model, n_ctx in zip(drafting, models, lengths, strict=False):
+        for file, (one, model) in enumerate(zip(drafting, models, strict=False), 1):
             if isinstance(one, Head):
                 head = open_head(one, model, target, checked, slots)
                 stack.callback(head.decoder.close)
             else:
                 draft = stack.enter_context(
-                    open_context(model, one.placement, checked, slots, 0, n_ctx=n_ctx)
+                    open_context(model, one.placement, checked, slots, file=file)
                 )
         return target, draft, head
 

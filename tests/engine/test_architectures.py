@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.protocol import STEPS, Accepted, Drafter, Proposal, Request
+from specli.drafters.rule import Rule
 from specli.drafters.suffix import SuffixDrafter
 from specli.drafters.without_model import WithoutModel
 from specli.engine.engine import Engine
@@ -21,6 +23,7 @@ from specli.engine.sequence import GenerationRequest
 from specli.events import MODEL, Finished, Round, Stats
 from specli.llama.context import Context, ContextOptions, RollbackMeans
 from specli.llama.model import Model
+from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 from tests import tiny_gguf, tiny_mtp
 from tests.tiny_heads import VOCABULARY, Tiny
@@ -181,7 +184,7 @@ class Guessing(WithoutModel):
 def test_the_state_is_rolled_back_by_what_the_architecture_has(pair: Pair) -> None:
     assert pair.target.rollback_means == pair.means
     assert pair.target.max_rollback == (OPTIONS.snapshots if pair.means == "snapshots" else None)
-    # A draft decodes token by token, and snapshots reach back within one batch.
+    # A draft decodes token by token, and snapshots are of one batch.
     assert pair.draft.rollback_means == ("cut" if pair.means == "cut" else "checkpoint")
 
 
@@ -195,6 +198,51 @@ def test_drafts_of_a_model_and_of_the_text_change_no_text(pair: Pair) -> None:
     assert stats.by_drafter[MODEL].accepted > 0
     assert pair.rollbacks
     assert stats.rollback_ms > 0
+
+
+def test_after_200_rounds_a_draft_s_state_is_that_of_the_text_alone(pair: Pair) -> None:
+    draft, draw = pair.draft, random.Random(7)
+    drafter = DraftModel(draft)
+    texts = [request.prompt for request in pair.requests(1)[: pair.slots]]
+    for slot, text in enumerate(texts):
+        drafter.begin(slot, text)
+    rejected = 0
+    for _round in range(200 // pair.slots + 1):
+        asked = {slot: Proposal() for slot in range(pair.slots) if draw.random() < 0.9}
+        requests = [
+            Request(slot, texts[slot], Rule(draw.randint(1, 3)), Chooser(SamplingParams(), []))
+            for slot in asked
+        ]
+        if requests:
+            asked = dict(zip(asked, drafter.propose(requests), strict=True))
+        results = []
+        for slot, text in enumerate(texts):
+            proposal = asked.get(slot, Proposal())
+            accepted = draw.randint(0, len(proposal))
+            rejected += accepted < len(proposal)
+            text += [*proposal.tokens[:accepted], draw.randrange(3, draft.n_vocab)]
+            results.append(Accepted(slot, text, accepted + 1, proposal, len(proposal), accepted))
+        drafter.accept(results)
+    assert rejected > 80
+    for slot, text in enumerate(texts):
+        assert 100 < len(text) <= draft.n_ctx
+        row = draft.add(slot, text[draft.length(slot) :], draft.length(slot), 1)
+        draft.decode()
+        after = draft.logits(row).copy()
+        assert np.allclose(alone(draft, slot, text), after, atol=1e-4)
+
+
+def alone(context: Context, slot: int, text: list[int]) -> NDArray[np.float32]:
+    """The logits after a text that is decoded from scratch, and forgotten then."""
+    context.rollback(slot, 0)
+    for start in range(0, len(text) - 1, 100):
+        context.add(slot, text[start : min(start + 100, len(text) - 1)], start, 0)
+        context.decode()
+    row = context.add(slot, text[-1:], len(text) - 1, 1)
+    context.decode()
+    logits = context.logits(row).copy()
+    context.rollback(slot, 0)
+    return logits
 
 
 def test_after_200_rounds_of_guesses_the_state_is_that_of_the_text_alone(pair: Pair) -> None:
@@ -214,11 +262,4 @@ def test_after_200_rounds_of_guesses_the_state_is_that_of_the_text_alone(pair: P
         row = pair.target.add(slot, [7], len(cached), 1)
         pair.target.decode()
         after = pair.target.logits(row).copy()
-        pair.target.rollback(slot, 0)
-        for start in range(0, len(cached), 100):
-            pair.target.add(slot, cached[start : start + 100], start, 0)
-            pair.target.decode()
-        row = pair.target.add(slot, [7], len(cached), 1)
-        pair.target.decode()
-        assert np.allclose(pair.target.logits(row), after, atol=1e-4)
-        pair.target.rollback(slot, 0)
+        assert np.allclose(alone(pair.target, slot, [*cached, 7]), after, atol=1e-4)

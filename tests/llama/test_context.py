@@ -108,6 +108,25 @@ def test_a_state_cannot_go_back_without_a_checkpoint(load: Loader, contexts: Mak
         context.rollback(0, 3)
 
 
+@pytest.mark.parametrize("kind", ["mamba", "falcon-h1"])
+def test_checkpoints_take_no_room_from_the_cache(
+    kind: str, load: Loader, contexts: MakeContext
+) -> None:
+    context = contexts(load(KINDS[kind]()), n_ctx=256, n_seq=2)
+    for _text in range(3):
+        length = {0: 0, 1: 0}
+        while max(length.values()) + 8 <= context.n_ctx:
+            for seq, cached in length.items():
+                context.checkpoint(seq)
+                context.add(seq, TOKENS[:8], cached, 8)
+            context.decode()
+            for seq in length:
+                length[seq] += 3 + seq
+                context.rollback(seq, length[seq])
+        for seq in length:
+            context.rollback(seq, 0)
+
+
 def test_sequences_in_one_batch_do_not_see_each_other(load: Loader, contexts: MakeContext) -> None:
     model = load(tiny_gguf.llama_bytes())
     alone, shared = contexts(model), contexts(model, n_seq=2)

@@ -53,7 +53,25 @@ def test_memory_is_weights_and_a_cache_that_grows_with_context_and_sequences() -
 
 def test_recurrent_state_does_not_grow_with_the_context() -> None:
     facts = replace(FACTS, k_elements=0, v_elements=0, state_bytes=1000)
-    assert memory_need(facts, 100).cache == memory_need(facts, 200).cache == 1000
+    assert memory_need(facts, 100).cache == memory_need(facts, 200).cache
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sequences", "snapshots", "states"),
+    [
+        ("mamba", 1, 16, 2),
+        ("mamba", 3, 16, 6),
+        ("lfm2", 1, 16, 17),
+        ("lfm2", 1, 0, 2),
+        ("lfm2", 3, 16, 6),
+    ],
+)
+def test_snapshots_or_a_checkpoint_of_each_sequence_count_beside_its_state(
+    architecture: str, sequences: int, snapshots: int, states: int
+) -> None:
+    facts = replace(FACTS, architecture=architecture, k_elements=0, v_elements=0, state_bytes=1000)
+    need = memory_need(facts, 100, sequences=sequences, snapshots=snapshots)
+    assert need.cache == 1000 * states
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     foreign = tiny.bpe_vocabulary().with_token(40, b"foreign")
     tiny.write(folder / "foreign.gguf", tiny.llama_bytes(foreign))
     tiny.write(folder / "mamba.gguf", tiny.mamba_bytes())
+    tiny.write(folder / "mamba-spm.gguf", tiny.mamba_bytes(tiny.spm_vocabulary()))
     return folder
 
 

@@ -168,14 +168,16 @@ def test_nothing_is_loaded_for_a_pair_that_cannot_work(
     assert log == []
 
 
+@pytest.mark.parametrize(("draft", "is_right"), [("foreign.gguf", True), ("mamba-spm.gguf", False)])
 def test_a_draft_with_another_vocabulary_is_translated_and_that_is_said(
-    setup: Setup, models: Path, records: Path
+    setup: Setup, models: Path, records: Path, draft: str, is_right: bool
 ) -> None:
-    foreign = SpeculativeConfig((DraftModel(models / "foreign.gguf"),), FixedLength(draft_max=3))
+    foreign = SpeculativeConfig((DraftModel(models / draft),), FixedLength(draft_max=3))
     notes: list[str] = []
     with Session(replace(setup, speculative=foreign), records, notes.append) as session:
         vocab = session.target_model.vocab
-        request = GenerationRequest(vocab.tokenize("the cat", add_special=True), 24)
+        prompt = vocab.tokenize("the cat", add_special=True)
+        request = GenerationRequest(prompt, 120, ignore_end=True)
 
         def answer(engine: Engine) -> tuple[list[int], int]:
             engine.submit(request)
@@ -184,9 +186,10 @@ def test_a_draft_with_another_vocabulary_is_translated_and_that_is_said(
             return tokens, sum(one.accepted for one in rounds)
 
         text, accepted = answer(session.engine())
-        assert accepted > 0
+        assert (accepted > 0) is is_right
         assert text == answer(session.engine_for(SpeculativeConfig()))[0]
-    assert any("foreign.gguf has another vocabulary" in note for note in notes)
+        assert len(text) == 120
+    assert any(f"{draft} has another vocabulary" in note for note in notes)
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, 128), (80, 80), (4096, 512)])
