@@ -215,7 +215,7 @@ class SearchState:
     def best(self) -> str:
         if self.leader is None or self.speedup is None:
             return ""
-        return f"best so far: {self.leader}, {self.speedup:.2f}×"
+        return f"best {self.speedup:.2f}×: {self.leader}"
 
 
 def search_state(race: Race[Setting]) -> SearchState:

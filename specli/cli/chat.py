@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from specli.app.chat import Answered, Conversation
     from specli.app.follow import View
 
-HELP = """\
-/system [TEXT]    show or change the system message, and begin anew
-/reset            forget the conversation
-/retry            answer the last message again, with another seed
-/save FILE        write the conversation as JSON
-/load FILE        go on from one
-/stats            figures of the last answer
-/draft off|auto|N plain decoding, measured lengths, or at most N tokens a round
-/help             this list
-/quit             leave, as Ctrl-D does
-Ctrl-C stops an answer and keeps it. Alt-Enter begins a new line, as a \\ at the end of one does."""
+COMMANDS = {
+    "/system [TEXT]": "show or change the system message, and begin anew",
+    "/reset": "forget the conversation",
+    "/retry": "answer the last message again, with another seed",
+    "/save FILE": "write the conversation as JSON",
+    "/load FILE": "go on from one",
+    "/stats": "figures of the last answer",
+    "/draft off|auto|N": "plain decoding, measured lengths, or at most N tokens a round",
+    "/help": "this list",
+    "/quit": "leave, as Ctrl-D does",
+    "Ctrl-C": "stop an answer and keep it",
+    "Alt-Enter": "begin a new line, as a \\ at the end of one does",
+}
 
 PROMPT = "> "
 
@@ -73,7 +75,7 @@ class Chat:
             "load": self._load,
             "stats": self._stats,
             "draft": self._draft,
-            "help": lambda _given: self._sink.show(HELP),
+            "help": self._help,
         }
 
     def run(self, ask: Callable[[], str | None]) -> None:
@@ -125,6 +127,17 @@ class Chat:
         for message in self._talk.messages:
             self._sink.show(f"{message.role}: {message.content}")
 
+    def _help(self, _given: str) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for name, effect in COMMANDS.items():
+            table.add_row(Text(name), Text(effect))
+        self._sink.show(table)
+
     def _stats(self, _given: str) -> None:
         from specli.ui.summary import summary_table
 
@@ -172,7 +185,7 @@ def _terminal() -> Callable[[], str | None]:
         else:
             buffer.validate_and_handle()
 
-    names = [line.split()[0] for line in HELP.splitlines() if line.startswith("/")]
+    names = [name.split()[0] for name in COMMANDS if name.startswith("/")]
     session: PromptSession[str] = PromptSession(
         PROMPT,
         history=FileHistory(str(private(cache_dir() / "chat_history"))),

@@ -12,11 +12,12 @@ from rich.text import Text
 
 from specli.bench.evidence import Row, spread
 from specli.bench.tuner import SearchState
+from specli.figures import counted
 from specli.ui.bars import bar_column, has_bars, print_line, text_column
 from specli.ui.terminal import Terminal
 
 NARROW = 72
-"""Columns below which the table has only the speed-up of each setting."""
+"""Columns below which the table and the bar have only the speed-up of a setting."""
 
 
 Watch = Callable[[SearchState, float], None]
@@ -33,18 +34,21 @@ def watching(budget: float, *, quiet: bool, console: Console | None = None) -> I
     if not has_bars(console):
         yield _lines(console)
         return
-    columns = (
-        bar_column(1, 8),
+    wide = console.width >= NARROW
+    columns: list[ProgressColumn] = [bar_column(1, 8)] if wide else []
+    columns += [
         _Left(),
         text_column("{task.description}"),
-        text_column("{task.fields[best]}", 3),
-    )
+        text_column("{task.fields[best]}", 3 if wide else None),
+    ]
     # Rare redraws, because drawing affects the measurement.
-    with Progress(*columns, console=console, expand=True, refresh_per_second=2) as bars:
+    with Progress(*columns, console=console, expand=wide, refresh_per_second=2) as bars:
         task = bars.add_task("loading", total=budget, best="")
 
         def show(state: SearchState, elapsed: float) -> None:
-            bars.update(task, description=_stage(state), completed=elapsed, best=state.best)
+            # A long name is cut at its end.
+            best = state.best if wide else state.best.partition(":")[0].removeprefix("best ")
+            bars.update(task, description=_stage(state), completed=elapsed, best=best)
 
         yield show
 
@@ -58,7 +62,7 @@ class _Left(ProgressColumn):
 
 
 def _stage(state: SearchState) -> str:
-    return f"{state.stage}, {state.rivals} left" if state.rivals else state.stage
+    return f"{state.stage}, {counted(state.rivals, 'setting')}" if state.rivals else state.stage
 
 
 def _lines(console: Console) -> Watch:
@@ -84,7 +88,8 @@ def outcome(rows: Sequence[Row], width: int) -> RenderableType:
     if wide:
         table.add_column("", overflow="fold")
     for row in rows:
-        cells: list[str | Text] = [Text(row.name), f"{row.speedup:.2f}", str(row.passes)]
+        name = f"{row.name} (chosen)" if row.chosen and not wide else row.name
+        cells: list[str | Text] = [Text(name), f"{row.speedup:.2f}", str(row.passes)]
         if wide:
             left = "chosen" if row.chosen else ""
             if row.left is not None:

@@ -43,6 +43,18 @@ def test_a_turn_decodes_only_what_is_new(sealed: Path) -> None:
     assert [one.role for one in talk.messages] == ["user", "assistant"] * 2
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_list_of_commands_fits(
+    specli: Specli, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    done = specli("chat", "-m", "target.gguf", "--draft", "0", stdin=b"/help\n")
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= width
+    for command in ("/draft off|auto|N  plain", "/quit", "Alt-Enter"):
+        assert any(line.startswith(command) for line in lines), command
+
+
 def test_reasoning_is_no_part_of_what_the_assistant_said(sealed: Path, tmp_path: Path) -> None:
     forced = 'root ::= "<think>hm</think>yes"'
     with talking(reasoning_format="deepseek", grammar=forced, predict=30) as talk:

@@ -11,6 +11,8 @@ from specli.bench.evidence import Row
 from specli.bench.halving import Drop
 from specli.bench.tuner import SearchState
 from specli.ui.tune import outcome, watching
+from tests.ui.screen import Screen
+from tests.ui.test_live import console_on
 
 ROWS = [
     Row("draft 8 p-min 0.5 -td 1", 31.2, 1.52, (1.41, 1.5, 1.63), 14, None, chosen=True),
@@ -58,17 +60,25 @@ def test_away_from_a_terminal_each_stage_has_one_line() -> None:
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines() == [
         "1 s: drafting",
-        "30 s: final, 2 left; best so far: auto, 1.30×",
+        "30 s: final, 2 settings; best 1.30×: auto",
     ]
 
 
-def test_a_terminal_shows_the_time_left_and_the_best_so_far() -> None:
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    with watching(180, quiet=False, console=console) as watch:
-        watch(SearchState("drafting", 5, "auto", 1.234), 2.0)
-    assert isinstance(console.file, io.StringIO)
-    assert "3:00 left" in console.file.getvalue()
-    assert "best so far: auto, 1.23×" in console.file.getvalue()
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_a_terminal_shows_the_time_left_and_the_best_so_far(width: int) -> None:
+    screen = Screen(width, 5)
+    with watching(180, quiet=False, console=console_on(screen)) as watch:
+        watch(SearchState("drafting", 12, "draft 8 p-min 0.5 -td 1 -ctkd q8_0", 1.234), 2.0)
+    (line,) = screen.lines
+    assert "3:00 left drafting, 12 settings" in line
+    assert "1.23×" in line
+    assert ("best 1.23×: draft 8 p-min" in line) is (width >= 80)
+    assert not screen.wrapped
+
+
+def test_a_narrow_table_marks_what_was_chosen() -> None:
+    text = " ".join(printed(40).split())
+    assert "(chosen)" in text
 
 
 def test_nothing_is_shown_when_quiet() -> None:
