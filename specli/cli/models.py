@@ -38,7 +38,7 @@ def models(
         total = f"{counted(len(here.found), 'model')}, {short_bytes(here.bytes)}"
         sink.show(models_table(here.found), total)
     else:
-        sink.show("no models yet: specli pull downloads one, specli run the embedded one")
+        sink.say("no models yet: specli pull downloads one, specli run the embedded one")
     if here.unfinished:
         size = short_bytes(here.unfinished_bytes)
         sink.show(f"unfinished, {size}: pull again to finish, or remove")

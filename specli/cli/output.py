@@ -12,7 +12,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from specli.escapes import harmless
 from specli.options import OPTIONS, Options
@@ -83,9 +83,9 @@ class _Closed(io.RawIOBase):
         raise OSError(errno.EBADF, "stdout is closed")
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str, stream: TextIO) -> str:
     """On a terminal broken between words, which the terminal itself does not care about."""
-    if not sys.stderr.isatty():
+    if not stream.isatty():
         return text
     width = max(20, shutil.get_terminal_size().columns)
     lines = (
@@ -130,6 +130,10 @@ class Sink:
             for part in parts:
                 to.print(part, style=style, soft_wrap=isinstance(part, str), **more)
 
+    def say(self, text: str, style: str | None = None) -> None:
+        """A sentence for people, which nobody copies into a command."""
+        self.show(_wrapped(text, sys.stdout), style=style)
+
     def write(self, text: str) -> None:
         """A result that other programs read as it is: a path, a file's content."""
         if not self.json:
@@ -148,7 +152,7 @@ class Sink:
     def asked(self, about: RenderableType) -> None:
         """What a flag asked for beside the result, which --quiet does not silence."""
         if isinstance(about, str):
-            print_stderr(_wrapped(about))
+            print_stderr(_wrapped(about, sys.stderr))
         else:
             console(stderr=not sys.stdout.isatty()).print(about)
 

@@ -47,7 +47,7 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
         command = example(target, *draft)
     sink.data({"target": target, **findings_json(findings), "command": command})
     for error in findings.unreadable:
-        sink.show(f"skipped: {error}", style="red")
+        sink.say(f"skipped: {error}", "red")
     rows = [(_title(found), cost_share(found.report), found.report) for found in findings.drafts]
     if rows:
         sink.show(ranking_table(rows))
@@ -58,9 +58,9 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     }
     notes = [f"{count} {reason}" for reason, count in skipped.items() if count]
     if notes:
-        sink.show(f"skipped: {', '.join(notes)}", style="dim")
+        sink.say(f"skipped: {', '.join(notes)}", "dim")
     if own is not None:
-        sink.show(f"{target} drafts with its own MTP layers ({own}) where no draft is named.")
+        sink.say(f"{target} drafts with its own MTP layers ({own}) where no draft is named.")
     if command is None:
         sink.show(_advice(target, model, findings))
         raise typer.Exit(PairIncompatibleError.exit_code)
@@ -70,10 +70,10 @@ def find(target: Target, folders: Folders = None, *, options: Options) -> None:
     if best.report.may_pay:
         cost = cost_share(best.report)
         mapped = ", drafting by translation" * (best.report.verdict == "mapped")
-        sink.show(f"Smallest: {best.candidate.name}, at {cost} of the target's cost{mapped}.")
+        sink.say(f"Smallest: {best.candidate.name}, at {cost} of the target's cost{mapped}.")
     else:
-        sink.show("No draft that fits is small enough to pay: draft from the text itself instead.")
-    sink.show(RANKED_BY, style="dim")
+        sink.say("No draft that fits is small enough to pay: draft from the text itself instead.")
+    sink.say(RANKED_BY, "dim")
     sink.show(command, style="bold")
 
 

@@ -88,18 +88,18 @@ def _show_made(made: Made, sink: Sink, *, cached: bool) -> None:
 
     result, best = made.result, made.result.best
     sink.show(trials_table(result.trials))
-    sink.show(
+    sink.say(
         f"Target {result.plain_ms:.1f} ms/token; {result.tokens} tokens of its own answers; "
         f"{result.seconds:.0f} s.",
         style="dim",
     )
     if made.pays:
-        sink.show(
+        sink.say(
             f"Best: {best.type}, {short_bytes(best.size)}, expected {speed(best.speedup)} with "
             f"{best.expected.agreement:.0%} of its tokens right.",
         )
     else:
-        sink.show(
+        sink.say(
             f"No draft made from this target pays: best candidate {speed(best.speedup)} "
             f"({best.type}). Use n-gram or suffix drafting, which cost nothing:",
         )
@@ -113,9 +113,9 @@ def _show_made(made: Made, sink: Sink, *, cached: bool) -> None:
 def _show_transplant(found: TransplantResult, sink: Sink, *, cached: bool) -> None:
     """What the two vocabularies share, and how to use the draft."""
     done = found.done
-    sink.show(f"Shared: {done.overlap}.")
+    sink.say(f"Shared: {done.overlap}.")
     if done.averaged or found.unknown:
-        sink.show(
+        sink.say(
             f"{done.averaged} tokens have the mean weights of those that spell them; "
             f"{found.unknown} have no counterpart and will not be drafted.",
             style="dim",

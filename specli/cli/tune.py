@@ -62,7 +62,7 @@ def tune(*, options: Options, **given: Any) -> None:
         sink.show(outcome(rows(tuned.race, found.verdict.chosen), console().width))
     for name, reason in failures(tuned.race):
         sink.note(f"{name} could not be measured: {reason}")
-    sink.show(sentence(found.verdict, tuned.space.default))
+    sink.say(sentence(found.verdict, tuned.space.default))
     if tuned.interrupted and task.out is None:
         print_stderr("interrupted: no profile is written without -o")
     elif found.is_plain and task.out is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from specli.cli.output import Sink
 from tests import tiny_gguf as tiny
 from tests.cli.conftest import Outcome, Specli
 
@@ -90,3 +91,17 @@ def test_nothing_in_a_model_file_controls_the_terminal(specli: Specli, tmp_path:
     outcome = specli("inspect", str(path))
     assert "\x1b" not in outcome.out + outcome.err
     assert "\N{SYMBOL FOR ESCAPE}[2J" in outcome.out
+
+
+def test_a_sentence_is_broken_between_words_on_a_terminal_and_whole_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "draft 4 is 1.52× as fast as plain decoding over 14 passes, and so on"
+    Sink().say(text)
+    assert capsys.readouterr().out == text + "\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    Sink().say(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(lines) == text
