@@ -79,7 +79,7 @@ def sentence(verdict: Verdict[Setting], default: Setting) -> str:
         excludes_one = plain.low > 0
         chosen += ", in too few passes to be sure" if excludes_one else ": not significant"
     if verdict.chosen == default:
-        return f"{chosen}. No other setting was significantly faster."
+        return f"{chosen}. No setting was significantly faster, so that the default stays."
     found = verdict.against_default
     return f"{chosen}, and {_factor(found)} as fast as the default, {default}{_interval(found)}."
 

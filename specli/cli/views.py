@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from rich.text import Text
+
 from specli.app.follow import Silent, View
 from specli.app.legend import legend_due
 from specli.cli.output import Sink, console, freeze_loaded
@@ -109,4 +111,5 @@ def chat_view(sink: Sink) -> Iterator[View]:
         return
     with LiveView(console()) as live:
         yield live
-    sink.remark(summary_line(live.stats))
+    # Else the figures would look like the end of the answer.
+    sink.remark(Text(summary_line(live.stats), "dim"))
