@@ -42,6 +42,8 @@ def imported(address: str) -> Any:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Its C++ part writes to the terminal, as errors, what Ray Data's actors might meet one day.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Its own patience with an address where something else listens is a minute.
     os.environ.setdefault("RAY_gcs_server_request_timeout_seconds", "10")
     try:
