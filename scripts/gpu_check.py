@@ -195,7 +195,8 @@ def shortages(pair: Pair, records: Path) -> str:
     ]
     if gpus:
         too_long = int(1.2 * gpus[0].free / per_token)
-        setup = Setup(pair.target, n_ctx=too_long, speculative=config)
+        # The target alone, which the memory of machine and devices together would hold.
+        setup = Setup(pair.target, n_ctx=too_long)
         tries.append((f"-c {too_long}", lambda: _load(setup, records)))
         # Not where the device is the processor, or a part of it: there the system would run out.
         if gpus[0].kind == "gpu" and "llvmpipe" not in gpus[0].description:
