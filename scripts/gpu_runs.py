@@ -223,6 +223,7 @@ def _beside_cpu(
         return
     tokens = session.target_model.vocab.tokenize(prompt.text, add_special=True)
     target, read = session.target, [*tokens, *plain.tokens[:at]]
+    target.rollback(0, 0)
     row = 0
     for start in range(0, len(read), target.n_batch):
         row = target.add(0, read[start : start + target.n_batch], start, 1)
