@@ -71,10 +71,12 @@ def counts(
     )
     theirs = sum(drafted for _, drafted in rounds), sum(accepted for accepted, _ in rounds)
     ties, others = heads_compare.other_drafts(ours.rounds, said.log, bench.tokens)
-    told = f"{ours.counts[1]:3} of {ours.counts[0]:3}"
-    if ours.counts != theirs or others:
+    drafted, accepted = ours.counts
+    told = f"{accepted:3} of {drafted:3}"
+    same = theirs == (drafted, accepted - heads_compare.uncounted_end(ours.rounds, ours.predicted))
+    if not same or others:
         told += f" ({theirs[1]} of {theirs[0]}; near ties after {ties}, other drafts {others})"
-    return told, not others and (ours.counts == theirs or bool(ties))
+    return told, not others and (same or bool(ties))
 
 
 def print_prompt(

@@ -61,6 +61,18 @@ def counted(rounds: Iterable[tuple[int, int]], limit: int, emitted: int | None =
     return tuple(kept)
 
 
+def uncounted_end(rounds: Sequence[tuple[int, Sequence[int]]], emitted: int) -> int:
+    """1 where the text ended with a token from within a draft, which specli counts as accepted and
+    llama.cpp's program does not (`common_sampler_sample_and_accept_n`); else 0.
+
+    `rounds` are specli's accepted tokens and proposals, of a text of so many tokens.
+    """
+    if not rounds or sum(accepted + 1 for accepted, _proposal in rounds) == emitted:
+        return 0
+    accepted, proposal = rounds[-1]
+    return int(accepted < len(proposal))
+
+
 def told_rounds(log: str) -> Rounds:
     """The rounds that llama.cpp's program tells of at --log-verbosity 5."""
     told = re.findall(r"accepted (\d+)/(\d+) draft tokens", log)

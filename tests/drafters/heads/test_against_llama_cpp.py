@@ -61,6 +61,14 @@ def test_rounds_are_counted_until_one_token_is_left_and_not_past_an_end() -> Non
     assert heads_compare.counted(rounds[:1], 10, emitted=2) == ((2, 4),)
 
 
+def test_an_end_inside_a_draft_is_no_accepted_token_of_the_program() -> None:
+    rounds = [(0, [1, 2]), (1, [3, 4])]
+    assert heads_compare.uncounted_end(rounds, 2) == 1
+    assert heads_compare.uncounted_end(rounds, 3) == 0
+    assert heads_compare.uncounted_end([(0, [1]), (2, [3, 4])], 3) == 0
+    assert heads_compare.uncounted_end([], 0) == 0
+
+
 def test_drafts_differ_at_a_near_tie_or_without_an_excuse() -> None:
     def step(at: int, *found: tuple[int, float]) -> str:
         return "".join(
