@@ -120,9 +120,6 @@ class _Shared:
             for position, matched in index.find(tokens, context, longer_than)
         ]
 
-    def __len__(self) -> int:
-        return len(self._old[0]) + len(self._new[0])
-
 
 class SuffixDrafter(WithoutModel):
     """Drafts by frequency after the longest context known, however long the rule lets it."""
@@ -135,11 +132,6 @@ class SuffixDrafter(WithoutModel):
         self._indexes: dict[int, _Index] = {}
         self._answers: dict[int, tuple[list[int], int]] = {}
         """The tokens of each sequence, and where its answer starts."""
-
-    @property
-    def remembered(self) -> int:
-        """Tokens kept of earlier answers."""
-        return len(self._shared)
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         self._indexes[seq] = _Index()

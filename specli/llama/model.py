@@ -214,11 +214,6 @@ class Model:
             )
 
     @property
-    def has_window(self) -> bool:
-        """Whether some layers attend to a sliding window only."""
-        return llama_cpp.llama_model_n_swa(self.handle) > 0
-
-    @property
     def description(self) -> str:
         buffer = ctypes.create_string_buffer(256)
         llama_cpp.llama_model_desc(self.handle, buffer, len(buffer))

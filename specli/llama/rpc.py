@@ -94,11 +94,6 @@ def serve(server: str, device: str = "CPU", threads: int = 1) -> None:
     start(str(_server(server)).encode(), None, threads, 1, ctypes.cast(handles, _VOID))
 
 
-def is_built() -> bool:
-    """Whether this llama.cpp has RPC."""
-    return RPC in library.backends()
-
-
 def _server(named: str) -> Server:
     host, colon, port = named.rpartition(":")
     if not colon or not host or ":" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16:

@@ -77,12 +77,6 @@ set_nextn_layer_offset = resolved(
     "YAXPEAUllama_context@@H@Z",
     *(None, _VOID, _INT),
 )
-context_other = resolved(
-    "llama_get_ctx_other",
-    "P13llama_context",
-    "YAPEAUllama_context@@PEAU1@@Z",
-    *(_VOID, _VOID),
-)
 target_layers = resolved(
     "llama_model_target_layer_ids",
     "PK11llama_model",

@@ -12,12 +12,10 @@ from time import perf_counter
 from typing import Protocol, Self
 
 from specli.drafters.heads.core import Kind
-from specli.drafters.heads.tried import Tried
 from specli.drafters.protocol import STEPS, Drafter
 from specli.drafters.registry import Materials, build
 from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
-from specli.engine.measure import Batches
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
@@ -25,7 +23,7 @@ from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
 from specli.engine.recalibration import Recalibration
 from specli.errors import SpecliError, UsageError
-from specli.events import MODEL, Source
+from specli.events import MODEL
 from specli.hub.progress import Progress, ProgressSink, ignore
 from specli.llama.constraint import Rules, State
 from specli.llama.context import Context
@@ -184,15 +182,6 @@ class Session:
                     open_context(model, one.placement, checked, slots, file=file)
                 )
         return target, draft, head
-
-    def _measurable(self) -> dict[Source, Batches]:
-        """What drafters compute with, by their names."""
-        found: dict[Source, Batches] = {}
-        if self.draft is not None:
-            found[MODEL] = self.draft
-        if self.head is not None:
-            found[self.head.name] = Tried(self.head)
-        return found
 
     def _require_exactness(self) -> None:
         if self.setup.exact and self.target_model.is_recurrent:

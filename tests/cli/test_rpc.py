@@ -113,7 +113,7 @@ def started(*arguments: str) -> subprocess.Popen[str]:
 
 
 needs_rpc = pytest.mark.skipif(
-    not rpc.is_built(), reason="llama-cpp-python was built without GGML_RPC"
+    library.RPC not in library.backends(), reason="llama-cpp-python was built without GGML_RPC"
 )
 
 

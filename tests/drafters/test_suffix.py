@@ -130,6 +130,11 @@ def test_a_draft_does_not_run_from_one_answer_into_the_next() -> None:
     assert drafter.propose([request([8, 50])])[0].tokens == [51]
 
 
+def remembered(drafter: SuffixDrafter) -> int:
+    shared = drafter._shared
+    return len(shared._old[0]) + len(shared._new[0])
+
+
 @pytest.mark.parametrize("answers", [5, 40])
 def test_memory_of_other_answers_is_bounded_and_keeps_the_newest(answers: int) -> None:
     drafter = SuffixDrafter(shared_tokens=100)
@@ -138,7 +143,7 @@ def test_memory_of_other_answers_is_bounded_and_keeps_the_newest(answers: int) -
         drafter.begin(0, [9])
         drafter.accept([grown([9, *answer], 20)])
         drafter.end(0)
-        assert drafter.remembered <= 100
+        assert remembered(drafter) <= 100
     newest = 1000 * (answers - 1)
     drafter.begin(0, [8, newest, newest + 1])
     draft = drafter.propose([request([8, newest, newest + 1])])[0]
@@ -150,7 +155,7 @@ def test_an_answer_longer_than_the_memory_is_cut_and_the_drafter_goes_on() -> No
     drafter.begin(0, [9])
     drafter.accept([grown([9, *range(100, 200)], 100)])
     drafter.end(0)
-    assert 0 < drafter.remembered <= 20
+    assert 0 < remembered(drafter) <= 20
     drafter.begin(0, [100, 101])
     assert drafter.propose([request([100, 101], limit=3)])[0].tokens == [102, 103, 104]
 

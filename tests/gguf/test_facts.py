@@ -46,7 +46,7 @@ def test_sizes_are_those_of_the_loaded_model(name: str, tmp_path: Path) -> None:
         assert facts.layers == model.layers
         assert facts.context_length == model.context_length
         assert facts.is_recurrent == model.is_recurrent
-        assert (facts.window > 0) == model.has_window
+        assert (facts.window > 0) == (llama_cpp.llama_model_n_swa(model.handle) > 0)
         assert facts.vocabulary == model.vocab.size
 
 
