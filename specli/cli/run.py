@@ -11,7 +11,7 @@ import typer
 
 from specli.cli.compare import compare
 from specli.cli.failures import INTERRUPTED
-from specli.cli.output import Sink
+from specli.cli.output import Sink, with_flags
 from specli.cli.parameters import takes
 from specli.cli.prompt import Parts, escaped, read_prompt
 from specli.errors import CheckFailedError, UsageError
@@ -111,7 +111,7 @@ def _remarks(sink: Sink, options: Options, done: Answer) -> None:
         if options.explain:
             sink.asked(explanation(explained))
         if explained.advice:
-            sink.remark(explained.advice)
+            sink.remark(with_flags(explained.advice))
     if done.drew_seed:
         sink.remark(f"drawn seed: {done.sampling.seed} (--seed {done.sampling.seed} repeats it)")
     if done.check is not None:

@@ -149,7 +149,7 @@ def _advice(
         if not cost.drafters[name].seen:
             continue
         if least >= 1 or drafting_ms > _SLOW_DRAFT * target_ms:
-            instead = "try a much smaller one" if name == MODEL else "--no-draft leaves it out"
+            instead = "try a much smaller one" if name == MODEL else "`no_draft` leaves it out"
             return (
                 f"{name} too slow: {drafting_ms:.1f} ms/token against the target's "
                 f"{target_ms:.1f}; {instead}"

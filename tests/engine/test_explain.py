@@ -38,7 +38,7 @@ def test_a_head_that_is_too_slow_has_no_smaller_one_to_take_its_place() -> None:
     found = explain(AdaptivePolicy(cost), Stats(predicted_n=100, predicted_ms=2000.0)).advice
     assert found is not None
     assert found.startswith("mtp too slow: ")
-    assert found.endswith("--no-draft leaves it out")
+    assert found.endswith("`no_draft` leaves it out")
 
 
 @pytest.mark.parametrize(("target_rounds", "draft_rounds"), [(90, 0), (2, 5)])
