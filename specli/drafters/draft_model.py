@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from specli.drafters.protocol import STEPS, Accepted, Proposal, Request, TargetBatch
+from specli.drafters.grow import extend
+from specli.drafters.protocol import STEPS, Accepted, Proposal, Request
+from specli.drafters.without_model import WithoutStates
 from specli.errors import DecodeError
 from specli.events import MODEL, Source
 from specli.llama.decoder import Decoder, common_prefix
@@ -28,11 +30,10 @@ class _Drafting:
     row: int = 0
 
 
-class DraftModel:
+class DraftModel(WithoutStates):
     """Drafts with a model. It borrows the decoder: who made it closes it."""
 
     cost = STEPS
-    features: tuple[int, ...] = ()
 
     def __init__(
         self, decoder: Decoder, name: Source = MODEL, wanted: Callable[[], bool] = lambda: True
@@ -84,12 +85,6 @@ class DraftModel:
             self._decoder.rollback(seq, common)
             del cached[common:]
         return common
-
-    def covers(self, seq: int) -> None:
-        """Nothing: it reads no hidden states."""
-
-    def process(self, batch: TargetBatch) -> None:
-        """Nothing: it reads tokens alone, when it is asked."""
 
     def pending(self, seq: int, tokens: list[int]) -> int:
         return len(tokens) - len(self._cached[seq])
@@ -150,26 +145,12 @@ class DraftModel:
 
     def _extend(self, one: _Drafting) -> bool:
         """Draft one token; whether another one is wanted."""
-        request, proposal = one.request, one.proposal
+        proposal, rule = one.proposal, one.request.rule
         found = self._decoder.best(one.row)
-        if found is None:
-            try:
-                found = self._choice(one)
-            except DecodeError as error:
-                proposal.error = DecodeError(
-                    f"the draft model failed: {error.message}",
-                    hint="fetch the draft model again, or run without it: `no_draft`",
-                )
-                return False
-        token, confidence = found
-        if not request.rule.keeps(confidence):
-            return False
-        proposal.tokens.append(token)
-        proposal.sources.append(self.name)
-        proposal.confidences.append(confidence)
-        one.pending = [token]
+        wanted = extend(proposal, rule, self.name, lambda: found or self._choice(one), "model")
+        one.pending = proposal.tokens[-1:]
         one.length += 1
-        return one.length <= self._decoder.n_ctx and request.rule.wants_more(proposal.confidences)
+        return wanted and one.length <= self._decoder.n_ctx
 
     def _choice(self, one: _Drafting) -> tuple[int, float]:
         chooser, logits = one.request.chooser, self._decoder.logits(one.row)

@@ -1,11 +1,12 @@
-"""How a proposal is built from tokens that cost nothing to find."""
+"""How a proposal grows: from tokens that cost nothing to find, or from what a model computes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from specli.drafters.protocol import Proposal
 from specli.drafters.rule import Rule
+from specli.errors import DecodeError
 from specli.events import Source
 
 LONGEST_DRAFT = 64
@@ -44,3 +45,41 @@ def build_proposal(
             break
     proposal.sources = [source] * len(tokens)
     return proposal
+
+
+def extend(
+    proposal: Proposal,
+    rule: Rule,
+    source: Source,
+    choose: Callable[[], tuple[int, float]],
+    what: str,
+) -> bool:
+    """Add the token that `choose` finds, where the rule keeps it; whether another one is wanted.
+
+    Where llama.cpp fails, `what` has failed, and the proposal has the error.
+    """
+    try:
+        token, confidence = choose()
+    except DecodeError as error:
+        proposal.error = DecodeError(
+            f"the draft {what} failed: {error.message}",
+            hint=f"fetch the draft {what} again, or run without it: `no_draft`",
+        )
+        return False
+    if not rule.keeps(confidence):
+        return False
+    proposal.tokens.append(token)
+    proposal.sources.append(source)
+    proposal.confidences.append(confidence)
+    return rule.wants_more(proposal.confidences)
+
+
+def agreeing(tokens: Sequence[int], position: int, context: Sequence[int]) -> int:
+    """How many tokens before `position` equal the end of `context`."""
+    most = min(len(context), position)
+    if tokens[position - most : position] == context[len(context) - most :]:
+        return most
+    matched = 0
+    while matched < most and tokens[position - 1 - matched] == context[-1 - matched]:
+        matched += 1
+    return matched

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from specli.drafters.grow import build_proposal
+from specli.drafters.grow import agreeing, build_proposal
 from specli.drafters.protocol import Accepted, Proposal, Request
 from specli.drafters.without_model import WithoutModel
 from specli.events import Source
@@ -75,7 +75,7 @@ class NgramDrafter(WithoutModel):
         count = min(self._size_m, known - follows)
         if count < size:
             return
-        matched = size + _common_suffix(tokens, start, len(tokens) - size, LONGEST_MATCH - size)
+        matched = size + agreeing(tokens, start, tokens[-LONGEST_MATCH:-size])
         for index, token in enumerate(tokens[follows : follows + count]):
             yield token, confidence(matched + index)
 
@@ -83,11 +83,3 @@ class NgramDrafter(WithoutModel):
 def confidence(matched: int) -> float:
     """How often the next token is right after `matched` tokens that were, drafted ones included."""
     return 1 - 0.9 / (1 + 0.45 * min(matched, LONGEST_MATCH))
-
-
-def _common_suffix(tokens: list[int], left: int, right: int, most: int) -> int:
-    """How many tokens before `left` equal those before `right`, counted up to `most`."""
-    same = 0
-    while same < most and left > same and tokens[left - 1 - same] == tokens[right - 1 - same]:
-        same += 1
-    return same

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import log2
 
-from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, build_proposal
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, agreeing, build_proposal
 from specli.drafters.protocol import Accepted, Proposal, Request
 from specli.drafters.without_model import WithoutModel
 from specli.events import PREDICTION, Source
@@ -162,7 +162,7 @@ class PredictionDrafter(WithoutModel):
         best = REPLACED[following.missed - 1] if following.missed <= len(REPLACED) else 0.0
         for position in positions[max(0, middle - MOST_POSITIONS) : middle + MOST_POSITIONS]:
             distance = min(abs(position - 1 - following.trusted), abs(position - guess))
-            matched = _matched(following.expected.tokens, following.answer, position)
+            matched = agreeing(following.expected.tokens, position, following.answer)
             score = matched + rarity - log2(1 + distance) / REACH
             if score > best:
                 best = score
@@ -170,15 +170,6 @@ class PredictionDrafter(WithoutModel):
                 following.before = 0
         if following.matched >= TRUSTED:
             following.trusted = following.position
-
-
-def _matched(tokens: Sequence[int], answer: list[int], position: int) -> int:
-    """How many tokens before `position` equal the end of `answer`."""
-    matched = 0
-    most = min(len(answer), position)
-    while matched < most and tokens[position - 1 - matched] == answer[-1 - matched]:
-        matched += 1
-    return matched
 
 
 def _stage(matched: int) -> int:

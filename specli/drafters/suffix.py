@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, build_proposal
+from specli.drafters.grow import LEAST_CHANCE, LONGEST_DRAFT, agreeing, build_proposal
 from specli.drafters.protocol import Accepted, Proposal, Request
 from specli.drafters.without_model import WithoutModel
 from specli.events import Source
@@ -86,7 +86,7 @@ class _Index:
             for _ in range(MOST_POSITIONS):
                 if not position:
                     break
-                matched = _matched(tokens, position, context)
+                matched = agreeing(tokens, position, context)
                 if matched >= size:
                     found.append((position, matched))
                 position = earlier[position - 1 - start]
@@ -200,14 +200,3 @@ def _voted(matches: list[Match]) -> Iterator[tuple[int, float]]:
         if len(votes) > 1:
             matches = [one for one in matches if one[0][offset : offset + 1] == [best]]
         offset += 1
-
-
-def _matched(tokens: list[int], position: int, context: list[int]) -> int:
-    """How many tokens before `position` equal the end of `context`."""
-    most = min(len(context), position)
-    if tokens[position - most : position] == context[len(context) - most :]:
-        return most
-    matched = 0
-    while tokens[position - 1 - matched] == context[-1 - matched]:
-        matched += 1
-    return matched

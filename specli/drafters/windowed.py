@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from specli.drafters.draft_model import DraftModel
-from specli.drafters.protocol import Accepted, Chooser, Proposal, Request, TargetBatch
+from specli.drafters.protocol import Accepted, Chooser, Proposal, Request
+from specli.drafters.without_model import WithoutStates
 from specli.llama.decoder import Logits
 
 SINKS = 4
@@ -21,10 +22,8 @@ DROPPED = 0.25
 """Share of the context that is dropped at once: fewer tokens would move the others more often."""
 
 
-class WindowedDrafter:
+class WindowedDrafter(WithoutStates):
     """Gives `inner` sequences that fit its context of `n_ctx` tokens."""
-
-    features: tuple[int, ...] = ()
 
     def __init__(self, inner: DraftModel, n_ctx: int) -> None:
         self.name = inner.name
@@ -41,12 +40,6 @@ class WindowedDrafter:
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         self._dropped[seq] = self._excess(len(prompt))
         self._inner.begin(seq, self._seen(seq, prompt), prediction)
-
-    def covers(self, seq: int) -> None:
-        """Nothing: it reads no hidden states."""
-
-    def process(self, batch: TargetBatch) -> None:
-        """Nothing: it reads tokens alone."""
 
     def pending(self, seq: int, tokens: list[int]) -> int:
         return self._inner.pending(seq, self._seen(seq, tokens))

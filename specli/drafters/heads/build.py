@@ -40,15 +40,20 @@ class HeadSource:
         return HeadContext(self.model, options, width, causal=causal)
 
 
+    def require_width(self, size: int) -> None:
+        """Raises PairIncompatibleError where the target's hidden states have another size."""
+        width = self.target.model.hidden_size
+        if size != width:
+            raise PairIncompatibleError(
+                f"{self.model.path} was made for a hidden size of {size}; the target has {width}",
+                hint="use the head that was trained for this very target",
+            )
+
+
 def _eagle3(source: HeadSource) -> Kind:
     target = source.target.model
     size = source.model.integer("eagle3.target_hidden_size")
-    if size != target.hidden_size:
-        raise PairIncompatibleError(
-            f"{source.model.path} was made for a hidden size of {size}; "
-            f"the target has {target.hidden_size}",
-            hint="use the head that was trained for this very target",
-        )
+    source.require_width(size)
     # llama.cpp takes the target's last hidden states for the output of its last layer.
     layers = [
         features.NEXTN if layer == target.layers else layer for layer in target_layers(source.model)
@@ -59,12 +64,7 @@ def _eagle3(source: HeadSource) -> Kind:
 
 def _block_head(source: HeadSource, kind: str) -> Kind:
     head, target = source.model, source.target.model
-    if head.hidden_size != target.hidden_size:
-        raise PairIncompatibleError(
-            f"{head.path} was made for a hidden size of {head.hidden_size}; "
-            f"the target has {target.hidden_size}",
-            hint="use the head that was trained for this very target",
-        )
+    source.require_width(head.hidden_size)
     staging.require("drafting with DFlash", staging.selector_top_k)
     if staging.selector_top_k(head.handle):
         raise LoadError(f"{head.path} is a DFlash2 head, whose selector specli does not have")
@@ -103,12 +103,7 @@ def _mtp(source: HeadSource) -> Kind:
     if not several and architecture not in (*ONE_MTP_HEAD, ASSISTANT):
         raise LoadError(f"llama.cpp cannot run the MTP layers of {architecture!r}")
     features.require([features.NEXTN], target.architecture, target.layers)
-    if model.state_size != target.hidden_size:
-        raise PairIncompatibleError(
-            f"{model.path} was made for a hidden size of {model.state_size}; "
-            f"the target has {target.hidden_size}",
-            hint="use the head that was trained for this very target",
-        )
+    source.require_width(model.state_size)
     context = source.context(model.state_size, mtp=True)
     if architecture == ASSISTANT:
         return SharedMtp(context)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specli.drafters.grow import extend
 from specli.drafters.heads.core import Asked, HeadDecoder, Part
-from specli.drafters.heads.steps import choice, failed
+from specli.drafters.heads.steps import choice
 from specli.drafters.protocol import DraftingCost
-from specli.errors import DecodeError
 from specli.events import Source
 
 
@@ -113,17 +113,12 @@ class BlockHead:
 
     def _extend(self, one: Asked, row: int) -> bool:
         """Take the token of one place; whether another one is wanted."""
-        rule, proposal = one.request.rule, one.proposal
-        try:
+        rule = one.request.rule
+
+        def choose() -> tuple[int, float]:
             token, confidence = choice(one, self.decoder.logits(row))
-        except DecodeError as error:
-            proposal.error = failed(error)
-            return False
-        if self._block.confidence and rule.needs_confidence:
-            confidence = float(self.decoder.state(row)[0])
-        if not rule.keeps(confidence):
-            return False
-        proposal.tokens.append(token)
-        proposal.sources.append(self.name)
-        proposal.confidences.append(confidence)
-        return rule.wants_more(proposal.confidences)
+            if self._block.confidence and rule.needs_confidence:
+                confidence = float(self.decoder.state(row)[0])
+            return token, confidence
+
+        return extend(one.proposal, rule, self.name, choose, "head")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from specli.drafters import grow
 from specli.drafters.heads.core import Asked, HeadDecoder
-from specli.errors import DecodeError
 from specli.events import Source
 from specli.llama.decoder import Logits
 
@@ -48,21 +48,12 @@ def draft_in_steps(
 
 def extend(decoder: HeadDecoder, name: Source, one: Growing) -> bool:
     """Draft one token from the logits of a row; whether another one is wanted."""
-    request, proposal = one.asked.request, one.asked.proposal
-    found = decoder.best(one.row)
-    if found is None:
-        try:
-            found = choice(one.asked, decoder.logits(one.row))
-        except DecodeError as error:
-            proposal.error = failed(error)
-            return False
-    token, confidence = found
-    if not request.rule.keeps(confidence):
-        return False
-    proposal.tokens.append(token)
-    proposal.sources.append(name)
-    proposal.confidences.append(confidence)
-    return request.rule.wants_more(proposal.confidences)
+    asked, found = one.asked, decoder.best(one.row)
+
+    def choose() -> tuple[int, float]:
+        return found or choice(asked, decoder.logits(one.row))
+
+    return grow.extend(asked.proposal, asked.request.rule, name, choose, "head")
 
 
 def choice(asked: Asked, logits: Logits) -> tuple[int, float]:
@@ -94,10 +85,3 @@ def _candidates(logits: Logits) -> Logits:
     if len(logits) <= CANDIDATES:
         return logits
     return np.partition(logits, len(logits) - CANDIDATES)[-CANDIDATES:]
-
-
-def failed(error: DecodeError) -> DecodeError:
-    return DecodeError(
-        f"the draft head failed: {error.message}",
-        hint="fetch the head again, or run without it: `no_draft`",
-    )
