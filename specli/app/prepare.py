@@ -32,7 +32,7 @@ from specli.profiles import Profile, load_profile
 from specli.sampling.chooser import GrammarState
 from specli.sampling.params import OPTION_NAMES, SamplingParams, sampler_names
 from specli.session import Session, Setup
-from specli.session.cores import allowed_cores
+from specli.session.loading import allowed_cores
 from specli.speculative import (
     REPLACED_BY_SUFFIX,
     DraftModel,

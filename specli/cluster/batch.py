@@ -24,6 +24,7 @@ from specli.cluster.engine import PROMPT, BatchEngine, sent
 from specli.cluster.pool import Pool, fitting, pool_for
 from specli.cluster.ray import LOCAL, connected, imported, is_there, meant, nodes
 from specli.errors import BatchFailedError, SpecliError, UsageError, shortened
+from specli.figures import counted
 from specli.hub.progress import Progress
 from specli.options import Options
 
@@ -81,7 +82,7 @@ def answer_on(
                 pool = pool_for(options, found, actors=cluster.actors, slots=slots, prompts=count)
                 _require_room(pool, fitting(pool, found), address, cluster.feedback)
                 engines = pool.most
-                report(Progress("start", _counted(engines, "engine"), 0, None))
+                report(Progress("start", counted(engines, "engine"), 0, None))
                 arguments = _arguments(work, options, slots, pool)
                 arriving = _Arriving(
                     _answers(ray, pool, prompts, arguments), partial(is_there, ray)
@@ -95,18 +96,14 @@ def answer_on(
 
 def _require_room(pool: Pool, fit: int, address: str, feedback: Feedback) -> None:
     """Raises UsageError where a cluster that cannot grow has no room for an engine."""
-    size = _counted(pool.cpus, "CPU") + (f" and {_counted(pool.gpus, 'GPU')}" if pool.gpus else "")
+    size = counted(pool.cpus, "CPU") + (f" and {counted(pool.gpus, 'GPU')}" if pool.gpus else "")
     if not fit and address == LOCAL:
         raise UsageError(f"this machine has no {size} for an engine", hint="take fewer with -t")
     if fit < pool.least:
         feedback.note(
-            f"the cluster has room for {fit} of {_counted(pool.least, 'engine')} of {size}; "
+            f"the cluster has room for {fit} of {counted(pool.least, 'engine')} of {size}; "
             "the others wait until it grows"
         )
-
-
-def _counted(count: int, thing: str) -> str:
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
 
 
 def _arguments(work: Work, options: Options, slots: int | None, pool: Pool) -> dict[str, object]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from specli.session.loading import physical_cores
+from specli.session.loading import allowed_cores, physical_cores
 
 ROOT = Path("/")
 
@@ -89,17 +89,13 @@ def read_cores(root: Path = ROOT) -> Cores:
     """Cores of the machine, and how many of them this process may use."""
     logical = psutil.cpu_count() or 1
     try:
-        allowed = len(psutil.Process().cpu_affinity() or []) or logical
-    except (AttributeError, psutil.Error):
-        allowed = logical
-    try:
         load = psutil.getloadavg()[0]
     except (AttributeError, OSError):
         load = None
     return Cores(
         physical=psutil.cpu_count(logical=False) or logical,
         logical=logical,
-        allowed=allowed,
+        allowed=len(allowed_cores()) or logical,
         quota=cpu_quota(root),
         load=load,
         threads=physical_cores(),

@@ -112,17 +112,8 @@ def holding_interrupts() -> Iterator[Callable[[], bool]]:
     Inside a callback KeyboardInterrupt would be printed and lost. Yields a function that returns
     whether Ctrl-C was pressed, so that a callback can end the call early.
     """
-    on_main = threading.current_thread() is threading.main_thread()
-    # A handler of the host, or an ignored Ctrl-C (nohup), is left alone.
-    if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: False
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: pressed.append(number))
-    try:
+    with _caught(most=sys.maxsize) as pressed:
         yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
 
@@ -133,20 +124,30 @@ def taking_one_interrupt() -> Iterator[Callable[[], bool]]:
 
     Yields a function that returns whether Ctrl-C was pressed.
     """
+    with _caught(most=1) as pressed:
+        yield lambda: bool(pressed)
+
+
+@contextmanager
+def _caught(most: int) -> Iterator[list[int]]:
+    """A list of the times that Ctrl-C is pressed in the block; what comes after `most` is raised.
+
+    A handler of the host, or an ignored Ctrl-C (nohup), is left alone.
+    """
+    pressed: list[int] = []
     on_main = threading.current_thread() is threading.main_thread()
     if not on_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield lambda: False
+        yield pressed
         return
-    pressed: list[int] = []
 
     def caught(number: int, _frame: object) -> None:
-        if pressed:
+        if len(pressed) >= most:
             raise KeyboardInterrupt
         pressed.append(number)
 
     before = signal.signal(signal.SIGINT, caught)
     try:
-        yield lambda: bool(pressed)
+        yield pressed
     finally:
         signal.signal(signal.SIGINT, before)
 

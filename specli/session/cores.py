@@ -14,7 +14,8 @@ from time import perf_counter
 
 import psutil
 
-from specli.session.loading import physical_cores
+from specli.figures import counted
+from specli.session.loading import allowed_cores, physical_cores
 
 WINDOW = 0.5
 """Seconds that a figure covers at least; what other programs do in shorter bursts passes."""
@@ -38,14 +39,6 @@ class ProcessorTimes:
     at: float
     all: float
     own: float
-
-
-def allowed_cores() -> list[int]:
-    """The logical cores that this process may run on."""
-    try:
-        return psutil.Process().cpu_affinity() or []
-    except (AttributeError, psutil.Error):
-        return list(range(psutil.cpu_count() or 1))
 
 
 def processor_times(cores: list[int]) -> ProcessorTimes | None:
@@ -119,17 +112,14 @@ class Room:
         if fewer in self._told or (self.steady and not fewer):
             return
         self._told.add(fewer)
+        now = f"computing with {counted(threads, 'thread')}"
         use = f"other programs use {taken:.1f} of {self.cores} cores"
         if self.steady:
             self.notice(f"{use}: speeds measured now are unreliable")
         elif fewer:
-            self.notice(f"{use}: computing with {_threads(threads)} instead of {self.threads}")
+            self.notice(f"{use}: {now} instead of {self.threads}")
         else:
-            self.notice(f"cores are free again: computing with {_threads(threads)}")
-
-
-def _threads(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+            self.notice(f"cores are free again: {now}")
 
 
 def fitting(threads: int, most: int, free: float) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import sqrt
@@ -145,8 +145,7 @@ class Costs:
         began = perf_counter()
         token = max(target.model.vocab.eos, 0)
         drafters = {}
-        taking = library.taking_one_interrupt if self.skips else _no_interrupt
-        with taking() as skipped:
+        with library.taking_one_interrupt() if self.skips else _NEVER as skipped:
             if draft is not None:
                 watch = self._watch(draft.model.path.name, skipped)
                 drafters[MODEL] = _timed(draft, DRAFT_POINTS, token, PROBE_SECONDS / 4, watch)
@@ -180,9 +179,7 @@ class Costs:
         return watch
 
 
-@contextmanager
-def _no_interrupt() -> Iterator[Callable[[], bool]]:
-    yield lambda: False
+_NEVER = nullcontext(lambda: False)
 
 
 def _expect_attention(curve: Curve, context: Context) -> None:

@@ -52,14 +52,17 @@ MOST_SLOTS = 16
 answer waits longer for its rounds."""
 
 
+def allowed_cores() -> list[int]:
+    """The logical cores that this process may run on."""
+    try:
+        return psutil.Process().cpu_affinity() or []
+    except (AttributeError, psutil.Error):
+        return list(range(psutil.cpu_count() or 1))
+
+
 def physical_cores() -> int:
     """Physical cores that this process may run on; hyper-threads only slow llama.cpp down."""
-    physical = psutil.cpu_count(logical=False) or 1
-    try:
-        allowed = len(psutil.Process().cpu_affinity() or [])
-    except (AttributeError, psutil.Error):
-        return physical
-    return max(1, min(physical, allowed))
+    return max(1, min(psutil.cpu_count(logical=False) or 1, len(allowed_cores())))
 
 
 def threads_of(placement: Placement) -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from specli.session import Session, Setup, cores
-from specli.session.cores import ProcessorTimes, Room, allowed_cores, fitting, processor_times
+from specli.session.cores import ProcessorTimes, Room, fitting, processor_times
+from specli.session.loading import allowed_cores
 from tests.session.test_session import generated
 
 
