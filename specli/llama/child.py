@@ -29,6 +29,12 @@ MOST_REPLY = 1 << 30
 _KEPT = ("PATH", "TZ", "LANG", "LC_ALL", "LC_TIME", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
 
+def search_path() -> str:
+    """PYTHONPATH of a child, which must find this very package, also where it is not installed."""
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
+    return os.pathsep.join(filter(None, paths))
+
+
 class ChildError(Exception):
     """The request was refused; the message is a part of a sentence."""
 
@@ -88,7 +94,6 @@ class Child:
         # A process that was forked off from this one has a child of its own.
         if self._child is None or self._owner != os.getpid() or self._child.poll() is not None:
             self._stop()
-            paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
             kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
             self._owner = os.getpid()
             self._child = subprocess.Popen(
@@ -96,7 +101,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                env={**kept, "PYTHONPATH": search_path()},
                 # Ctrl-C in the terminal is not meant for it.
                 start_new_session=True,
             )

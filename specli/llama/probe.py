@@ -16,11 +16,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from specli.errors import ModelFileError
 from specli.files import replacing
+from specli.llama.child import search_path
 from specli.native import USUAL, Native
 
 _TOKENS = 8
@@ -41,7 +43,9 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
+class Failure:
+    """Why a trial in a child process failed."""
+
     reason: str
     timed_out: bool = False
 
@@ -79,36 +83,44 @@ def probe(path: Path, records: Path, native: Native = USUAL) -> Probe:
             if native == USUAL
             else "try without `override_kv`, `lora`, `control_vector`, and what is set of RoPE",
         )
-    repacked = failure is None
-    return Probe(repacked, _write(_record(path, records, native), path, repacked=repacked))
+    error = write_record(_record(path, records, native), path, repacked=failure is None)
+    return Probe(failure is None, None if error is None else _note(records, error))
 
 
-def _write(record: Path, path: Path, *, repacked: bool) -> str | None:
-    """Record a result; a note where that is impossible and there has been none yet."""
+def _note(records: Path, error: OSError) -> str | None:
+    """Why nothing can be recorded, where that has not been said yet."""
+    if records in _unwritable:
+        return None
+    _unwritable.add(records)
+    return (
+        f"{records} cannot be written ({error.strerror or error}), so models are checked again on "
+        "every run; the variable SPECLI_CACHE names another folder"
+    )
+
+
+def tried(path: Path, records: Path, native: Native = USUAL) -> Probe | None:
+    """What an earlier `probe` found of this file with this library; None where there was none."""
+    repacked = read_record(_record(path, records, native))
+    return None if repacked is None else Probe(repacked)
+
+
+def read_record(record: Path) -> bool | None:
+    """Whether repacked weights worked in an earlier trial; None where there was none."""
+    try:
+        return bool(json.loads(record.read_text())["repacked"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_record(record: Path, path: Path, *, repacked: bool) -> OSError | None:
+    """Keep what a trial of `path` has found; what prevents it costs another trial, not the run."""
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         with replacing(record) as partial:
             partial.write_text(json.dumps({"repacked": repacked, "path": str(path)}))
     except OSError as error:
-        if record.parent in _unwritable:
-            return None
-        _unwritable.add(record.parent)
-        reason = error.strerror or str(error)
-        return (
-            f"{record.parent} cannot be written ({reason}), so models are checked again on every "
-            "run; the variable SPECLI_CACHE names another folder"
-        )
+        return error
     return None
-
-
-def tried(path: Path, records: Path, native: Native = USUAL) -> Probe | None:
-    """What an earlier `probe` found of this file with this library; None where there was none."""
-    try:
-        return Probe(
-            repacked=bool(json.loads(_record(path, records, native).read_text())["repacked"])
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _record(path: Path, records: Path, native: Native = USUAL) -> Path:
@@ -123,33 +135,33 @@ def _record(path: Path, records: Path, native: Native = USUAL) -> Path:
     return records / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.json"
 
 
-def _try(path: Path, seconds: int, native: Native, *, plain: bool = False) -> _Failure | None:
+def _try(path: Path, seconds: int, native: Native, *, plain: bool = False) -> Failure | None:
     """None when the child used the file, else what went wrong."""
-    command = [sys.executable, "-m", "specli.llama.probe", str(path)]
-    command.append(json.dumps(asdict(_on_the_cpu(native))))
-    command.append("plain" if plain else "repacked")
-    # The child must find this very package, also where it is not installed.
-    root = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths, "GGML_NO_BACKTRACE": "1"}
+    parameters = json.dumps(asdict(_on_the_cpu(native)))
+    weights = "plain" if plain else "repacked"
+    return run_child("specli.llama.probe", [str(path), parameters, weights], seconds)
+
+
+def run_child(module: str, arguments: Sequence[str], seconds: int) -> Failure | None:
+    """Try something in a child process: None where that ended well, else what went wrong."""
     try:
         child = subprocess.run(
-            command,
+            [sys.executable, "-m", module, *arguments],
             capture_output=True,
             check=False,
             timeout=seconds,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": search_path(), "GGML_NO_BACKTRACE": "1"},
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return _Failure(f"loading it did not end within {seconds} seconds", timed_out=True)
+        return Failure(f"loading it did not end within {seconds} seconds", timed_out=True)
     if child.returncode == 0:
         return None
     output = child.stderr.decode("utf-8", "replace").strip()
     if child.returncode < 0:
         name = signal.Signals(-child.returncode).name
-        return _Failure(f"it makes llama.cpp end with {name}{_last_line(output)}")
-    return _Failure(output.splitlines()[-1] if output else f"exit code {child.returncode}")
+        return Failure(f"it makes llama.cpp end with {name}{_last_line(output)}")
+    return Failure(output.splitlines()[-1] if output else f"exit code {child.returncode}")
 
 
 def _last_line(output: str) -> str:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,17 +16,17 @@ from specli.drafters.heads.core import HeadDrafter
 from specli.drafters.protocol import Decoded, Request, TargetBatch
 from specli.drafters.rule import Rule
 from specli.errors import ModelFileError, SpecliError
-from specli.files import replacing
 from specli.gguf.check import check_file
 from specli.gguf.heads import MTP, head_kind
 from specli.llama import library
 from specli.llama.context import Context, ContextOptions
 from specli.llama.model import Model, ModelOptions
+from specli.llama.probe import read_record, run_child, write_record
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 
 _TOKENS = 8
-_PLAIN = "plain"
+_MODULE = "specli.drafters.heads.trial"
 _SECONDS = 120
 _BYTES_PER_SECOND = 50_000_000
 
@@ -41,53 +39,19 @@ def require_usable(head: Path, target: Path, records: Path) -> bool:
     key = [library.build_id(), *(f"{at} {one.st_size} {one.st_mtime_ns}" for at, one in stats)]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     record = records / f"head-{digest}.json"
-    try:
-        return bool(json.loads(record.read_text())["repacked"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    known = read_record(record)
+    if known is not None:
+        return known
     seconds = _SECONDS + sum(one.st_size for _at, one in stats) // _BYTES_PER_SECOND
-    reason = _failure([str(head), str(target)], seconds)
-    if reason is not None and _failure([str(head), str(target), _PLAIN], seconds) is not None:
+    files = [str(head), str(target)]
+    failure = run_child(_MODULE, files, seconds)
+    if failure is not None and run_child(_MODULE, [*files, "plain"], seconds) is not None:
         raise ModelFileError(
-            f"llama.cpp cannot draft with {head}: {reason}",
+            f"llama.cpp cannot draft with {head}: {failure.reason}",
             hint="the head is damaged, or was made for another target; run without it: `no_draft`",
         )
-    try:
-        records.mkdir(parents=True, exist_ok=True)
-        with replacing(record) as partial:
-            partial.write_text(json.dumps({"repacked": reason is None}))
-    except OSError:
-        # It is tried again the next time.
-        pass
-    return reason is None
-
-
-def _failure(arguments: list[str], seconds: int) -> str | None:
-    """None where a child process drafted with the head, else what went wrong."""
-    # The child must find this very package, also where it is not installed.
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    try:
-        child = subprocess.run(
-            [sys.executable, "-m", "specli.drafters.heads.trial", *arguments],
-            capture_output=True,
-            check=False,
-            timeout=seconds,
-            env={**os.environ, "PYTHONPATH": paths, "GGML_NO_BACKTRACE": "1"},
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return f"trying it did not end within {seconds} seconds"
-    if child.returncode == 0:
-        return None
-    lines = child.stderr.decode("utf-8", "replace").strip().splitlines()
-    last = lines[-1] if lines else "no reason given"
-    if child.returncode < 0:
-        return f"it makes llama.cpp end with signal {-child.returncode} ({last})"
-    return last
-
-
-ROOT = Path(__file__).parents[3]
-"""The folder that holds the package."""
+    write_record(record, head, repacked=failure is None)
+    return failure is None
 
 
 def draft_once(head: Path, target: Path, *, plain: bool = False) -> int:
