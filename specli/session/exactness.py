@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from specli.errors import FetchError, UsageError
-from specli.hub.cache import locked, writing
+from specli.errors import UsageError
 from specli.llama import library
 from specli.llama.exact import ExactContext, Rows, find_rows
-from specli.session.records import record_path
+from specli.session.records import read_record, record_path, write_record
 from specli.session.setup import Setup
 
 _VERSION = 1
@@ -49,7 +48,8 @@ def make_exact(
     rows = _load(path)
     if rows is None:
         rows = find_rows(context) or Rows(0, 0, 0.0)
-        _save(path, rows, notice)
+        record = _Record(version=_VERSION, least=rows.least, most=rows.most, price=rows.price)
+        write_record(path, record, "the batch sizes of `exact`", notice)
     if rows.least == 0:
         raise UsageError(
             "`exact` cannot be kept: with these weights llama.cpp computes a row to other bits in "
@@ -66,18 +66,7 @@ def make_exact(
 
 
 def _load(path: Path) -> Rows | None:
-    try:
-        record = _Record.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    found = read_record(path, _Record)
+    if found is None or found.version != _VERSION or not 0 <= found.least <= found.most:
         return None
-    sound = record.version == _VERSION and 0 <= record.least <= record.most
-    return Rows(record.least, record.most, record.price) if sound else None
-
-
-def _save(path: Path, rows: Rows, notice: Callable[[str], None]) -> None:
-    record = _Record(version=_VERSION, least=rows.least, most=rows.most, price=rows.price)
-    try:
-        with locked(path), writing(path) as partial:
-            partial.write_text(record.model_dump_json())
-    except FetchError as error:
-        notice(f"the batch sizes of `exact` are not kept: {error.message}")
+    return Rows(found.least, found.most, found.price)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -71,9 +71,8 @@ def record_path(
 
 def load(path: Path) -> tuple[CostModel, Acceptance] | None:
     """What the record says; None where there is no sound one."""
-    try:
-        record = _Record.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+    record = read_record(path, _Record)
+    if record is None:
         return None
     target = record.target.curve()
     drafters = {name: points.curve() for name, points in record.drafters.items()}
@@ -90,21 +89,37 @@ def save(
     acceptance: Acceptance,
     notice: Callable[[str], None] = lambda _text: None,
 ) -> None:
-    """Write the record whole, while other processes may write it too; the last one stays.
-
-    A record that cannot be written costs one `notice`: nothing that was generated is lost by it.
-    """
+    """Write the record of a pair as `write_record` does."""
     record = _Record(
         version=_VERSION,
         target=_points(cost.target),
         drafters={name: _points(curve) for name, curve in cost.drafters.items()},
         acceptance={name: _track(track) for name, track in acceptance.tracks.items()},
     )
+    write_record(path, record, "the costs of this pair", notice)
+
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """A record; None where there is none that can be read."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def write_record(path: Path, record: BaseModel, what: str, notice: Callable[[str], None]) -> None:
+    """Write a record whole, while other processes may write it too; the last one stays.
+
+    A record that cannot be written costs one `notice`: nothing that was generated is lost by it.
+    """
     try:
         with locked(path), writing(path) as partial:
-            partial.write_text(json.dumps(record.model_dump()))
+            partial.write_text(record.model_dump_json())
     except FetchError as error:
-        notice(f"the costs of this pair are not kept: {error.message}")
+        notice(f"{what} are not kept: {error.message}")
 
 
 def _points(curve: Curve) -> _Points:
