@@ -1,6 +1,10 @@
-"""Text from files, models and servers, made harmless for a terminal."""
+"""Text from files, models and servers: whether it is one, and made harmless for a terminal."""
 
 from __future__ import annotations
+
+import json
+
+NO_UNICODE = "half of a surrogate pair is no Unicode text"
 
 _NO_SIGN = "\N{REPLACEMENT CHARACTER}"
 
@@ -24,3 +28,13 @@ _SIGNS = _signs()
 def harmless(text: str) -> str:
     """`text` with control characters made visible, so that it cannot control the terminal."""
     return text if text.isprintable() else text.translate(_SIGNS)
+
+
+def is_unicode(value: object) -> bool:
+    """Whether a text, or a value of JSON, has no half of a surrogate pair; escapes can spell one."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -16,6 +16,7 @@ from specli.batch.parquet import Table
 from specli.batch.prompt import Bad, Prompt, own_prompt, requested_prompt, require_unicode
 from specli.batch.template import MissingFieldError, Template
 from specli.errors import FaultError, UsageError
+from specli.escapes import is_unicode
 
 Kind = Literal["jsonl", "text", "csv", "parquet", "files"]
 
@@ -217,7 +218,7 @@ class Source:
                 continue
             if len(cells) != len(header):
                 yield Bad(location, f"{len(cells)} columns, but the header has {len(header)}")
-            elif not all(map(_is_unicode, cells)):
+            elif not all(map(is_unicode, cells)):
                 yield Bad(location, "not UTF-8 text")
             else:
                 row = dict(zip(header, cells, strict=True))
@@ -309,10 +310,6 @@ def _text_row(location: str, id_: str, line: bytes) -> _Row | Bad:
     except UnicodeDecodeError as error:
         return Bad(location, f"not UTF-8 text (byte {error.start})")
     return _Row(location, id_, own={"prompt": text}, named={"prompt": text, "text": text})
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def opened(path: Path) -> IO[bytes] | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from specli.batch.fields import FieldError, Line, Request, Speculative, parsed
+from specli.escapes import NO_UNICODE, is_unicode
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +49,8 @@ class Bad:
 def require_unicode(prompt: Prompt) -> None:
     """Raises FieldError for half of a surrogate pair, which JSON's escapes can spell."""
     for name, value in asdict(prompt).items():
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise FieldError(f"{name}: half of a surrogate pair is no Unicode text") from None
+        if not is_unicode(value):
+            raise FieldError(f"{name}: {NO_UNICODE}")
 
 
 def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:

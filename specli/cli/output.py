@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
-from specli.escapes import harmless
+from specli.escapes import harmless, is_unicode
 from specli.options import OPTIONS, Options
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Sink:
     def data(self, value: object, *, indent: int | None = 2) -> None:
         """The result as JSON."""
         text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_unicode(text):
             # The name of a file that is not UTF-8.
             text = json.dumps(value, indent=indent, default=str)
         self.document(text)

@@ -13,7 +13,7 @@ from specli.llama.chat import Message, prompt_text, tokens_of
 from specli.llama.model import Model
 from specli.llama.reasoning import Thoughts
 from specli.options import AUTO
-from specli.server.errors import TOO_LONG, RequestError, wrong
+from specli.server.errors import TOO_LONG, RequestError, require_unicode, wrong
 from specli.server.fields import Chat, ChatMessage, Completion, Format, Sampling, joined
 from specli.server.settings import MOST_CHOICES, MOST_CONSTRAINT
 from specli.server.speculation import speculation
@@ -117,14 +117,6 @@ def chat_text(
         found.insert(0, Message("system", served.system))
     require_unicode([one.content for one in found], "messages")
     return prompt_text(served.model, found, tools if form.native else ())
-
-
-def require_unicode(value: object, name: str) -> None:
-    """Raises RequestError for half of a surrogate pair, which JSON's escapes can spell."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise wrong(name, "half of a surrogate pair is no Unicode text") from None
 
 
 def _several(request: Request, prompts: list[Tokenised], n: int, tools: ToolUse) -> Asked:

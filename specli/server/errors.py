@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from specli.errors import ClosedError, PromptTooLongError, SpecliError, UsageError
+from specli.escapes import NO_UNICODE, is_unicode
 
 INVALID = "invalid_request_error"
 
@@ -59,6 +60,12 @@ class RequestError(Exception):
 def wrong(param: str, message: str) -> RequestError:
     """A field with a value that it does not take."""
     return RequestError(400, f"{param}: {message}", param=param)
+
+
+def require_unicode(value: object, name: str) -> None:
+    """Raises RequestError for half of a surrogate pair, which JSON's escapes can spell."""
+    if not is_unicode(value):
+        raise wrong(name, NO_UNICODE)
 
 
 def request_error(error: BaseException) -> RequestError:

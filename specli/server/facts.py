@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 import specli
-from specli.server.asking import chat_text, require_unicode
+from specli.server.asking import chat_text
 from specli.server.context import Context
-from specli.server.errors import RequestError, wrong
+from specli.server.errors import RequestError, require_unicode, wrong
 from specli.server.fields import ApplyTemplate, Detokenize, Tokenize
 from specli.server.tools.prompt import plain_tools
 

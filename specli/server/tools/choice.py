@@ -9,7 +9,7 @@ from typing import Any
 
 from specli.llama.model import Model
 from specli.llama.vocab import Vocab
-from specli.server.errors import wrong
+from specli.server.errors import require_unicode, wrong
 from specli.server.fields import Chat, NamedTool, Tool
 from specli.server.settings import MOST_CONSTRAINT
 from specli.server.tools.constraint import call_rules
@@ -80,11 +80,8 @@ def tool_use(model: Model, body: Chat) -> ToolUse:
 
 
 def _require_small(tools: Sequence[Mapping[str, Any]]) -> None:
-    try:
-        size = len(json.dumps(tools, ensure_ascii=False).encode())
-    except UnicodeEncodeError:
-        raise wrong("tools", "half of a surrogate pair is no Unicode text") from None
-    if size > MOST_CONSTRAINT:
+    require_unicode(tools, "tools")
+    if len(json.dumps(tools, ensure_ascii=False).encode()) > MOST_CONSTRAINT:
         raise wrong("tools", f"at most {MOST_CONSTRAINT} bytes in all")
 
 
