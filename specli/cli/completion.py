@@ -75,6 +75,13 @@ def profiles(incomplete: str) -> list[str]:
     return _matching(incomplete, profile_files())
 
 
+def tools(incomplete: str) -> list[str]:
+    """Those that a profile can be exported to."""
+    from specli.cli.profile_export import TOOLS
+
+    return _matching(incomplete, TOOLS)
+
+
 def settings(incomplete: str) -> list[str]:
     """The keys of the user's own defaults."""
     from specli.config import SETTABLE

@@ -127,13 +127,16 @@ def _hub_model(repository: str, file: str | None) -> str:
 def _vllm(text: str) -> dict[str, object]:
     from specli.drafting_settings import vllm_settings
 
+    such = 'such as \'{"method": "ngram", "num_speculative_tokens": 4}\''
+    return vllm_settings(json_object("--speculative-config", text, such))
+
+
+def json_object(flag: str, text: str, hint: str) -> dict[str, Any]:
+    """The JSON object that a flag takes. Raises UsageError."""
     try:
-        mapping = json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"--speculative-config is not valid JSON: {error}") from None
-    if not isinstance(mapping, dict):
-        raise UsageError(
-            "--speculative-config is no JSON object",
-            hint='such as \'{"method": "ngram", "num_speculative_tokens": 4}\'',
-        )
-    return vllm_settings(mapping)
+        raise UsageError(f"{flag} is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{flag} is no JSON object", hint=hint)
+    return value

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from specli.cli import completion
-from specli.cli.llama_flags import translated
+from specli.cli.llama_flags import known_spellings, translated
 from specli.cli.lone import completed
 from specli.cli.output import print_stderr
 from specli.options import OPTIONS
@@ -159,14 +159,10 @@ class Command(typer.core.TyperCommand):
         return printed(self, ctx).rstrip("\n")
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        known = {
-            spelling: not getattr(parameter, "is_flag", True)
-            for parameter in self.get_params(ctx)
-            for spelling in (*parameter.opts, *parameter.secondary_opts)
-        }
         if ctx.resilient_parsing:
             # A shell asks how a line may go on.
             return super().parse_args(ctx, args)
+        known = known_spellings(self.get_params(ctx))
         taken, notes = translated(completed(args), known, ctx.command_path)
         for note in [] if {"-q", "--quiet"} & {*taken} else notes:
             print_stderr(f"note: {note}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from specli.errors import UsageError
 
@@ -207,6 +208,15 @@ def reasons(which: str) -> Mapping[str, str]:
 def _left_out() -> Mapping[str, str]:
     """Flags that a command which does not have them leaves out, and why."""
     return {**reasons("ignored"), **ELSEWHERE}
+
+
+def known_spellings(parameters: Iterable[Any]) -> dict[str, bool]:
+    """The spellings of a command's own options, and whether a value follows."""
+    return {
+        spelling: not getattr(parameter, "is_flag", True)
+        for parameter in parameters
+        for spelling in (*parameter.opts, *parameter.secondary_opts)
+    }
 
 
 def translated(

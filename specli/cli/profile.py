@@ -15,8 +15,6 @@ from specli.options import AUTO, OPTIONS, Option
 if TYPE_CHECKING:
     from specli.profiles import Profile
 
-TOOLS = ("llama-server", "vllm", "fireworks", "lm-studio", "ollama")
-
 Named = Annotated[
     str,
     typer.Argument(metavar="NAME|FILE", help="The profile.", autocompletion=completion.profiles),
@@ -100,7 +98,7 @@ def export(
             "--to",
             metavar="TOOL",
             help="llama-server, vllm, fireworks, lm-studio or ollama.",
-            autocompletion=lambda incomplete: [one for one in TOOLS if one.startswith(incomplete)],
+            autocompletion=completion.tools,
         ),
     ],
 ) -> None:
@@ -108,7 +106,7 @@ def export(
 
     Settings that the tool does not have are listed on stderr.
     """
-    from specli.cli.profile_export import exported
+    from specli.cli.profile_export import TOOLS, exported
     from specli.profiles import load_profile
 
     if to not in TOOLS:

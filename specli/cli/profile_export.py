@@ -22,15 +22,70 @@ ModelName = str | Recipe
 
 @dataclass(slots=True)
 class Export:
-    """The text for the other tool, and in words what it leaves out."""
+    """A pair with its settings, its text for another tool, and in words what that leaves out."""
 
+    target: ModelName
+    draft: ModelName | None
+    given: Mapping[str, Any]
     text: str = ""
     notes: list[str] = field(default_factory=list)
+
+    def model(self, model: ModelName, form: Callable[[HubReference], str]) -> str:
+        """A model: by its reference to the Hub, else a file, or the place of one that specli
+        makes."""
+        reference = _hub(model)
+        if reference is not None:
+            return form(reference)
+        if isinstance(model, str) and model.endswith(".gguf"):
+            return model
+        self.notes.append(f"{model} has a file on this machine: `specli pair pull` prints its path")
+        return "MODEL.gguf"
+
+    def tagged(self, reference: HubReference) -> str:
+        """OWNER/REPO:QUANT, with the type that a file has in its name."""
+        found = _QUANT.search(reference.file or "")
+        quant = reference.quant or (found[1] if found else None)
+        if quant is None and reference.file is not None:
+            self.notes.append(f"the file of {reference} cannot be named: check which one is taken")
+        return f"{reference.repo}:{quant}" if quant else reference.repo
+
+    def length(self, tool: str) -> int:
+        """The draft length for a tool that has a fixed one."""
+        value = self.given.get("draft_max")
+        if isinstance(value, int):
+            return value
+        note = f"specli decides how long to draft; {tool} has a fixed length: {DRAFT_MAX}"
+        self.notes.append(note)
+        return DRAFT_MAX
+
+    def under(self, names: Mapping[str, str]) -> dict[str, Any]:
+        """The settings that are given, under another tool's names."""
+        return {names[name]: self.given[name] for name in names if name in self.given}
+
+    def flags(self, names: Mapping[str, str]) -> list[str]:
+        """The same as flags; a number that stands for the tool's own choice is none."""
+        own = {"ctx_size": 0, "seed": -1}
+        found = {name: self.given.get(name) for name in names}
+        return [
+            word
+            for name, value in found.items()
+            if isinstance(value, int) and value != own.get(name)
+            for word in (names[name], str(value))
+        ]
+
+    def leave_out(self, tool: str, *used: str) -> None:
+        """Note the settings that a tool does not have."""
+        for name, value in self.given.items():
+            if name not in used:
+                self.notes.append(f"{tool} has no {name}: {written(value)!r}")
 
 
 def exported(profile: Profile, tool: str) -> Export:
     """The pair and the settings of a profile for one of `TOOLS`."""
-    return TOOLS[tool](profile)
+    export = Export(profile.target_model, profile.draft_model, profile.defaults.given())
+    made = TOOLS[tool](export)
+    export.text = (made if isinstance(made, str) else shlex.join(made)) + "\n"
+    return export
 
 
 _LLAMA_NAMES = {
@@ -49,27 +104,23 @@ _LLAMA_KINDS = {
 }
 
 
-def _llama_server(profile: Profile) -> Export:
-    export = Export()
-    words = ["llama-server", *_llama_model(profile.target_model, "-m", "-hf", export)]
-    if profile.draft_model is not None:
-        words += _llama_model(profile.draft_model, "-md", "-hfd", export)
-    for name, value in profile.defaults.given().items():
+def _llama_server(export: Export) -> list[str]:
+    words = ["llama-server", *_llama_model(export.target, "-m", "-hf", export)]
+    if export.draft is not None:
+        words += _llama_model(export.draft, "-md", "-hfd", export)
+    for name, value in export.given.items():
         words += _llama_flag(name, value, export)
-    if profile.draft_model is not None and "draft_max" not in profile.defaults.given():
+    if export.draft is not None and "draft_max" not in export.given:
         export.notes.append("specli decides round by round how long to draft; llama-server has a "
                             "fixed length, --spec-draft-n-max")  # fmt: skip
-    export.text = shlex.join(words) + "\n"
-    return export
+    return words
 
 
 def _llama_model(model: ModelName, file: str, hub: str, export: Export) -> list[str]:
     reference = _hub(model)
-    if reference is None:
-        return [file, _named(model, export)]
-    if hub == "-hf" and reference.file is not None:
+    if reference is not None and hub == "-hf" and reference.file is not None:
         return [hub, reference.repo, "-hff", reference.file]
-    return [hub, _tagged(reference, export)]
+    return [file if reference is None else hub, export.model(model, export.tagged)]
 
 
 def _llama_flag(name: str, value: Any, export: Export) -> Iterator[str]:
@@ -85,11 +136,12 @@ def _llama_flag(name: str, value: Any, export: Export) -> Iterator[str]:
         if value or opposite:
             yield flag if value else opposite[0]
     else:
-        values = value.items() if isinstance(value, dict) else [value]
-        for one in value if isinstance(value, tuple) else values:
-            yield from (flag, f"{one[0]}{one[1]:+g}" if isinstance(value, dict) else str(one))
+        values = written(value)
+        for one in values if isinstance(values, list) else [values]:
+            yield from (flag, str(one))
 
 
+VLLM = {"ctx_size": "--max-model-len", "seed": "--seed"}
 VLLM_SAMPLING = {
     "temp": "temperature",
     "top_k": "top_k",
@@ -100,57 +152,40 @@ VLLM_SAMPLING = {
 }
 
 
-def _vllm(profile: Profile) -> Export:
-    export, given = Export(), profile.defaults.given()
-    words = ["vllm", "serve", _vllm_model(profile.target_model, export)]
-    length = _length(given, export, "vLLM")
-    if profile.draft_model is not None:
-        draft = _vllm_model(profile.draft_model, export)
+def _vllm(export: Export) -> list[str]:
+    given = export.given
+    words = ["vllm", "serve", export.model(export.target, export.tagged)]
+    length = export.length("vLLM")
+    config: dict[str, Any] = {}
+    if export.draft is not None:
+        draft = export.model(export.draft, export.tagged)
         config = {"method": "draft_model", "model": draft, "num_speculative_tokens": length}
-        words += ["--speculative-config", json.dumps(config)]
     elif "ngram_size" in given:
         config = {"method": "ngram", "num_speculative_tokens": given.get("ngram_draft", length)}
         config["prompt_lookup_max"] = given["ngram_size"]
-        words += ["--speculative-config", json.dumps(config)]
-    if isinstance(given.get("ctx_size"), int) and given["ctx_size"]:
-        words += ["--max-model-len", str(given["ctx_size"])]
-    if given.get("seed", -1) >= 0:
-        words += ["--seed", str(given["seed"])]
-    sampling = {VLLM_SAMPLING[name]: given[name] for name in VLLM_SAMPLING if name in given}
-    if sampling:
+    words += ["--speculative-config", json.dumps(config)] if config else []
+    words += export.flags(VLLM)
+    if sampling := export.under(VLLM_SAMPLING):
         words += ["--override-generation-config", json.dumps(sampling)]
-    used = ("draft_max", "ngram_size", "ngram_draft", "ctx_size", "seed", *VLLM_SAMPLING)
-    export.notes += _left_out("vLLM", given, used)
-    export.text = shlex.join(words) + "\n"
-    return export
+    export.leave_out("vLLM", "draft_max", "ngram_size", "ngram_draft", *VLLM, *VLLM_SAMPLING)
+    return words
 
 
-def _vllm_model(model: ModelName, export: Export) -> str:
-    reference = _hub(model)
-    return _named(model, export) if reference is None else _tagged(reference, export)
+FIREWORKS = {"draft_max": "--draft-token-count", "ngram_size": "--ngram-speculation-length"}
 
 
-def _fireworks(profile: Profile) -> Export:
-    export, given = Export(), profile.defaults.given()
-    words = ["firectl", "deployment", "create", _fireworks_model("TARGET")]
-    length = str(_length(given, export, "Fireworks"))
-    if profile.draft_model is not None:
-        words += ["--draft-model", _fireworks_model("DRAFT"), "--draft-token-count", length]
-    elif "ngram_size" in given:
-        words += ["--ngram-speculation-length", str(given["ngram_size"])]
-        words += ["--draft-token-count", length]
-    export.notes.append(
-        "Fireworks runs no GGUF files: put its own names for "
-        f"{profile.target_model}"
-        + (f" and {profile.draft_model}" if profile.draft_model is not None else "")
-    )
-    export.notes += _left_out("a deployment", given, ("draft_max", "ngram_size"))
-    export.text = shlex.join(words) + "\n"
-    return export
-
-
-def _fireworks_model(role: str) -> str:
-    return f"accounts/fireworks/models/{role}"
+def _fireworks(export: Export) -> list[str]:
+    place = "accounts/fireworks/models"
+    words = ["firectl", "deployment", "create", f"{place}/TARGET"]
+    count = [FIREWORKS["draft_max"], str(export.length("Fireworks"))]
+    if export.draft is not None:
+        words += ["--draft-model", f"{place}/DRAFT", *count]
+    elif "ngram_size" in export.given:
+        words += [FIREWORKS["ngram_size"], str(export.given["ngram_size"]), *count]
+    names = " and ".join(str(one) for one in (export.target, export.draft) if one)
+    export.notes.append(f"Fireworks runs no GGUF files: put its own names for {names}")
+    export.leave_out("a deployment", *FIREWORKS)
+    return words
 
 
 _LM_STUDIO = {
@@ -164,23 +199,15 @@ _LM_STUDIO = {
 }
 
 
-def _lm_studio(profile: Profile) -> Export:
-    export, given = Export(), profile.defaults.given()
-    words = ["lms", "load", _repository(profile.target_model, export)]
-    if isinstance(given.get("ctx_size"), int) and given["ctx_size"]:
-        words += ["--context-length", str(given["ctx_size"])]
-    config = {_LM_STUDIO[name]: given[name] for name in _LM_STUDIO if name in given}
-    if profile.draft_model is not None:
-        config["draftModel"] = _repository(profile.draft_model, export)
+def _lm_studio(export: Export) -> str:
+    words = ["lms", "load", export.model(export.target, lambda one: one.repo)]
+    words += export.flags({"ctx_size": "--context-length"})
+    config = export.under(_LM_STUDIO)
+    if export.draft is not None:
+        config["draftModel"] = export.model(export.draft, lambda one: one.repo)
     export.notes.append("the second line is the config of a request, as LM Studio's SDK has it")
-    export.notes += _left_out("LM Studio", given, ("ctx_size", *_LM_STUDIO))
-    export.text = f"{shlex.join(words)}\n{json.dumps(config)}\n"
-    return export
-
-
-def _repository(model: ModelName, export: Export) -> str:
-    reference = _hub(model)
-    return _named(model, export) if reference is None else reference.repo
+    export.leave_out("LM Studio", "ctx_size", *_LM_STUDIO)
+    return f"{shlex.join(words)}\n{json.dumps(config)}"
 
 
 _OLLAMA = {
@@ -199,28 +226,19 @@ _OLLAMA = {
 }
 
 
-def _ollama(profile: Profile) -> Export:
-    export, given = Export(), profile.defaults.given()
-    reference = _hub(profile.target_model)
-    if reference is None:
-        source = _named(profile.target_model, export)
-    else:
-        source = f"hf.co/{_tagged(reference, export)}"
-    lines = [f"FROM {source}"]
-    for name, parameter in _OLLAMA.items():
-        value = given.get(name)
-        texts = value if isinstance(value, tuple) else [value]
-        if value is not None and value not in (AUTO, "all"):
-            lines += [f"PARAMETER {parameter} {_quoted(one)}" for one in texts]
+def _ollama(export: Export) -> str:
+    given = export.given
+    lines = [f"FROM {export.model(export.target, lambda one: f'hf.co/{export.tagged(one)}')}"]
+    known = [name for name in _OLLAMA if given.get(name) not in (None, AUTO, "all")]
+    for name in known:
+        values = given[name] if isinstance(given[name], tuple) else [given[name]]
+        lines += [f"PARAMETER {_OLLAMA[name]} {_quoted(one)}" for one in values]
     if given.get("system"):
         lines.append(f'SYSTEM """{given["system"]}"""')
-    if profile.draft_model is not None:
-        draft = profile.draft_model
-        export.notes.append(f"a Modelfile names no draft model: {draft} is left out")
-    words = [name for name in _OLLAMA if given.get(name) not in (AUTO, "all")]
-    export.notes += _left_out("a Modelfile", given, (*words, "system"))
-    export.text = "\n".join(lines) + "\n"
-    return export
+    if export.draft is not None:
+        export.notes.append(f"a Modelfile names no draft model: {export.draft} is left out")
+    export.leave_out("a Modelfile", *known, "system")
+    return "\n".join(lines)
 
 
 def _quoted(value: object) -> str:
@@ -229,7 +247,7 @@ def _quoted(value: object) -> str:
 
 _QUANT = re.compile(r"[-.]((?:UD-)?(?:I?Q\d\w*|BF16|F16|F32))(?:-\d+-of-\d+)?\.gguf$", re.I)
 
-TOOLS: Mapping[str, Callable[[Profile], Export]] = {
+TOOLS: Mapping[str, Callable[[Export], list[str] | str]] = {
     "llama-server": _llama_server,
     "vllm": _vllm,
     "fireworks": _fireworks,
@@ -238,36 +256,5 @@ TOOLS: Mapping[str, Callable[[Profile], Export]] = {
 }
 
 
-def _hub(model: ModelName | None) -> HubReference | None:
+def _hub(model: ModelName) -> HubReference | None:
     return parse_hub(model) if isinstance(model, str) else None
-
-
-def _tagged(reference: HubReference, export: Export) -> str:
-    """OWNER/REPO:QUANT, with the type that a file has in its name."""
-    found = _QUANT.search(reference.file or "")
-    quant = reference.quant or (found[1] if found else None)
-    if quant is None and reference.file is not None:
-        export.notes.append(f"the file of {reference} cannot be named: check which one is taken")
-    return f"{reference.repo}:{quant}" if quant else reference.repo
-
-
-def _named(model: ModelName, export: Export) -> str:
-    """A model that is no reference to a hub: a file, or the place of one that specli makes."""
-    if isinstance(model, str) and model.endswith(".gguf"):
-        return model
-    export.notes.append(f"{model} has a file on this machine: `specli pair pull` prints its path")
-    return "MODEL.gguf"
-
-
-def _length(given: Mapping[str, Any], export: Export, tool: str) -> int:
-    value = given.get("draft_max")
-    if isinstance(value, int):
-        return value
-    export.notes.append(f"specli decides how long to draft; {tool} has a fixed length: {DRAFT_MAX}")
-    return DRAFT_MAX
-
-
-def _left_out(tool: str, given: Mapping[str, Any], used: tuple[str, ...]) -> Iterator[str]:
-    for name, value in given.items():
-        if name not in used:
-            yield f"{tool} has no {name}: {written(value)!r}"

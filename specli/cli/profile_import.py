@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from specli.cli.given import from_flags
-from specli.cli.llama_flags import translated
-from specli.cli.profile_export import VLLM_SAMPLING
+from specli.cli.given import from_flags, json_object
+from specli.cli.llama_flags import known_spellings, translated
+from specli.cli.profile_export import FIREWORKS, VLLM, VLLM_SAMPLING
 from specli.drafting_settings import vllm_settings
 from specli.errors import UsageError
 from specli.option_values import parsed, written
@@ -24,6 +23,16 @@ class Import:
 
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def set(self, names: Mapping[str, str], theirs: str, value: object) -> bool:
+        """Set the option that another tool calls `theirs`; False where it is none of `names`."""
+        for ours in (name for name in names if names[name] == theirs):
+            self.settings[ours] = parsed(OPTIONS[ours], value)
+            return True
+        return False
+
+    def leave_out(self, flag: str, value: str) -> None:
+        self.notes.append(f"left out: {flag} {value}".rstrip())
 
 
 def imported(line: str, name: str) -> tuple[dict[str, object], list[str]]:
@@ -58,12 +67,7 @@ def imported(line: str, name: str) -> tuple[dict[str, object], list[str]]:
 
 def _llama(words: list[str]) -> Import:
     command = _run_command()
-    known = {
-        spelling: not getattr(parameter, "is_flag", True)
-        for parameter in command.params
-        for spelling in (*parameter.opts, *parameter.secondary_opts)
-    }
-    taken, notes = translated(words, known, "a profile", refuse=False)
+    taken, notes = translated(words, known_spellings(command.params), "a profile", refuse=False)
     given = command.make_context("run", taken).params
     values = {
         key: parsed(OPTIONS[key], value)
@@ -86,23 +90,18 @@ def _run_command() -> Any:
 
 def _vllm(words: list[str]) -> Import:
     found = Import()
-    sampling = {theirs: ours for ours, theirs in VLLM_SAMPLING.items()}
     for flag, value in _flags([word for word in words if word != "serve"]):
         match flag:
             case "" | "--model":
                 found.settings["model"] = value
             case "--speculative-config" | "-sc":
-                found.settings |= _given(vllm_settings(_object(flag, value)))
-            case "--max-model-len":
-                found.settings["ctx_size"] = parsed(OPTIONS["ctx_size"], value)
-            case "--seed":
-                found.settings["seed"] = parsed(OPTIONS["seed"], value)
+                drafting = vllm_settings(json_object(flag, value, _QUOTE))
+                found.settings |= Options(**drafting).given()
             case "--override-generation-config":
-                for key, number in _object(flag, value).items():
-                    if key in sampling:
-                        found.settings[sampling[key]] = parsed(OPTIONS[sampling[key]], number)
-            case _:
-                found.notes.append(f"left out: {flag} {value}".rstrip())
+                for key, number in json_object(flag, value, _QUOTE).items():
+                    found.set(VLLM_SAMPLING, key, number)
+            case _ if not found.set(VLLM, flag, value):
+                found.leave_out(flag, value)
     if not str(found.settings.get("model", ".gguf")).endswith(".gguf"):
         found.notes.append("specli runs GGUF files: check that the repositories hold some")
     return found
@@ -110,19 +109,13 @@ def _vllm(words: list[str]) -> Import:
 
 def _firectl(words: list[str]) -> Import:
     found = Import()
-    numbers = {
-        "--draft-token-count": "draft_max",
-        "--ngram-speculation-length": "ngram_size",
-    }
     for flag, value in _flags([one for one in words if one not in ("deployment", "create")]):
         if flag == "":
             found.settings["model"] = value
         elif flag == "--draft-model":
             found.settings["model_draft"] = value
-        elif flag in numbers:
-            found.settings[numbers[flag]] = parsed(OPTIONS[numbers[flag]], value)
-        else:
-            found.notes.append(f"left out: {flag} {value}".rstrip())
+        elif not found.set(FIREWORKS, flag, value):
+            found.leave_out(flag, value)
     found.notes.append("Fireworks' models are no GGUF files: put references in their places")
     return found
 
@@ -146,15 +139,4 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
             yield flag, ""
 
 
-def _object(flag: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{flag} is not valid JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{flag} is no JSON object", hint="quote it as the shell wants it")
-    return value
-
-
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return Options(**settings).given()
+_QUOTE = "quote it as the shell wants it"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from specli.cli import profile as commands
 from specli.cli.llama_flags import by_spelling
 from specli.cli.profile_export import TOOLS, exported
 from specli.profiles import Profile, profile_files, read_profile
@@ -34,10 +33,6 @@ SETTINGS = {
 
 def pair(**more: object) -> Profile:
     return Profile.model_validate({**PAIR, **more})
-
-
-def test_the_commands_know_every_tool() -> None:
-    assert tuple(TOOLS) == commands.TOOLS
 
 
 def test_llama_server_gets_its_own_flags() -> None:
