@@ -31,7 +31,7 @@ def harmless(text: str) -> str:
 
 
 def is_unicode(value: object) -> bool:
-    """Whether a text, or a value of JSON, has no half of a surrogate pair; escapes can spell one."""
+    """Whether a text, or a value of JSON, is free of halves of surrogate pairs."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     try:
         text.encode()

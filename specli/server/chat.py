@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from secrets import token_hex
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from specli.events import Finished, Round
+from specli.events import Round, TokenLogprob
 from specli.server.asking import ask_chat
+from specli.server.choices import Choices
 from specli.server.context import Context, Part, Texts
-from specli.server.errors import RequestError
 from specli.server.fields import Chat
-from specli.server.figures import chat_logprobs, figures, token_sources, usage
-from specli.server.stream import DONE, event
+from specli.server.figures import chat_logprobs, token_sources, usage
 from specli.server.tools.reader import Call, Delta
 
 
@@ -34,102 +30,47 @@ def routes(context: Context) -> APIRouter:
     return router
 
 
-@dataclass(slots=True)
-class _ChatAnswer:
+class _ChatAnswer(Choices[Chat]):
     """Answers in the form of chat completions."""
 
-    context: Context
-    body: Chat
-    id: str = field(default_factory=lambda: f"chatcmpl-{token_hex(12)}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    prefix = "chatcmpl"
+    kind = "chat.completion"
+    chunk_kind = "chat.completion.chunk"
+    nothing: ClassVar[Mapping[str, Any]] = {"delta": {}, "logprobs": None}
 
-    def failed(self, error: RequestError) -> bytes:
-        """As OpenAI's clients read it."""
-        return event(error.body())
+    def content(self, texts: Texts, index: int, deltas: list[Delta]) -> Mapping[str, Any]:
+        """The message."""
+        logprobs = self._logprobs(texts.answer.generations[index].logprobs)
+        return {"message": _message(deltas, texts.readers[index].calls), "logprobs": logprobs}
 
-    def _head(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "object": kind,
-            "created": self.created,
-            "model": self.context.served.name,
-        }
-
-    def whole(self, texts: Texts, deltas: list[list[Delta]]) -> Mapping[str, Any]:
-        """The body of a complete answer."""
-        generations = texts.answer.generations
-        choices = [
-            {
-                "index": index,
-                "message": _message(deltas[index], texts.readers[index].calls),
-                "logprobs": self._logprobs(texts, index),
-                "finish_reason": texts.finish_reason(index),
-            }
-            for index in range(len(generations))
-        ]
-        told = [figures(one, texts.answer.since) for one in generations]
-        if len(told) > 1:
-            choices = [choice | own for choice, own in zip(choices, told, strict=True)]
-        return {
-            **self._head("chat.completion"),
-            "choices": choices,
-            "usage": self._usage(texts),
-            **(told[0] if len(told) == 1 else {}),
-        }
-
-    def _usage(self, texts: Texts) -> dict[str, Any]:
+    def usage(self, texts: Texts) -> dict[str, Any]:
+        """One prompt for all choices."""
         answer = texts.answer
         return usage(len(answer.prompts[0].tokens), answer.generations, texts.reasoning)
 
-    def _logprobs(self, texts: Texts, index: int) -> dict[str, Any] | None:
+    async def chunks(self, texts: Texts, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
+        """The events of a streamed answer; each message begins with its role."""
+        begun = {"delta": {"role": "assistant", "content": ""}, "logprobs": None}
+        for index in range(len(texts.readers)):
+            yield self.chunk(index, begun)
+        async for chunk in super().chunks(texts, parts):
+            yield chunk
+
+    def pieces(self, part: Part) -> Iterator[bytes]:
+        """The deltas of a message, and who proposed its tokens."""
+        found = part.event.logprobs if isinstance(part.event, Round) else None
+        logprobs = self._logprobs(found) if found else None
+        for delta in part.deltas or ([Delta()] if logprobs else []):
+            yield self.chunk(part.index, {"delta": _delta(delta), "logprobs": logprobs})
+            logprobs = None
+        if self.body.token_sources and isinstance(part.event, Round):
+            sources = token_sources(self.context.served.model.vocab, part.event)
+            yield self.event(choices=[], round=sources)
+
+    def _logprobs(self, found: Sequence[TokenLogprob]) -> dict[str, Any] | None:
         if not self.body.logprobs:
             return None
-        vocab = self.context.served.model.vocab
-        return {"content": chat_logprobs(vocab, texts.answer.generations[index].logprobs)}
-
-    async def chunks(self, texts: Texts, parts: AsyncIterator[Part]) -> AsyncIterator[bytes]:
-        """The events of a streamed answer."""
-        for index in range(len(texts.readers)):
-            yield self._chunk(index, {"role": "assistant", "content": ""})
-        async for part in parts:
-            logprobs = self._part_logprobs(part.event)
-            for delta in part.deltas or ([Delta()] if logprobs else []):
-                yield self._chunk(part.index, _delta(delta), logprobs=logprobs)
-                logprobs = None
-            if isinstance(part.event, Finished):
-                yield self._last(texts, part.index)
-            elif self.body.token_sources:
-                sources = token_sources(self.context.served.model.vocab, part.event)
-                yield event({**self._head(_CHUNK), "choices": [], "round": sources})
-        options = self.body.stream_options
-        if options is not None and options.include_usage:
-            yield event({**self._head(_CHUNK), "choices": [], "usage": self._usage(texts)})
-        yield DONE
-
-    def _chunk(
-        self,
-        index: int,
-        delta: Mapping[str, Any],
-        *,
-        finish: str | None = None,
-        logprobs: Mapping[str, Any] | None = None,
-        **more: object,
-    ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return event({**self._head(_CHUNK), "choices": [choice], **more})
-
-    def _last(self, texts: Texts, index: int) -> bytes:
-        answer = texts.answer
-        told = figures(answer.generations[index], answer.since)
-        return self._chunk(index, {}, finish=texts.finish_reason(index), **told)
-
-    def _part_logprobs(self, found: Round | Finished) -> dict[str, Any] | None:
-        if not self.body.logprobs or not isinstance(found, Round) or not found.logprobs:
-            return None
-        return {"content": chat_logprobs(self.context.served.model.vocab, found.logprobs)}
-
-
-_CHUNK = "chat.completion.chunk"
+        return {"content": chat_logprobs(self.context.served.model.vocab, found)}
 
 
 def _message(deltas: list[Delta], calls: list[Call]) -> dict[str, Any]:

@@ -108,9 +108,9 @@ def test_models_that_crashed_in_their_fast_layout_are_named(
     models = [tmp_path / f"{name}.gguf" for name in names]
     for model in models:
         model.write_bytes(model.name.encode())
-    outcomes: dict[str, list[probe._Failure | None]] = {
+    outcomes: dict[str, list[probe.Failure | None]] = {
         "sound.gguf": [None],
-        "crashing.gguf": [probe._Failure("it ends with SIGSEGV"), None],
+        "crashing.gguf": [probe.Failure("it ends with SIGSEGV"), None],
     }
     monkeypatch.setattr(probe, "_try", lambda path, *_, **__: outcomes[path.name].pop(0))
     for model in models[:2]:

@@ -39,7 +39,6 @@ class HeadSource:
         options = replace(self.options, target=self.target, mtp=mtp)
         return HeadContext(self.model, options, width, causal=causal)
 
-
     def require_width(self, size: int) -> None:
         """Raises PairIncompatibleError where the target's hidden states have another size."""
         width = self.target.model.hidden_size
