@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from time import perf_counter
 
 from specli.drafters.protocol import Accepted, Decoded, Drafter, TargetBatch
@@ -22,17 +21,6 @@ from specli.engine.verification import Pieces, Verification, chooser_of, judge
 from specli.errors import FaultError, PromptTooLongError, SpecliError, UsageError
 from specli.events import TARGET, Event, Finished, FinishReason, Prefilled, Round, Source
 from specli.llama.decoder import Decoder
-
-
-@dataclass(slots=True)
-class _Clocked:
-    """Milliseconds of one step, and time inside llama.cpp."""
-
-    drafting: Mapping[Source, float]
-    draft: float
-    verify: float
-    rollback: float
-    native: float
 
 
 class Engine:
@@ -173,18 +161,22 @@ class Engine:
         self.decodes.longest = max(self.decodes.longest, *lengths, 0)
         self._tell(checks)
         committed = self._clock()
-        times = _Clocked(
+        times = StepTimes(
             drafting,
-            1000 * (proposed - admitted),
             1000 * (verified - proposed),
             1000 * (committed - verified),
-            (self._native_ns() - native) / 1e6,
+            with_prompts=bool(advancing),
+            deciding=1000 * (proposed - admitted) - sum(drafting.values()),
         )
-        self._learn(checks, times, with_prompts=bool(advancing))
+        native_ms = (self._native_ns() - native) / 1e6
+        self._policy.learn(
+            [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
+            times,
+        )
         prompt_ms = 1000 * (committed - began)
         events: list[Event] = [self._prefilled(live, prompt_ms) for live in advancing]
         for check in checks:
-            events += self._events(check, times)
+            events += self._events(check, times, native_ms)
         return events
 
     def _native_ns(self) -> int:
@@ -330,20 +322,6 @@ class Engine:
         for drafter in self._drafters if results else ():
             drafter.accept(results)
 
-    def _learn(
-        self, checks: Sequence[Verification], times: _Clocked, *, with_prompts: bool
-    ) -> None:
-        self._policy.learn(
-            [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
-            StepTimes(
-                times.drafting,
-                times.verify,
-                times.rollback,
-                with_prompts,
-                deciding=times.draft - sum(times.drafting.values()),
-            ),
-        )
-
     def _prefilled(self, live: Live, ms: float) -> Prefilled:
         return Prefilled(
             seq=live.id,
@@ -354,7 +332,7 @@ class Engine:
             at=self._clock(),
         )
 
-    def _events(self, check: Verification, times: _Clocked) -> list[Event]:
+    def _events(self, check: Verification, times: StepTimes, native_ms: float) -> list[Event]:
         """The round of a sequence and, where it has ended, its last event."""
         live = check.sequence
         events: list[Event] = []
@@ -377,7 +355,7 @@ class Engine:
                     draft_ms=times.draft,
                     verify_ms=times.verify,
                     rollback_ms=times.rollback,
-                    native_ms=times.native,
+                    native_ms=native_ms,
                     at=self._clock(),
                     margins=check.margins if live.request.margins else None,
                     confidences=check.proposal.confidences,

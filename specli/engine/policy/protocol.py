@@ -74,6 +74,11 @@ class StepTimes:
     deciding: float = 0.0
     """What finding free proposals and deciding took."""
 
+    @property
+    def draft(self) -> float:
+        """All that comes before the target's batch."""
+        return sum(self.drafting.values()) + self.deciding
+
 
 class Policy(Protocol):
     """Decides every round. Only `learn` and `end` change what it knows."""
