@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -181,22 +181,19 @@ def _first_byte(response: httpx2.Response, what: object, start: int | None) -> i
     return start
 
 
-def received(url: str, what: object, most: int) -> bytes:
-    """A whole body of at most `most` bytes; a connection that breaks is tried again.
-
-    Raises as `requested`.
-    """
+def retried(once: Callable[[], bytes]) -> bytes:
+    """A short answer; where the connection breaks, or the server is busy, it is asked for again."""
     import httpx2
 
     for _attempt in range(ATTEMPTS - 1):
-        try:
-            return _received_once(url, what, most)
-        except (httpx2.TransportError, BusyError):
-            time.sleep(RETRY_SECONDS)
-    return _received_once(url, what, most)
+        with suppress(httpx2.TransportError, BusyError):
+            return once()
+        time.sleep(RETRY_SECONDS)
+    return once()
 
 
-def _received_once(url: str, what: object, most: int) -> bytes:
+def received(url: str, what: object, most: int) -> bytes:
+    """A whole body of at most `most` bytes. Raises as `requested`."""
     body = bytearray()
     with requested(url, what, seconds=MOST_SECONDS) as answer:
         for block in answer.blocks:

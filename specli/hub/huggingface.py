@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from specli.errors import FetchError, UsageError, shortened
 from specli.hub.cache import SHA256
-from specli.hub.http import endpoint, explained, received, require_repository
+from specli.hub.http import endpoint, explained, received, require_repository, retried
 from specli.hub.quants import DEFAULT_QUANT, HubFile, HubModel, by_file, by_quant, models_among
 
 MOST_METADATA = 32 << 20
@@ -99,7 +99,7 @@ def list_models(reference: HubReference) -> Listing:
     url = f"{constants.ENDPOINT}/api/models/{reference.repo}/revision/{revision}?blobs=true"
     try:
         with explained(reference):
-            info = json.loads(received(url, reference, MOST_METADATA))
+            info = json.loads(retried(lambda: received(url, reference, MOST_METADATA)))
         commit, files = info["sha"], [_file(found) for found in info["siblings"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FetchError(

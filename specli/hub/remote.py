@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from specli.errors import FetchError
 from specli.gguf.check import check_file, check_metadata, joined
 from specli.gguf.cursor import NeedMoreBytes
 from specli.gguf.header import Header, parse_header
-from specli.hub.http import ATTEMPTS, MOST_SECONDS, BusyError, explained, requested
+from specli.hub.http import MOST_SECONDS, explained, requested, retried
 from specli.hub.huggingface import HubReference, cached_model, file_url, list_models
 from specli.hub.package import PackageReference, fetch_package
 from specli.hub.progress import ProgressSink, ignore
@@ -66,7 +67,9 @@ def _header(reference: HubReference, commit: str, file: HubFile, wanted: int) ->
                 f"the header of {reference} would have more than {MOST_HEADER >> 20} MiB",
                 hint="download the file by other means and name its path",
             )
-        prefix += _range(reference, commit, file, len(prefix), min(wanted, file.size))
+        with explained(reference):
+            part = partial(_range, reference, commit, file, len(prefix), min(wanted, file.size))
+            prefix += retried(part)
         try:
             return parse_header(prefix, file.size, str(reference))
         except NeedMoreBytes as signal:
@@ -74,19 +77,7 @@ def _header(reference: HubReference, commit: str, file: HubFile, wanted: int) ->
 
 
 def _range(reference: HubReference, commit: str, file: HubFile, start: int, end: int) -> bytes:
-    """Bytes `start` to `end` of a file on the Hub; a connection that breaks is tried again."""
-    import httpx2
-
-    with explained(reference):
-        for _attempt in range(ATTEMPTS - 1):
-            try:
-                return _range_once(reference, commit, file, start, end)
-            except (httpx2.TransportError, BusyError):
-                continue
-        return _range_once(reference, commit, file, start, end)
-
-
-def _range_once(reference: HubReference, commit: str, file: HubFile, start: int, end: int) -> bytes:
+    """Bytes `start` to `end` of a file on the Hub."""
     received = bytearray()
     url = file_url(reference, commit, file)
     with requested(url, reference, start, end, seconds=MOST_SECONDS) as answer:
