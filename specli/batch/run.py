@@ -235,12 +235,16 @@ class _Batch:
                 self._see(finished)
 
     def _fail(self, failure: Failure) -> None:
-        self.totals.fail(failure)
-        self.watcher.failed(failure)
-        most, failed = self.work.limits.max_failures, self.totals.failed
-        if most is not None and failed >= most:
-            failures = counted(failed, "failure")
-            raise BatchFailedError(f"stopped after {failures} (--max-failures)")
+        fail(failure, self.work.limits, self.totals, self.watcher)
+
+
+def fail(failure: Failure, limits: Limits, totals: Totals, watcher: Watcher) -> None:
+    """Count and show a failure. Raises BatchFailedError where it is one too many."""
+    totals.fail(failure)
+    watcher.failed(failure)
+    if limits.max_failures is not None and totals.failed >= limits.max_failures:
+        failures = counted(totals.failed, "failure")
+        raise BatchFailedError(f"stopped after {failures} (--max-failures)")
 
 
 def admitted(prompt: Prompt, work: Work, order: InOrder, totals: Totals) -> str | Failure | None:

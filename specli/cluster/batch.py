@@ -18,12 +18,12 @@ from specli.app.batch import Attendant, Task
 from specli.app.feedback import SILENT, Feedback
 from specli.batch.output import InOrder
 from specli.batch.prompt import Bad
-from specli.batch.run import Watcher, Work, admitted
+from specli.batch.run import Watcher, Work, admitted, fail
 from specli.batch.totals import Failure, Totals
 from specli.cluster.engine import PROMPT, BatchEngine, sent
 from specli.cluster.pool import Pool, fitting, pool_for
 from specli.cluster.ray import LOCAL, connected, imported, is_there, meant, nodes
-from specli.errors import BatchFailedError, SpecliError, UsageError, shortened
+from specli.errors import SpecliError, UsageError, shortened
 from specli.figures import counted
 from specli.hub.progress import Progress
 from specli.options import Options
@@ -266,7 +266,7 @@ class _Run:
     def tell(self, watcher: Watcher) -> None:
         """Report the prompts that cannot be sent."""
         for failure in self.bad:
-            self._fail(failure, watcher)
+            fail(failure, self.work.limits, self.totals, watcher)
 
     def follow(self, arriving: _Arriving, watcher: Watcher) -> None:
         """Write answers until the last of them, or until the batch is stopped."""
@@ -292,7 +292,8 @@ class _Run:
         if record is not None:
             self._count(json.loads(record))
         if failure is not None:
-            self._fail(Failure(row["location"], failure), watcher)
+            found = Failure(row["location"], failure)
+            fail(found, self.work.limits, self.totals, watcher)
             return
         self.totals.answered += 1
         self.totals.engines[tuple(engine.values())] += 1
@@ -305,10 +306,3 @@ class _Run:
         totals.stats.drafted += timings["draft_n"]
         totals.stats.accepted += timings["draft_n_accepted"]
         totals.stats.rounds += record["speculation"]["rounds"]
-
-    def _fail(self, failure: Failure, watcher: Watcher) -> None:
-        self.totals.fail(failure)
-        watcher.failed(failure)
-        failures = self.work.limits.max_failures
-        if failures is not None and self.totals.failed >= failures:
-            raise BatchFailedError(f"stopped after {self.totals.failed} failures (--max-failures)")

@@ -25,10 +25,8 @@ def speculation(
     because a request asks for it.
     """
     asked = body.speculative or Speculative()
-    kinds, field = asked.drafters, "speculative.drafters"
-    type_ = asked.type or body.spec_type
-    if kinds is None and type_ is not None:
-        kinds, field = type_.split(","), "speculative.type"
+    kinds = asked.drafters
+    field = "speculative.type" if kinds is None else "speculative.drafters"
     most = _first(asked.n_max, body.n_max)
     vllm = body.speculative_config
     if vllm is not None:
@@ -42,6 +40,7 @@ def speculation(
     merged = Speculative(
         enabled=asked.enabled,
         drafters=kinds,
+        type=asked.type or body.spec_type,
         n_max=most,
         n_min=_first(asked.n_min, body.n_min),
         p_min=_first(asked.p_min, body.p_min),
