@@ -27,12 +27,11 @@ from specli.api.scheduler import Call
 from specli.api.setup import Drafting, older_form, options_of
 from specli.api.thread import EngineThread
 from specli.app.feedback import Feedback
-from specli.app.prepare import prepared_setup
+from specli.app.prepare import loaded_session, prepared_setup
 from specli.errors import UsageError
 from specli.events import Event, Finished, Piece, Prefilled
 from specli.generation import Generation
-from specli.hub.cache import cache_dir
-from specli.llama.chat import Message
+from specli.llama.chat import with_system
 from specli.options import Options
 from specli.profiles import Profile
 from specli.session import Session
@@ -196,9 +195,9 @@ class LLM:
 
     def _with_system(self, prompt: str | list[int] | Chat) -> str | list[int] | Chat:
         """A conversation without a system message gets the profile's."""
-        if not self._system or not isinstance(prompt, Chat) or prompt.messages[0].role == "system":
+        if not isinstance(prompt, Chat):
             return prompt
-        return Chat([Message("system", self._system), *prompt.messages])
+        return Chat(with_system(self._system, prompt.messages))
 
     def _finished(self, requests: list[Request]) -> list[RequestOutput]:
         call = Call(requests)
@@ -240,8 +239,9 @@ class LLM:
 def _loaded(
     options: Options, profile: Profile | None, config: SpeculativeConfig | None, slots: int | None
 ) -> Session:
-    setup = prepared_setup(options, profile, Feedback(_log.info), slots=slots, config=config)
-    return Session(setup, cache_dir() / "probes", _log.info)
+    feedback = Feedback(_log.info)
+    setup = prepared_setup(options, profile, feedback, slots=slots, config=config)
+    return loaded_session(setup, feedback)
 
 
 def _require(name: str, value: int | None, least: int) -> None:

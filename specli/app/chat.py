@@ -17,7 +17,7 @@ from specli.errors import UsageError
 from specli.events import Stats
 from specli.files import read_text, write_text
 from specli.generation import Generation
-from specli.llama.chat import Message, prompt_text, tokens_of
+from specli.llama.chat import Message, prompt_text, tokens_of, with_system
 from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
 from specli.llama.reasoning import parted
@@ -79,7 +79,7 @@ class Conversation:
     def reset(self, system: str | None = None) -> None:
         """Begin anew, with another system message where one is given."""
         kept = self.system if system is None else system
-        self.messages = [Message("system", kept)] if kept else []
+        self.messages = with_system(kept, [])
 
     def draft(self, how: str) -> None:
         """`off`, `auto`, or the most tokens that are drafted in a round. Raises UsageError."""

@@ -22,7 +22,7 @@ from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
 from specli.inspection import InspectedRound, inspected, rounds_json
-from specli.llama.chat import Message, prompt_tokens
+from specli.llama.chat import Message, prompt_tokens, with_system
 from specli.llama.constraint import rules_of
 from specli.llama.reasoning import Parted, parted
 from specli.llama.vocab import Vocab
@@ -162,8 +162,7 @@ def request_of(session: Session, plan: Plan, text: str) -> GenerationRequest:
     if options.raw:
         prompt = model.vocab.tokenize(text, add_special=True)
     else:
-        messages = [Message("system", options.system)] if options.system else []
-        prompt = prompt_tokens(model, [*messages, Message("user", text)])
+        prompt = prompt_tokens(model, with_system(options.system, [Message("user", text)]))
     rules = rules_of(*plan.constraint)
     grammar = None if rules is None else session.constrained(rules)
     return plan.request(prompt, grammar, top_logprobs=0 if options.inspect else None)

@@ -33,7 +33,7 @@ from specli.figures import counted
 from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
-from specli.llama.chat import Message, prompt_tokens
+from specli.llama.chat import Message, prompt_tokens, with_system
 from specli.option_values import written
 from specli.options import AUTO, DRAFTING, OPTIONS, Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
@@ -200,9 +200,8 @@ class Questions:
         return GenerationRequest(prompt, max_tokens=tokens, sampling=self.sampling)
 
     def _tokenised(self, session: Session, prompt: BenchPrompt) -> list[int]:
-        system = [Message("system", self.system)] if self.system else []
-        asked = [Message(role, text) for role, text in prompt.messages]
-        return prompt_tokens(session.target_model, [*system, *asked])
+        asked = with_system(self.system, [Message(*one) for one in prompt.messages])
+        return prompt_tokens(session.target_model, asked)
 
 
 def _measured(

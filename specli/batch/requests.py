@@ -13,7 +13,7 @@ from specli.batch.prompt import Prompt
 from specli.batch.speculation import limits_of
 from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
-from specli.llama.chat import Message, prompt_tokens
+from specli.llama.chat import Message, prompt_tokens, with_system
 from specli.llama.constraint import Rules, rules_of
 from specli.llama.model import Model
 from specli.sampling.params import SamplingParams
@@ -84,9 +84,7 @@ def _prompt_tokens(model: Model, prompt: Prompt, defaults: Defaults) -> list[int
             raise UsageError("several messages need the chat template, which --raw disables")
         return model.vocab.tokenize(messages[0].content, add_special=True)
     system = defaults.system if prompt.system is None else prompt.system
-    if system and messages[0].role != "system":
-        messages.insert(0, Message("system", system))
-    return prompt_tokens(model, messages)
+    return prompt_tokens(model, with_system(system, messages))
 
 
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "seed")

@@ -16,7 +16,7 @@ from specli.bench.prompts import BenchPrompt
 from specli.bench.report import PLAIN_NAME, Run
 from specli.engine.sequence import GenerationRequest
 from specli.generation import Generation
-from specli.llama.chat import Message, prompt_tokens
+from specli.llama.chat import Message, prompt_tokens, with_system
 from specli.sampling.params import SamplingParams
 from specli.session import Session
 from specli.speculative import SpeculativeConfig
@@ -183,8 +183,7 @@ class Bench:
         return answer
 
     def _messages(self, prompt: BenchPrompt) -> list[Message]:
-        system = [Message("system", self.system)] if self.system else []
-        return [*system, *(Message(role, content) for role, content in prompt.messages)]
+        return with_system(self.system, [Message(*one) for one in prompt.messages])
 
     def _request(self, messages: list[Message], predict: int) -> GenerationRequest:
         tokens = prompt_tokens(self.session.target_model, messages)

@@ -13,6 +13,7 @@ from specli.app.batch import Task, defaults_of, settings_of, with_predictions
 from specli.app.feedback import Feedback
 from specli.app.prepare import (
     constraint_of,
+    loaded_session,
     prepared_setup,
     require_known_tokens,
     sampling_of,
@@ -24,9 +25,7 @@ from specli.batch.prompt import Bad, Prompt, own_prompt, require_unicode
 from specli.batch.run import Limits
 from specli.cluster.desk import Desk
 from specli.errors import SpecliError
-from specli.hub.cache import cache_dir
 from specli.options import Options
-from specli.session import Session
 
 Column = Sequence[Any]
 """One column of a batch, a NumPy array or a list; missing values are None or NaN."""
@@ -65,13 +64,12 @@ class BatchEngine:
         Raises UsageError, FetchError, ModelFileError, LoadError and MemoryShortError.
         """
         chosen, profile = with_profile(Options(**dict(options or {})))
-        setup = with_predictions(
-            prepared_setup(chosen, profile, Feedback(_log.info), slots=parallel)
-        )
+        feedback = Feedback(_log.info)
+        setup = with_predictions(prepared_setup(chosen, profile, feedback, slots=parallel))
         constraint, sampling = constraint_of(chosen), sampling_of(chosen)
         known = settings or settings_of(setup, chosen, sampling, constraint, Task("-"))
         self._stack = ExitStack()
-        session = self._stack.enter_context(Session(setup, cache_dir() / "probes", _log.info))
+        session = self._stack.enter_context(loaded_session(setup, feedback))
         require_known_tokens(sampling, session.target_model)
         defaults = defaults_of(setup, chosen, sampling, constraint)
         self._desk = Desk(session, defaults, known, Limits(timeout))

@@ -31,6 +31,13 @@ class Message:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+def with_system(text: str | None, messages: list[Message]) -> list[Message]:
+    """The messages after this system message, where there is one and they have none."""
+    if not text or (messages and messages[0].role == "system"):
+        return messages
+    return [Message("system", text), *messages]
+
+
 def make_ready() -> None:
     """Start the process that renders templates, while there is something else to wait for."""
     _renderer.child.start()

@@ -9,7 +9,7 @@ from typing import Any
 
 from specli.api.requests import Request, Tokenised
 from specli.api.sampling import SamplingParams
-from specli.llama.chat import Message, prompt_text, tokens_of
+from specli.llama.chat import prompt_text, tokens_of, with_system
 from specli.llama.model import Model
 from specli.llama.reasoning import Thoughts
 from specli.options import AUTO
@@ -113,8 +113,7 @@ def chat_text(
     """The conversation as the model reads it. Raises UsageError for what the template refuses."""
     form = format_of(served.model.chat_template)
     found = for_template(messages, tools, form)
-    if served.system and found[0].role != "system":
-        found.insert(0, Message("system", served.system))
+    found = with_system(served.system, found)
     require_unicode([one.content for one in found], "messages")
     return prompt_text(served.model, found, tools if form.native else ())
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from specli.api.sampling import SamplingParams
 from specli.api.thread import EngineThread
 from specli.app.feedback import Feedback
-from specli.app.prepare import prepared_setup, with_profile
+from specli.app.prepare import loaded_session, prepared_setup, with_profile
 from specli.errors import UsageError
-from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.options import AUTO, Options
 from specli.server.asking import Served
@@ -58,7 +57,7 @@ def serve(
             setup = prepared_setup(options, profile, feedback, slots=settings.slots)
             config = drafting_of(setup, share=settings.share_suffix)
             setup = replace(setup, speculative=config)
-            return Session(setup, cache_dir() / "probes", feedback.note)
+            return loaded_session(setup, Feedback(feedback.note))
 
         with closing(EngineThread(load)) as thread:
             context = context_of(thread, settings, options, defaults)
