@@ -20,7 +20,7 @@ from rich.text import Text
 
 from specli.events import Event, Piece, Prefilled, Stats
 from specli.ui.status import status_rows
-from specli.ui.text import rows_of, styled
+from specli.ui.text import add_pieces, rows_of, styled
 
 REFRESH_SECONDS = 1 / 12
 
@@ -98,14 +98,10 @@ class LiveView:
 
     def _finished_lines(self, pieces: list[Piece]) -> list[Text]:
         """Append to the last line, and return the completed lines."""
-        finished = []
-        for piece in pieces:
-            head, *rest = piece.text.split("\n")
-            self._line.append(Piece(head, piece.source))
-            for text in rest:
-                finished.append(styled(self._line))
-                self._line = [Piece(text, piece.source)]
-        return finished
+        lines = [self._line]
+        add_pieces(lines, pieces)
+        self._line = lines.pop()
+        return [styled(line) for line in lines]
 
     def _draw_until_over(self) -> None:
         while not self._over.wait(self._refresh_seconds):

@@ -18,7 +18,7 @@ from specli.figures import counted, number, percent
 from specli.ui.bars import has_bars
 from specli.ui.status import reading
 from specli.ui.summary import ALIKE, verdict
-from specli.ui.text import styled
+from specli.ui.text import add_pieces, styled
 
 TITLES = {"plain": "without drafting", "drafted": "with drafting"}
 SIDE_BY_SIDE = 56
@@ -48,10 +48,7 @@ class Panes:
         if isinstance(event, Prefilled):
             self._status[side] = reading(event)
         else:
-            for piece in event.pieces:
-                head, *rest = piece.text.split("\n")
-                self._lines[side][-1].append(Piece(head, piece.source))
-                self._lines[side] += [[Piece(text, piece.source)] for text in rest]
+            add_pieces(self._lines[side], event.pieces)
             self._status[side] = _status(stats)
         if self._clock() - self._drawn >= REFRESH_SECONDS:
             self._draw()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate
 
 from rich.cells import chop_cells
@@ -26,6 +27,14 @@ TAB_SIZE = 8
 def style_of(source: Source) -> str:
     """The Rich style for text that came from `source`."""
     return STYLES.get(source, OTHER_STYLE)
+
+
+def add_pieces(lines: list[list[Piece]], pieces: Iterable[Piece]) -> None:
+    """Append pieces to the last of the lines, and begin new ones at line ends."""
+    for piece in pieces:
+        head, *rest = piece.text.split("\n")
+        lines[-1].append(Piece(head, piece.source))
+        lines += [[Piece(text, piece.source)] for text in rest]
 
 
 def styled(line: list[Piece]) -> Text:
