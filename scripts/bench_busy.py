@@ -172,7 +172,7 @@ def attach_pools(session: object, threads: int, poll: int) -> None:
     assert isinstance(session, Session)
     if "OPENMP" in library.features()["CPU"]:
         sys.exit("this build uses OpenMP, which ignores thread pools")
-    library.ggml("ggml_threadpool_params_init", None, ctypes.c_void_p, ctypes.c_int)
+    library.function("ggml_threadpool_params_init", None, ctypes.c_void_p, ctypes.c_int)
     for context in filter(None, (session.target, session.draft)):
         pool = _pool(threads, poll)
         attach = llama_cpp.llama_cpp._lib["llama_attach_threadpool"]

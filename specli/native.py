@@ -78,8 +78,7 @@ def _tuples(value: Any) -> Any:
 
 USUAL = Native()
 
-_SAME = (
-    "rope_scaling",
+POSITIONS = (
     "rope_freq_base",
     "rope_freq_scale",
     "yarn_orig_ctx",
@@ -87,8 +86,10 @@ _SAME = (
     "yarn_attn_factor",
     "yarn_beta_slow",
     "yarn_beta_fast",
-    "numa",
 )
+"""Fields that say how positions are encoded, named as llama.cpp's parameters."""
+
+_SAME = ("rope_scaling", *POSITIONS, "numa")
 """Settings with the names of fields, for both models of a pair as in llama.cpp."""
 
 _STEERING = ("control_vector", "control_vector_scaled", "control_vector_layer_range")

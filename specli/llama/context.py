@@ -68,9 +68,9 @@ class ContextOptions:
 
 
 # llama-cpp-python declares a float pointer; reading its address costs more than the call.
-_logits_at = llama_cpp.llama_cpp._lib["llama_get_logits_ith"]
-_logits_at.argtypes = [ctypes.c_void_p, ctypes.c_int32]
-_logits_at.restype = ctypes.c_void_p
+_logits_at = library.function(
+    "llama_get_logits_ith", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32
+)
 
 
 class Context:
@@ -199,7 +199,7 @@ class Context:
             )
         raise DecodeError(
             f"llama.cpp failed to decode {count} tokens with {self.model.path} "
-            f"(status {status}): {library.log_errors() or 'no reason given'}"
+            f"(status {status}): {library.log_errors()}"
         )
 
     def logits(self, row: int) -> Logits:
@@ -392,7 +392,7 @@ def _opened(model: Model, options: ContextOptions, n_ctx: int) -> Any:
             raise short
         raise LoadError(
             f"llama.cpp could not make a context of {n_ctx} tokens for {model.path}: "
-            f"{library.log_errors() or 'no reason given'}",
+            f"{library.log_errors()}",
             hint="a smaller context (-c) or smaller cache types (-ctk q8_0 -ctv q8_0) "
             "need less memory",
         )

@@ -79,4 +79,4 @@ def _reason(printed: str) -> str:
     first = printed.partition("\n")[0].rpartition("error parsing grammar: ")[2].strip()
     if first.endswith(" at"):
         first += " the end"
-    return first or library.log_errors() or "no reason given"
+    return first or library.log_errors()

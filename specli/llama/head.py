@@ -105,7 +105,7 @@ class HeadContext(Context):
         if not address:
             raise DecodeError(
                 f"llama.cpp failed to encode hidden states with {self.model.path} "
-                f"(status {status}): {library.log_errors() or 'no reason given'}"
+                f"(status {status}): {library.log_errors()}"
             )
         return features.floats(address, len(states) * self.hidden_size).reshape(len(states), -1)
 

@@ -81,7 +81,7 @@ def forget_log() -> None:
 
 def log_errors(last: int = 3) -> str:
     """The last error lines that llama.cpp logged, or its warnings where it logged no error."""
-    return "; ".join(line.strip() for line in _log.errors()[-last:])
+    return "; ".join(line.strip() for line in _log.errors()[-last:]) or "no reason given"
 
 
 @contextmanager
@@ -181,35 +181,36 @@ _DEVICE_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
 _OFFLOADED = ("gpu", "igpu")
 
 
-def ggml(name: str, restype: Any, *argtypes: Any) -> Any:
-    """A function of ggml that llama-cpp-python does not bind; types as ctypes has them.
+def function(name: str, restype: Any, *argtypes: Any) -> Any:
+    """A function of llama.cpp or ggml as llama-cpp-python does not bind it; types of ctypes.
 
-    It is looked up through llama.cpp: the bindings' wheel has three copies of each library, and the
-    one that they load themselves has a registry of devices of its own, unknown to llama.cpp. On
-    Windows, where a library does not give out its dependencies' functions, there is one copy.
+    ggml's are looked up through llama.cpp: the bindings' wheel has three copies of each library,
+    and the one that they load themselves has a registry of devices of its own, unknown to
+    llama.cpp. On Windows, where a library does not give out its dependencies' functions, there is
+    one copy.
     """
     try:
-        function = llama_cpp.llama_cpp._lib[name]
+        found = llama_cpp.llama_cpp._lib[name]
     except AttributeError:
-        function = libggml[name]
-    function.restype = restype
-    function.argtypes = argtypes
-    return function
+        found = libggml[name]
+    found.restype = restype
+    found.argtypes = argtypes
+    return found
 
 
-def _device_text(function: str, handle: Any) -> str:
-    found: bytes = ggml(function, ctypes.c_char_p, ctypes.c_void_p)(handle)
+def _device_text(name: str, handle: Any) -> str:
+    found: bytes = function(name, ctypes.c_char_p, ctypes.c_void_p)(handle)
     return found.decode("utf-8", "replace")
 
 
 def _handles() -> Iterator[Any]:
     start()
-    get = ggml("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
-    yield from map(get, range(ggml("ggml_backend_dev_count", ctypes.c_size_t)()))
+    get = function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)
+    yield from map(get, range(function("ggml_backend_dev_count", ctypes.c_size_t)()))
 
 
 def _kind(handle: Any) -> str:
-    return _DEVICE_KINDS[ggml("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)]
+    return _DEVICE_KINDS[function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)(handle)]
 
 
 def devices() -> list[Device]:
@@ -218,8 +219,8 @@ def devices() -> list[Device]:
     Each RPC server is asked for its memory.
     """
     size_p = ctypes.POINTER(ctypes.c_size_t)
-    memory = ggml("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
-    registry = ggml("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
+    memory = function("ggml_backend_dev_memory", None, ctypes.c_void_p, size_p, size_p)
+    registry = function("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
     found = []
     for handle in _handles():
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
@@ -252,7 +253,7 @@ def device_handles(names: list[str]) -> Any:
     Raises KeyError with the name that no device has.
     """
     start()
-    by_name = ggml("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
+    by_name = function("ggml_backend_dev_by_name", ctypes.c_void_p, ctypes.c_char_p)
     handles = {name: by_name(name.encode()) for name in names}
     for name, handle in handles.items():
         if not handle:
@@ -272,7 +273,7 @@ def use_numa(strategy: str) -> None:
 
 def buffer_types() -> dict[str, int]:
     """Names of the buffers that a tensor can be kept in, with their handles."""
-    buffer = ggml("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    buffer = function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
     handles = filter(None, map(buffer, _handles()))
     return {_device_text("ggml_backend_buft_name", handle): int(handle) for handle in handles}
 
@@ -350,9 +351,9 @@ def features() -> dict[str, str]:
 def backends() -> list[str]:
     """Names of the backends that were built in, the CPU included, with a device or without."""
     start()
-    get = ggml("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
-    name = ggml("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
-    count = ggml("ggml_backend_reg_count", ctypes.c_size_t)()
+    get = function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    count = function("ggml_backend_reg_count", ctypes.c_size_t)()
     names = [name(get(index)).decode("utf-8", "replace") for index in range(count)]
     # Each server that is connected is one more, named RPC[HOST:PORT].
     return [one for one in names if not one.startswith(f"{RPC}[")]

@@ -100,10 +100,11 @@ class Model:
             if (short := library.out_of_memory(str(path))) is not None:
                 raise short
             raise LoadError(
-                f"llama.cpp could not load {path}: {library.log_errors() or 'no reason given'}",
+                f"llama.cpp could not load {path}: {library.log_errors()}",
                 hint="run again with `verbose` to see llama.cpp's whole log",
             )
         self._handle = handle
+        self._read_facts(handle)
         try:
             self._adapters = load_adapters(handle, options.native.loras)
             self._control = load_control_vectors(
@@ -120,6 +121,23 @@ class Model:
         self._template: str | None = None
         self._before_template = ""
 
+    def _read_facts(self, handle: Any) -> None:
+        self.layers: int = llama_cpp.llama_model_n_layer(handle)
+        self.parameters: int = llama_cpp.llama_model_n_params(handle)
+        self.size: int = llama_cpp.llama_model_size(handle)
+        """Bytes of all tensors."""
+        self.context_length: int = llama_cpp.llama_model_n_ctx_train(handle)
+        """Tokens of context that the model was trained on."""
+        self.hidden_size: int = llama_cpp.llama_model_n_embd(handle)
+        """Width of the hidden states between layers."""
+        self.state_size: int = llama_cpp.llama_model_n_embd_out(handle)
+        """Width of the hidden states that come out, and that MTP layers take."""
+        self.mtp_layers: int = llama_cpp.llama_model_n_layer_nextn(handle)
+        """How many MTP layers the file says that it has."""
+        recurrent = llama_cpp.llama_model_is_recurrent, llama_cpp.llama_model_is_hybrid
+        self.is_recurrent = any(one(handle) for one in recurrent)
+        """Whether a recurrent state, not only a cache of positions, carries the past."""
+
     @property
     def handle(self) -> Any:
         if self._handle is None:
@@ -133,21 +151,6 @@ class Model:
             return False
         control = self._control
         return control is None or apply_control_vectors(context, control, self._control_layers)
-
-    @property
-    def context_length(self) -> int:
-        """Tokens of context that the model was trained on."""
-        return llama_cpp.llama_model_n_ctx_train(self.handle)
-
-    @property
-    def size(self) -> int:
-        """Bytes of all tensors."""
-        return llama_cpp.llama_model_size(self.handle)
-
-    @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states between layers."""
-        return llama_cpp.llama_model_n_embd(self.handle)
 
     @property
     def cached_width(self) -> int:
@@ -171,32 +174,6 @@ class Model:
         """A whole number of the file's metadata."""
         text = self.text(key)
         return default if text is None else int(text)
-
-    @property
-    def state_size(self) -> int:
-        """Width of the hidden states that come out, and that MTP layers take."""
-        return llama_cpp.llama_model_n_embd_out(self.handle)
-
-    @property
-    def mtp_layers(self) -> int:
-        """How many MTP layers the file says that it has."""
-        return llama_cpp.llama_model_n_layer_nextn(self.handle)
-
-    @property
-    def parameters(self) -> int:
-        return llama_cpp.llama_model_n_params(self.handle)
-
-    @property
-    def layers(self) -> int:
-        return llama_cpp.llama_model_n_layer(self.handle)
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Whether a recurrent state, not only a cache of positions, carries the past."""
-        return bool(
-            llama_cpp.llama_model_is_recurrent(self.handle)
-            or llama_cpp.llama_model_is_hybrid(self.handle)
-        )
 
     @property
     def keeps_snapshots(self) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from specli.errors import LoadError, ModelFileError, UsageError
 from specli.gguf.header import read_header
 from specli.llama import library
-from specli.native import Native, Override
+from specli.native import POSITIONS, Native, Override
 
 LOAD_MODES = {"auto": -1, "none": 0, "mmap": 1, "mlock": 2, "mmap+mlock": 3, "dio": 4}
 SPLIT_MODES = {"none": 0, "layer": 1, "row": 2, "tensor": 3}
@@ -64,15 +64,7 @@ def set_context(params: Any, native: Native) -> None:
     """Set how positions are encoded; what is None stays the model's own."""
     if native.rope_scaling is not None:
         params.rope_scaling_type = ROPE_SCALINGS[native.rope_scaling]
-    for name in (
-        "rope_freq_base",
-        "rope_freq_scale",
-        "yarn_orig_ctx",
-        "yarn_ext_factor",
-        "yarn_attn_factor",
-        "yarn_beta_slow",
-        "yarn_beta_fast",
-    ):
+    for name in POSITIONS:
         value = getattr(native, name)
         if value is not None:
             setattr(params, name, value)
@@ -92,8 +84,7 @@ def load_adapters(model: Any, loras: Sequence[tuple[str, float]]) -> list[Any]:
         handle = llama_cpp.llama_adapter_lora_init(model, os.fsencode(path))
         if not handle:
             raise LoadError(
-                f"llama.cpp could not load the adapter {path}: "
-                f"{library.log_errors() or 'no reason given'}",
+                f"llama.cpp could not load the adapter {path}: {library.log_errors()}",
                 hint="an adapter fits the model that it was trained on",
             )
         handles.append(handle)

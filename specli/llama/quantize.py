@@ -50,6 +50,5 @@ def quantize(source: Path, made: Path, type_name: str, prune_layers: Sequence[in
         )
     if status != 0:
         raise LoadError(
-            f"llama.cpp could not make {type_name} weights from {source}: "
-            f"{library.log_errors() or 'no reason given'}"
+            f"llama.cpp could not make {type_name} weights from {source}: {library.log_errors()}"
         )

@@ -23,7 +23,7 @@ import llama_cpp
 
 from specli.errors import SpecliError, UsageError
 from specli.llama import library
-from specli.llama.library import RPC, ggml
+from specli.llama.library import RPC, function
 
 SECONDS = 10.0
 """How long a server may take to answer the first message."""
@@ -70,15 +70,15 @@ def connect(named: Sequence[str], *, insecure: bool = False) -> None:
     add = _procedure("ggml_backend_rpc_add_server", _VOID, ctypes.c_char_p)
     for server in servers:
         _greet(server)
-    ggml("ggml_set_abort_callback", _VOID, _VOID)(ctypes.cast(_on_abort, _VOID))
+    function("ggml_set_abort_callback", _VOID, _VOID)(ctypes.cast(_on_abort, _VOID))
     for server in servers:
         registry = add(str(server).encode())
         if not registry:
             raise SpecliError(f"the RPC server {server} has no devices")
-        ggml("ggml_backend_register", None, _VOID)(registry)
+        function("ggml_backend_register", None, _VOID)(registry)
         # A server answers one client at a time: the connection is kept from here on.
-        device = ggml("ggml_backend_reg_dev_get", _VOID, _VOID, ctypes.c_size_t)(registry, 0)
-        ggml("ggml_backend_dev_init", _VOID, _VOID, ctypes.c_char_p)(device, None)
+        device = function("ggml_backend_reg_dev_get", _VOID, _VOID, ctypes.c_size_t)(registry, 0)
+        function("ggml_backend_dev_init", _VOID, _VOID, ctypes.c_char_p)(device, None)
         _notice_silence(server)
         _connected.append(server)
 
@@ -119,14 +119,14 @@ def _is_loopback(server: Server) -> bool:
 def _procedure(name: str, restype: Any, *argtypes: Any) -> Any:
     """A function of the RPC backend, which may be a library of its own."""
     library.start()
-    registry = ggml("ggml_backend_reg_by_name", _VOID, ctypes.c_char_p)(RPC.encode())
+    registry = function("ggml_backend_reg_by_name", _VOID, ctypes.c_char_p)(RPC.encode())
     if not registry:
         raise UsageError(
             "this llama.cpp was built without RPC",
             hint="CMAKE_ARGS=-DGGML_RPC=on pip install --force-reinstall --no-deps --no-cache-dir "
             f"--no-binary llama-cpp-python llama-cpp-python=={llama_cpp.__version__}",
         )
-    find = ggml("ggml_backend_reg_get_proc_address", _VOID, _VOID, ctypes.c_char_p)
+    find = function("ggml_backend_reg_get_proc_address", _VOID, _VOID, ctypes.c_char_p)
     return ctypes.CFUNCTYPE(restype, *argtypes)(find(registry, name.encode()))
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 from math import exp
-from typing import Any
 
 import llama_cpp
+
+from specli.llama.library import function
 
 NO_TOKEN = -1
 
@@ -19,22 +20,15 @@ _TOP_K = 10  # of common/speculative.cpp
 _VOID = ctypes.c_void_p
 
 
-def _native(name: str, restype: Any, *argtypes: Any) -> Any:
-    function = llama_cpp.llama_cpp._lib[name]
-    function.restype = restype
-    function.argtypes = argtypes
-    return function
-
-
-_set_sampler = _native("llama_set_sampler", ctypes.c_bool, _VOID, ctypes.c_int32, _VOID)
-_chain_init = _native("llama_sampler_chain_init", _VOID, llama_cpp.llama_sampler_chain_params)
-_chain_add = _native("llama_sampler_chain_add", None, _VOID, _VOID)
-_top_k_init = _native("llama_sampler_init_top_k", _VOID, ctypes.c_int32)
-_name = _native("llama_sampler_name", ctypes.c_char_p, _VOID)
-_free = _native("llama_sampler_free", None, _VOID)
-_count = _native("llama_get_sampled_logits_count_ith", ctypes.c_uint32, _VOID, ctypes.c_int32)
-_logits = _native("llama_get_sampled_logits_ith", _VOID, _VOID, ctypes.c_int32)
-_candidates = _native("llama_get_sampled_candidates_ith", _VOID, _VOID, ctypes.c_int32)
+_set_sampler = function("llama_set_sampler", ctypes.c_bool, _VOID, ctypes.c_int32, _VOID)
+_chain_init = function("llama_sampler_chain_init", _VOID, llama_cpp.llama_sampler_chain_params)
+_chain_add = function("llama_sampler_chain_add", None, _VOID, _VOID)
+_top_k_init = function("llama_sampler_init_top_k", _VOID, ctypes.c_int32)
+_name = function("llama_sampler_name", ctypes.c_char_p, _VOID)
+_free = function("llama_sampler_free", None, _VOID)
+_count = function("llama_get_sampled_logits_count_ith", ctypes.c_uint32, _VOID, ctypes.c_int32)
+_logits = function("llama_get_sampled_logits_ith", _VOID, _VOID, ctypes.c_int32)
+_candidates = function("llama_get_sampled_candidates_ith", _VOID, _VOID, ctypes.c_int32)
 
 
 class BestTokens:

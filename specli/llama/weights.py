@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from specli.gguf.types import TYPE_NUMBERS, TensorType
-from specli.llama.library import ggml
+from specli.llama.library import function
 
 Floats = NDArray[np.float32]
 Stored = NDArray[np.uint8]
@@ -34,7 +34,7 @@ def floats(kind: TensorType, rows: Stored) -> Floats:
         return rows.view(np.float32)
     width = rows.shape[1] // kind.block_bytes * kind.block_size
     out = np.empty((len(rows), width), dtype=np.float32)
-    find = ggml("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
+    find = function("ggml_get_type_traits", ctypes.POINTER(_Traits), ctypes.c_int)
     to_floats = find(TYPE_NUMBERS[kind]).contents.to_floats
     to_floats(rows.ctypes.data, out.ctypes.data, out.size)
     return out
@@ -47,11 +47,11 @@ def stored(kind: TensorType, rows: Floats) -> Stored:
     out = np.empty((count, width // kind.block_size * kind.block_bytes), dtype=np.uint8)
     number = TYPE_NUMBERS[kind]
     # Types of about two bits refuse to work without one; ones weigh all columns alike.
-    needed = ggml("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
+    needed = function("ggml_quantize_requires_imatrix", ctypes.c_bool, ctypes.c_int)(number)
     importance = np.ones(width, dtype=np.float32) if needed else None
     pointer, size = ctypes.c_void_p, ctypes.c_int64
     arguments = (ctypes.c_int, pointer, pointer, size, size, size, pointer)
-    quantize = ggml("ggml_quantize_chunk", ctypes.c_size_t, *arguments)
+    quantize = function("ggml_quantize_chunk", ctypes.c_size_t, *arguments)
     address = None if importance is None else importance.ctypes.data
     quantize(number, rows.ctypes.data, out.ctypes.data, 0, count, width, address)
     return out

@@ -127,7 +127,7 @@ try:
 except Exception:
     rpc._connected.append(rpc.Server("127.0.0.1", 9))
 print("written before")
-stop = rpc.ggml("ggml_abort", None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
+stop = rpc.function("ggml_abort", None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p)
 thread = threading.Thread(target=stop, args=(b"{message}", 566, b"it broke off"))
 thread.start()
 thread.join()
