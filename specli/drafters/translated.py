@@ -13,14 +13,14 @@ import numpy as np
 
 from specli.drafters.protocol import Accepted, Chooser, Drafter, Proposal, Request
 from specli.drafters.translation import Translated, Translation
-from specli.drafters.without_model import WithoutStates
+from specli.drafters.without_model import Around
 from specli.llama.decoder import Logits
 
 LEAST_SHARED = 0.8
 """Share of a prompt's tokens that the draft must have for drafting token by token."""
 
 
-class TranslatedDrafter(WithoutStates):
+class TranslatedDrafter(Around[Drafter]):
     """Gives `inner` the sequences in its own tokens, and proposes what it drafts in the target's.
 
     A sampled text is drafted with tokens that both vocabularies have, chosen with the target's
@@ -32,17 +32,11 @@ class TranslatedDrafter(WithoutStates):
     def __init__(
         self, inner: Drafter, translation: Translation, least: float = LEAST_SHARED
     ) -> None:
-        self.name = inner.name
-        self.cost = inner.cost
-        self._inner = inner
+        super().__init__(inner)
         self._translation = translation
         self._least = least
         self._sequences: dict[int, Translated] = {}
         self._shared: dict[int, bool] = {}
-
-    @property
-    def native_ns(self) -> int:
-        return self._inner.native_ns
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:  # noqa: ARG002
         translated = self._sequences[seq] = Translated(self._translation)
@@ -64,9 +58,6 @@ class TranslatedDrafter(WithoutStates):
 
     def accept(self, results: Sequence[Accepted]) -> None:
         """Nothing: what a sequence got is translated when it is drafted for again."""
-
-    def end(self, seq: int) -> None:
-        self._inner.end(seq)
 
     def _asked(self, request: Request) -> Request:
         """The request in the draft's tokens, with the draft's cache cut to what still holds."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from specli.drafters.draft_model import DraftModel
 from specli.drafters.protocol import Accepted, Chooser, Proposal, Request
-from specli.drafters.without_model import WithoutStates
+from specli.drafters.without_model import Around
 from specli.llama.decoder import Logits
 
 SINKS = 4
@@ -22,20 +22,14 @@ DROPPED = 0.25
 """Share of the context that is dropped at once: fewer tokens would move the others more often."""
 
 
-class WindowedDrafter(WithoutStates):
+class WindowedDrafter(Around[DraftModel]):
     """Gives `inner` sequences that fit its context of `n_ctx` tokens."""
 
     def __init__(self, inner: DraftModel, n_ctx: int) -> None:
-        self.name = inner.name
-        self.cost = inner.cost
-        self._inner = inner
+        super().__init__(inner)
         self._n_ctx = n_ctx
         self._dropped: dict[int, int] = {}
         """Tokens of each sequence that have been dropped after its first ones."""
-
-    @property
-    def native_ns(self) -> int:
-        return self._inner.native_ns
 
     def begin(self, seq: int, prompt: Sequence[int], prediction: Sequence[int] = ()) -> None:
         self._dropped[seq] = self._excess(len(prompt))
@@ -53,9 +47,6 @@ class WindowedDrafter(WithoutStates):
         self._inner.accept(
             [replace(one, tokens=self._seen(one.seq, one.tokens)) for one in results]
         )
-
-    def end(self, seq: int) -> None:
-        self._inner.end(seq)
 
     def _asked(self, request: Request) -> Request:
         seq = request.seq

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from specli.errors import UsageError
+from specli.gguf.header import MAGIC
 from specli.hub.cache import cache_dir
 from specli.hub.huggingface import DEFAULT_REVISION, HubReference
 from specli.hub.progress import file_size
@@ -20,7 +21,6 @@ from specli.hub.quants import HubFile, models_among
 
 Origin = Literal["specli", "huggingface", "llama.cpp", "lmstudio", "ollama", "folder"]
 
-MAGIC = b"GGUF"
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 
 

@@ -17,8 +17,6 @@ OPTION_NAMES = {
     "dry_breakers": "dry_sequence_breaker",
     "mirostat_rate": "mirostat_lr",
     "mirostat_entropy": "mirostat_ent",
-    "adaptive_target": "adaptive_target",
-    "adaptive_decay": "adaptive_decay",
 }
 """The options of those parameters that have other names than their options."""
 

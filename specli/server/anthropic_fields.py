@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from specli.batch.fields import Temperature
 from specli.server.errors import RequestError
-from specli.server.fields import Chat, Fields, Length, Limit, Name, Speculative, Stop
+from specli.server.fields import Asking, Chat, Fields, Length, Limit, Name, Stop
 from specli.server.settings import MOST_STOPS
 
 
@@ -71,17 +70,12 @@ class Counted(Fields):
     tool_choice: AnthropicChoice | None = None
 
 
-class Messages(Counted):
+class Messages(Counted, Asking):
     """`POST /v1/messages`"""
 
     max_tokens: Length
-    temperature: Temperature | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Limit | None = None
     stop_sequences: Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
-    stream: bool | None = None
-    seed: Annotated[int, Field(ge=-1, le=(1 << 63) - 1)] | None = None
-    speculative: bool | Speculative | None = None
 
 
 def as_chat(body: Counted) -> Chat:

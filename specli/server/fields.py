@@ -58,19 +58,25 @@ class StreamOptions(Fields):
     include_usage: bool | None = None
 
 
-class Sampling(Fields):
-    """What every way of asking for a text has in common."""
+class Asking(Fields):
+    """What every API calls the same."""
 
     model: str | None = None
     stream: bool | None = None
+    temperature: Temperature | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=-1, le=MOST_SEED)] | None = None
+    speculative: Speculative | None = None
+
+
+class Sampling(Asking):
+    """What both forms of completions have in common."""
+
     stream_options: StreamOptions | None = None
     max_tokens: Length | None = None
     n_predict: Limit | None = None
-    temperature: Temperature | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Limit | None = None
     min_p: Probability | None = None
-    seed: Annotated[int, Field(ge=-1, le=MOST_SEED)] | None = None
     stop: Stop | list[Stop] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
@@ -83,7 +89,6 @@ class Sampling(Fields):
     grammar: Constraint | None = None
     json_schema: dict[str, Any] | bool | None = None
     cache_prompt: bool | None = None
-    speculative: Speculative | None = None
     n_max: Count | None = Field(None, validation_alias="speculative.n_max")
     n_min: Count | None = Field(None, validation_alias="speculative.n_min")
     p_min: Probability | None = Field(None, validation_alias="speculative.p_min")

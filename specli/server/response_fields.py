@@ -6,10 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from specli.batch.fields import Temperature
 from specli.server.anthropic_fields import valid_chat
 from specli.server.errors import RequestError
-from specli.server.fields import Chat, Fields, Length, Name, Part, Speculative, joined
+from specli.server.fields import Asking, Chat, Fields, Length, Name, Part, joined
 
 
 class InputMessage(Fields):
@@ -61,10 +60,9 @@ class Text(Fields):
     format: TextFormat | None = None
 
 
-class Responses(Fields):
+class Responses(Asking):
     """`POST /v1/responses`. Nothing is stored: the whole conversation comes with each request."""
 
-    model: str | None = None
     input: (
         str
         | Annotated[
@@ -73,9 +71,6 @@ class Responses(Fields):
     )
     instructions: str | None = None
     max_output_tokens: Length | None = None
-    temperature: Temperature | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    stream: bool | None = None
     tools: list[ResponseTool] | None = None
     tool_choice: Literal["none", "auto", "required"] | ResponseChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -83,8 +78,6 @@ class Responses(Fields):
     previous_response_id: str | None = None
     background: Literal[False] | None = None
     store: bool | None = None
-    seed: Annotated[int, Field(ge=-1, le=(1 << 63) - 1)] | None = None
-    speculative: bool | Speculative | None = None
 
 
 def as_chat(body: Responses) -> Chat:

@@ -14,6 +14,7 @@ from specli.gguf.header import read_header
 from specli.gguf.heads import (
     ASSISTANT,
     CONFIDENCE,
+    DEFAULT_BLOCK,
     DFLASH,
     DSPARK,
     EAGLE3,
@@ -71,7 +72,7 @@ def _block_head(source: HeadSource, kind: str) -> Kind:
     features.require(layers, target.architecture, target.layers)
     dspark = kind == DSPARK
     block = Block(
-        size=head.integer("dflash.block_size", _BLOCK_SIZE),
+        size=head.integer("dflash.block_size", DEFAULT_BLOCK),
         mask=head.vocab.mask,
         from_anchor=dspark and head.text("dflash.sample_from_anchor") != "false",
         confidence=dspark and CONFIDENCE in read_header(head.path).tensors,
@@ -108,9 +109,6 @@ def _mtp(source: HeadSource) -> Kind:
         return SharedMtp(context)
     return ChainedMtp(context, layers) if several and layers > 1 else Mtp(context)
 
-
-_BLOCK_SIZE = 16
-"""llama.cpp's, where the file does not say."""
 
 BUILDERS: Mapping[str, Callable[[HeadSource], Kind]] = {
     EAGLE3: _eagle3,

@@ -93,8 +93,8 @@ class Track:
 
 
 @dataclass(slots=True)
-class Acceptance:
-    """The tracks of all drafters of a pair, by name."""
+class Tracks:
+    """The tracks of drafters, by name."""
 
     tracks: dict[Source, Track] = field(default_factory=dict)
 
@@ -103,9 +103,12 @@ class Acceptance:
 
     def learning(self, source: Source) -> Track:
         """The drafter's track, to be changed."""
-        if source not in self.tracks:
-            self.tracks[source] = Track()
-        return self.tracks[source]
+        return self.tracks.setdefault(source, Track())
+
+
+@dataclass(slots=True)
+class Acceptance(Tracks):
+    """What all texts have shown of the drafters of a pair."""
 
     def fade(self, tokens: int) -> None:
         """A text of so many tokens is over. Fading with texts, not with observations, gives a

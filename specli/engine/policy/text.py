@@ -5,10 +5,9 @@ Times are in milliseconds, and a sequence's share of the steps it runs in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from specli.engine.policy.acceptance import PRIOR, Track
-from specli.events import Source
+from specli.engine.policy.acceptance import PRIOR, Tracks
 
 LOSS_SHARE = 0.005
 """Share of the time so far that speculation may have lost against plain decoding. It bounds long
@@ -24,7 +23,7 @@ TEXT_MEMORY = 48.0
 
 
 @dataclass(slots=True)
-class Text:
+class Text(Tracks):
     """One sequence. `lost_ms` is negative where speculation has gained."""
 
     spent_ms: float = 0.0
@@ -33,7 +32,6 @@ class Text:
     tokens: float = 0.0
     ms: float = 0.0
     """Tokens emitted and the time they took, both discounted: the present speed."""
-    tracks: dict[Source, Track] = field(default_factory=dict)
 
     def speed(self, plain_ms: float) -> float:
         """Tokens per millisecond, at least that of plain decoding, where a token takes
@@ -43,15 +41,6 @@ class Text:
     def room(self, plain_ms: float) -> float:
         """Milliseconds that speculation may still lose."""
         return max(LOSS_SHARE * self.spent_ms + LOSS_START * plain_ms - self.lost_ms, 0.0)
-
-    def track(self, source: Source) -> Track:
-        return self.tracks.get(source) or Track()
-
-    def learning(self, source: Source) -> Track:
-        """The drafter's track in this text, to be changed."""
-        if source not in self.tracks:
-            self.tracks[source] = Track()
-        return self.tracks[source]
 
     def spend(self, ms: float) -> None:
         self.spent_ms += ms
