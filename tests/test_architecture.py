@@ -16,7 +16,7 @@ import specli
 ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-GROUND = {"errors", "escapes", "events", "figures", "files", "generation"}
+GROUND = {"closing", "errors", "escapes", "events", "figures", "files", "generation"}
 SETTINGS = {"drafting_settings", "native", "option_values", "options", "speculative"}
 NATIVE = GROUND | {"gguf", "llama", "native", "sampling"}
 MODELS = NATIVE | {"hub", "pairs"}
@@ -24,6 +24,7 @@ ENGINE = MODELS | {"drafters", "engine", "session", "speculative"}
 WORK = ENGINE | {"batch", "bench", "doctor", "drafts"}
 APP = WORK | SETTINGS | {"app", "inspection", "profiles"}
 MAY_IMPORT: dict[str, set[str]] = {
+    "closing": set(),
     "errors": set(),
     "escapes": set(),
     "figures": set(),

@@ -9,8 +9,6 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from specli.api.outputs import CompletionOutput, RequestOutput, metrics_of
 from specli.api.requests import (
@@ -28,6 +26,7 @@ from specli.api.setup import Drafting, older_form, options_of
 from specli.api.thread import EngineThread
 from specli.app.feedback import Feedback
 from specli.app.prepare import loaded_session, prepared_setup
+from specli.closing import Closing
 from specli.errors import UsageError
 from specli.events import Event, Finished, Piece, Prefilled
 from specli.generation import Generation
@@ -42,7 +41,7 @@ _log = logging.getLogger("specli")
 Params = SamplingParams | Sequence[SamplingParams] | None
 
 
-class LLM:
+class LLM(Closing):
     """A target and its drafters, loaded once. Use it as a context manager, or call `close`.
 
     Any number of threads may call its methods at once: their requests share one engine, which
@@ -164,17 +163,6 @@ class LLM:
         Closing again does nothing.
         """
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _requests(
         self, prompts: Sequence[str | list[int] | Chat], sampling_params: Params

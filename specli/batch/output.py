@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 
 from filelock import FileLock, Timeout
 
 from specli.batch.ids import Ids
 from specli.batch.records import Settings, changes, is_whole, may_be_record, required_record
+from specli.closing import Closing
 from specli.errors import SpecliError, UsageError
 from specli.files import PARTIAL_SUFFIX
 
@@ -59,7 +60,7 @@ class Stream:
         self._file.flush()
 
 
-class Journal:
+class Journal(Closing):
     """A file of records, each synced to disk before the next is written. A context manager.
 
     An incomplete last line, left by a killed run, is removed, or completed if only its newline is
@@ -218,12 +219,6 @@ class Journal:
                 self._held_path.unlink()
         with suppress(OSError):
             self._lock_path.unlink()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 class InOrder:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from time import perf_counter
-from typing import Self
 
 from specli.bench.halving import Failed
 from specli.bench.space import PLAIN_SETTING, Setting
+from specli.closing import Closing
 from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.errors import MemoryShortError, PromptTooLongError, SpecliError
@@ -41,7 +41,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Rig:
+class Rig(Closing):
     """Measures settings over `base`. Use it as a context manager, or call `close`.
 
     Every measurement has an engine of its own, which knows no earlier text.
@@ -153,12 +153,6 @@ class Rig:
         """Free every model."""
         while self._sessions:
             self._sessions.popitem()[1].close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _threads(setup: Setup) -> tuple[int | None, int | None]:

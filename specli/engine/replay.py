@@ -8,7 +8,7 @@ logits: what the target then chooses is what the text must be.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from specli.engine.sequence import GenerationRequest
@@ -56,103 +56,96 @@ def replay(
     return None
 
 
+@dataclass
 class _Replay:
     """One turn. It shares the chooser with the engine, and nothing that handles positions, caches
     or ends: a fault there must not explain itself."""
 
-    def __init__(
-        self,
-        target: Decoder,
-        vocab: Pieces,
-        request: GenerationRequest,
-        generation: Generation,
-        slot: int,
-        *,
-        first: bool,
-    ) -> None:
-        self._target = target
-        self._vocab = vocab
-        self._request = request
-        self._generation = generation
-        self._slot = slot
-        self._first = first
-        self._chooser = chooser_of(request, vocab)
-        self._stream = TextStream(request.stops)
-        self._text: list[str] = []
-        self._tokens = list(request.prompt)
-        self._ended = False
+    target: Decoder
+    vocab: Pieces
+    request: GenerationRequest
+    generation: Generation
+    slot: int
+    first: bool
+    text: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.chooser = chooser_of(self.request, self.vocab)
+        self.stream = TextStream(self.request.stops)
+        self.tokens = list(self.request.prompt)
 
     def deviation(self) -> Deviation | None:
         self._prefill()
-        for proposal, emitted in self._generation.rounds:
+        for proposal, emitted in self.generation.rounds:
             found = self._round(proposal, emitted)
             if found is not None:
                 return found
-        if self._generation.finish in ("stop", "length"):
+        if self.generation.finish in ("stop", "length"):
             return self._end()
         return None
 
     def _prefill(self) -> None:
-        bounds = self._generation.prefilled
-        if self._first and bounds[:1] != [0]:
+        bounds = self.generation.prefilled
+        if self.first and bounds[:1] != [0]:
             # Another text left these tokens, in batches of its own.
             bounds = [0, *bounds]
         if bounds:
-            self._target.rollback(self._slot, bounds[0])
+            self.target.rollback(self.slot, bounds[0])
         for start, end in pairwise(bounds):
-            chunk = self._request.prompt[start : min(end, len(self._request.prompt) - 1)]
+            chunk = self.request.prompt[start : min(end, len(self.request.prompt) - 1)]
             if chunk:
-                self._target.add(self._slot, chunk, start, 0)
-                self._target.decode()
+                self.target.add(self.slot, chunk, start, 0)
+                self.target.decode()
 
     def _round(self, proposal: Sequence[int], emitted: Sequence[int]) -> Deviation | None:
-        target, slot = self._target, self._slot
-        position = len(self._tokens) - 1
+        target, slot = self.target, self.slot
+        position = len(self.tokens) - 1
         if proposal:
             target.checkpoint(slot)
-        row = target.add(slot, [self._tokens[-1], *proposal], position, len(proposal) + 1)
+        row = target.add(slot, [self.tokens[-1], *proposal], position, len(proposal) + 1)
         target.decode()
         for index, written in enumerate(emitted):
-            if self._ended:
+            if self.ended:
                 return self._at(written, None)
             if index > len(proposal) or list(emitted[:index]) != list(proposal[:index]):
                 # The text goes on after a token that was not proposed: its logits do not exist.
                 return self._at(written, None)
-            chosen = self._chooser.choose(target.logits(row + index), len(self._tokens))
+            chosen = self.chooser.choose(target.logits(row + index), len(self.tokens))
             if chosen != written:
                 return self._at(written, chosen)
             self._take(written)
-        if not self._ended and list(emitted) == list(proposal[: len(emitted)]):
-            chosen = self._chooser.choose(target.logits(row + len(emitted)), len(self._tokens))
-            self._ended = chosen is None
-        kept = min(len(self._tokens) - 1, position + 1 + len(proposal))
+        if not self.ended and list(emitted) == list(proposal[: len(emitted)]):
+            chosen = self.chooser.choose(target.logits(row + len(emitted)), len(self.tokens))
+            self.ended = chosen is None
+        kept = min(len(self.tokens) - 1, position + 1 + len(proposal))
         if kept < position + 1 + len(proposal):
             target.rollback(slot, kept)
         return None
 
     def _take(self, token: int) -> None:
-        request = self._request
-        self._tokens.append(token)
-        generated = len(self._tokens) - len(request.prompt)
-        most = self._target.n_ctx - len(request.prompt)
+        request = self.request
+        self.tokens.append(token)
+        generated = len(self.tokens) - len(request.prompt)
+        most = self.target.n_ctx - len(request.prompt)
         if request.max_tokens is not None:
             most = min(most, request.max_tokens)
-        self._ended = generated >= most
-        if self._vocab.is_end(token) and not request.ignore_end:
-            self._ended = True
+        self.ended = generated >= most
+        if self.vocab.is_end(token) and not request.ignore_end:
+            self.ended = True
             return
-        self._chooser.accept(token)
-        vocab = self._vocab
+        self.chooser.accept(token)
+        vocab = self.vocab
         data = vocab.name(token).encode() if token in request.spelled else vocab.piece(token)
-        self._text += [one.text for one in self._stream.feed(data, TARGET)]
-        self._ended |= self._stream.stopped
+        self.text += [one.text for one in self.stream.feed(data, TARGET)]
+        self.ended |= self.stream.stopped
 
     def _end(self) -> Deviation | None:
         """Whether the text ends where it must, with all of its characters."""
-        text = "".join(self._text) + "".join(one.text for one in self._stream.finish(TARGET))
-        if self._ended and text == self._generation.text:
+        text = "".join(self.text) + "".join(one.text for one in self.stream.finish(TARGET))
+        if self.ended and text == self.generation.text:
             return None
         return self._at(None, None)
 
     def _at(self, written: int | None, chosen: int | None) -> Deviation:
-        return Deviation(len(self._tokens) - len(self._request.prompt), written, chosen)
+        return Deviation(len(self.tokens) - len(self.request.prompt), written, chosen)

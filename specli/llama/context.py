@@ -6,12 +6,13 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
+from specli.closing import Closing
 from specli.errors import DecodeError, LoadError
 from specli.gguf.facts import BYTES_PER_ELEMENT
 from specli.gguf.types import TENSOR_TYPES
@@ -73,7 +74,7 @@ _logits_at = library.function(
 )
 
 
-class Context:
+class Context(Closing):
     """Implements `Decoder` on llama.cpp. Use it as a context manager, or call `close`."""
 
     exact = False
@@ -340,12 +341,6 @@ class Context:
             llama_cpp.llama_free(handle)
             if self._best is not None:
                 self._best.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def point(batch: Any, name: str, array: NDArray[Any] | None) -> None:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import llama_cpp
 
+from specli.closing import Closing
 from specli.errors import LoadError, SpecliError, UsageError
 from specli.gguf.facts import SNAPSHOTS
 from specli.llama import library
@@ -45,7 +46,7 @@ class ModelOptions:
     mtp: bool = False
 
 
-class Model:
+class Model(Closing):
     """A model in memory. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -214,12 +215,6 @@ class Model:
         handle, self._handle = self._handle, None
         if handle is not None:
             llama_cpp.llama_model_free(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _device_array(names: list[str]) -> Any:

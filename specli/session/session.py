@@ -9,8 +9,9 @@ from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Protocol, Self
+from typing import Protocol
 
+from specli.closing import Closing
 from specli.drafters.heads.core import Kind
 from specli.drafters.protocol import STEPS, Drafter
 from specli.drafters.registry import Materials, build
@@ -68,7 +69,7 @@ class Lane:
     clock: Callable[[], float] = perf_counter
 
 
-class Session:
+class Session(Closing):
     """Loaded models and their contexts. Use it as a context manager, or call `close`."""
 
     def __init__(
@@ -373,12 +374,6 @@ class Session:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self.close()
 
 
 class Computing(Protocol):
