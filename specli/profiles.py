@@ -259,23 +259,17 @@ def _require_plain(path: Path, text: str) -> None:
             raise UsageError(f"{path}: a profile is nested no deeper than {MOST_NESTED} levels")
 
 
-def _repeated_keys(root: yaml.Node) -> Iterator[yaml.Node]:
-    waiting, visited = [root], set()
-    while waiting:
-        node = waiting.pop()
-        # An alias leads to a node a second time, perhaps to one that holds the alias itself.
-        if id(node) in visited:
-            continue
-        visited.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    yield key
-                seen.add(key.value)
-                waiting.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+def _repeated_keys(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key
+            seen.add(key.value)
+            yield from _repeated_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated_keys(value)
 
 
 def _fail(path: Path, node: yaml.Node, problem: str, hint: str | None = None) -> Never:

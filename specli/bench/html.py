@@ -29,7 +29,7 @@ def require_charts() -> None:
     if find_spec("matplotlib") is None:
         raise UsageError(
             "--html needs matplotlib, which is not installed",
-            hint="pip install 'specli[bench]', or write only the figures with --json FILE",
+            hint="pip install 'specli[bench]', or write only the figures with -o FILE",
         )
 
 

@@ -214,9 +214,9 @@ def read_report(path: Path) -> Report:
     except (ValueError, AttributeError):
         raise UsageError(
             f"{path} is not a report of specli bench",
-            hint="write one with specli bench --json FILE",
+            hint="write one with specli bench -o FILE",
         ) from None
-    again = "measure again with specli bench --json FILE"
+    again = "measure again with specli bench -o FILE"
     if version != VERSION:
         raise UsageError(
             f"{path} is a report of version {version}; this specli reads version {VERSION}",

@@ -40,7 +40,7 @@ def test_nothing_is_measured_where_nothing_could_be_drawn(
     assert done.out == ""
     assert done.err.splitlines() == [
         "error: --html needs matplotlib, which is not installed",
-        "hint: pip install 'specli[bench]', or write only the figures with --json FILE",
+        "hint: pip install 'specli[bench]', or write only the figures with -o FILE",
     ]
 
 
