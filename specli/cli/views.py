@@ -13,7 +13,6 @@ from rich.text import Text
 from specli.app.follow import Silent, View
 from specli.app.legend import legend_due
 from specli.cli.output import Sink, console, freeze_loaded
-from specli.escapes import harmless
 from specli.events import Event, Prefilled, Stats
 from specli.ui.bars import has_bars
 from specli.ui.legend import legend
@@ -35,14 +34,12 @@ class PlainText:
             return
         text = "".join(piece.text for piece in event.pieces)
         self._last = text[-1:] or self._last
-        sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
-        sys.stdout.flush()
+        Sink().write(text)
 
     def end(self) -> None:
         """End the last line of the text."""
         if self._last not in ("", "\n"):
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            Sink().write("\n")
 
 
 class _Watched:

@@ -24,7 +24,6 @@ class Vocab:
         self.turn_end = self.eos if eot < 0 else eot
         self.mask: int = llama_cpp.llama_vocab_mask(handle)
         """Stands for a token to be filled in; -1 where the model has none."""
-        self.kind: int = llama_cpp.llama_vocab_type(handle)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
         self._breakers: dict[tuple[str, ...], dict[int, list[list[int]]]] = {}
@@ -98,11 +97,6 @@ class Vocab:
 
     def name_bytes(self, token: int) -> bytes:
         return self._render(token, special=True)
-
-    def text(self, token: int) -> bytes:
-        """The token as the vocabulary spells it (before byte decoding)."""
-        found = llama_cpp.llama_vocab_get_text(self.handle, token)
-        return found if found is not None else b""
 
     def _render(self, token: int, *, special: bool) -> bytes:
         room = 64

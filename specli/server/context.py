@@ -21,6 +21,9 @@ from specli.server.tools.reader import Delta, Reader
 Body = TypeVar("Body")
 Streamed = TypeVar("Streamed", bound="Streamable")
 
+Told = tuple[int, Event]
+"""Which text an event belongs to, and the event."""
+
 _CLIENT_GONE = 499  # nginx's; nobody reads it
 
 
@@ -117,8 +120,8 @@ class Context:
                 deltas = await until_gone(request.receive, _collect(texts))
                 return JSONResponse(form.whole(texts, deltas))
             events = answer.events()
-            first = await until_gone(request.receive, _first(events))
-            chunks = form.chunks(texts, _parts(texts, first, events))
+            first = await until_gone(request.receive, anext(events))
+            chunks = form.chunks(texts, _parts(texts, _after(first, events)))
             stream = EventStream(_guarded(chunks, form.failed), answer.close)
             return stream
         except ClientGoneError:
@@ -128,25 +131,20 @@ class Context:
                 answer.close()
 
 
-async def _first(events: AsyncIterator[tuple[int, Event]]) -> tuple[int, Event]:
-    return await anext(events)
-
-
 async def _collect(texts: Texts) -> list[list[Delta]]:
     deltas: list[list[Delta]] = [[] for _reader in texts.readers]
-    async for index, event in texts.answer.events():
-        part = texts.take(index, event)
-        if part is not None:
-            deltas[index] += part.deltas
+    async for part in _parts(texts, texts.answer.events()):
+        deltas[part.index] += part.deltas
     return deltas
 
 
-async def _parts(
-    texts: Texts, first: tuple[int, Event], events: AsyncIterator[tuple[int, Event]]
-) -> AsyncIterator[Part]:
-    part = texts.take(*first)
-    if part is not None:
-        yield part
+async def _after(first: Told, events: AsyncIterator[Told]) -> AsyncIterator[Told]:
+    yield first
+    async for event in events:
+        yield event
+
+
+async def _parts(texts: Texts, events: AsyncIterator[Told]) -> AsyncIterator[Part]:
     async for index, event in events:
         part = texts.take(index, event)
         if part is not None:

@@ -67,11 +67,6 @@ class Answer:
             self._left -= isinstance(event, Finished)
             yield index, event
 
-    async def finished(self) -> None:
-        """Wait for the end of all texts. Raises as `events`."""
-        async for _item in self.events():
-            pass
-
     def fail(self, error: BaseException) -> None:
         """End it with an error that the client is told."""
         self._outbox.put(error)

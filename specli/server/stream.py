@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ def event(data: Mapping[str, Any], name: str | None = None) -> bytes:
     return f"{head}data: {text}\n\n".encode("utf-8", "replace")
 
 
-async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def until_gone(receive: Receive, work: Awaitable[T]) -> T:
     """What `work` returns. Raises ClientGoneError where the client does not wait for it."""
     working = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(receive))

@@ -305,11 +305,6 @@ class Session(Closing):
             self._costs.settle(self._with(self._threads))
         self._costs.save()
 
-    @property
-    def costs(self) -> CostModel:
-        """What target and draft cost here, measured now where that is not known."""
-        return self._known()[0]
-
     def _known(self) -> Knowledge:
         threads = self._threads
         known = self._costs.recorded(self._with(threads))
