@@ -18,7 +18,6 @@ from specli.drafters.registry import Materials, build
 from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
 from specli.engine.policy.adaptive import AdaptivePolicy
-from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy

@@ -21,7 +21,6 @@ class WaitingLine:
     """Shows events on one line of a terminal while its context is entered, then nothing."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = monotonic) -> None:
-        self._console = console
         self._clock = clock
         self._drawn = float("-inf")
         self._live = Live(console=console, auto_refresh=False, transient=True)
