@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -15,7 +16,40 @@ _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600)
 _FIRST_GUESS = 5.0
 """Seconds of an answer before one has been measured."""
 
-_RUNS, _WAITS = "Requests that run.", "Requests that wait for a slot."
+_SERVERS = ("vllm", "llamacpp")
+_COUNTERS: Mapping[str, tuple[str, str | None]] = {
+    **{
+        f"{server}:spec_decode_num_{name}": (f"Speculative {name}.", None)
+        for server in _SERVERS
+        for name in ("drafts", "draft_tokens", "accepted_tokens")
+    },
+    **{
+        f"{server}:spec_decode_num_accepted_tokens_per_pos": (
+            "Accepted draft tokens by position in the proposal, from 0.", "position"
+        )
+        for server in _SERVERS
+    },
+    "specli:draft_tokens": ("Tokens proposed by each drafter.", "drafter"),
+    "specli:accepted_tokens": ("Tokens of each drafter that were accepted.", "drafter"),
+    "vllm:prompt_tokens": ("Prompt tokens.", None),
+    "llamacpp:prompt_tokens": ("Prompt tokens decoded.", None),
+    "llamacpp:prompt_seconds": ("Time of prompts.", None),
+    "llamacpp:prompt_tokens_cached": ("Prompt tokens reused.", None),
+    "vllm:generation_tokens": ("Tokens generated.", None),
+    "llamacpp:tokens_predicted": ("Tokens generated.", None),
+    "llamacpp:tokens_predicted_seconds": ("Time of generation.", None),
+    "vllm:request_success": ("Finished requests.", "finished_reason"),
+    "specli:requests_cancelled": ("Requests given up by clients.", None),
+    "specli:requests_refused": ("Requests for which the queue was full.", None),
+}  # fmt: skip
+"""What each counts, and its label where it has one."""
+
+_LOADS = (
+    ("Requests that run.", "vllm:num_requests_running", "llamacpp:requests_processing"),
+    ("Requests that wait for a slot.", "vllm:num_requests_waiting", "llamacpp:requests_deferred"),
+)
+
+Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
 class Metrics:
@@ -25,113 +59,41 @@ class Metrics:
     def __init__(self, model: str, load: Callable[[], tuple[int, int]], decodes: Decodes) -> None:
         self._decodes = decodes
         self.registry = CollectorRegistry()
-        self._labels = {"model_name": model}
+        self._model = model
         self._seconds = _FIRST_GUESS
-        self._speculation()
-        self._traffic(load)
+        self._counters = {name: self._made(Counter, name, *of) for name, of in _COUNTERS.items()}
+        for index, (text, *names) in enumerate(_LOADS):
+            for name in names:
+                # Asked for whenever somebody reads the metrics.
+                self._made(Gauge, name, text).set_function(lambda index=index: load()[index])
+        self._speed = self._made(
+            Gauge, "llamacpp:predicted_tokens_seconds", "Tokens per second of the last answer."
+        )
+        self._prompt_speed = self._made(
+            Gauge, "llamacpp:prompt_tokens_seconds", "Prompt tokens per second of the last answer."
+        )
+        self._first = self._made(
+            Histogram, "vllm:time_to_first_token_seconds", "From request to first token."
+        )
+        self._whole = self._made(
+            Histogram, "vllm:e2e_request_latency_seconds", "From request to last token."
+        )
 
-    def _speculation(self) -> None:
-        names = ("drafts", "draft_tokens", "accepted_tokens")
-        self._spec = {
-            name: (
-                self._counter(f"vllm:spec_decode_num_{name}", f"Speculative {name}."),
-                Counter(
-                    f"llamacpp:spec_decode_num_{name}",
-                    f"Speculative {name}.",
-                    registry=self.registry,
-                ),
-            )
-            for name in names
-        }
-        text = "Accepted draft tokens by position in the proposal, from 0."
-        self._positions = (
-            Counter(
-                "vllm:spec_decode_num_accepted_tokens_per_pos",
-                text,
-                ["model_name", "position"],
-                registry=self.registry,
-            ),
-            Counter(
-                "llamacpp:spec_decode_num_accepted_tokens_per_pos",
-                text,
-                ["position"],
-                registry=self.registry,
-            ),
-        )
-        self._by_drafter = {
-            name: Counter(f"specli:{name}", text, ["drafter"], registry=self.registry)
-            for name, text in (
-                ("draft_tokens", "Tokens proposed by each drafter."),
-                ("accepted_tokens", "Tokens of each drafter that were accepted."),
-            )
-        }
+    def _made(self, kind: type[Kind], name: str, text: str, label: str | None = None) -> Kind:
+        """One of the metrics; all of vLLM's carry the model's name."""
+        labels = ["model_name"] if name.startswith("vllm:") else []
+        labels += [] if label is None else [label]
+        more: dict[str, Any] = {"buckets": _SECONDS} if kind is Histogram else {}
+        made = kind(name, text, labels, registry=self.registry, **more)
+        return made.labels(self._model) if labels == ["model_name"] else made
 
-    def _traffic(self, load: Callable[[], tuple[int, int]]) -> None:
-        self._loads(load)
-        self._first = self._histogram(
-            "vllm:time_to_first_token_seconds", "From request to first token."
-        )
-        self._whole = self._histogram(
-            "vllm:e2e_request_latency_seconds", "From request to last token."
-        )
-        self._prompt = (
-            self._counter("vllm:prompt_tokens", "Prompt tokens."),
-            Counter("llamacpp:prompt_tokens", "Prompt tokens decoded.", registry=self.registry),
-            Counter("llamacpp:prompt_seconds", "Time of prompts.", registry=self.registry),
-            Counter(
-                "llamacpp:prompt_tokens_cached", "Prompt tokens reused.", registry=self.registry
-            ),
-        )
-        self._predicted = (
-            self._counter("vllm:generation_tokens", "Tokens generated."),
-            Counter("llamacpp:tokens_predicted", "Tokens generated.", registry=self.registry),
-            Counter(
-                "llamacpp:tokens_predicted_seconds", "Time of generation.", registry=self.registry
-            ),
-        )
-        self._speed = Gauge(
-            "llamacpp:predicted_tokens_seconds",
-            "Tokens per second of the last answer.",
-            registry=self.registry,
-        )
-        self._prompt_speed = Gauge(
-            "llamacpp:prompt_tokens_seconds",
-            "Prompt tokens per second of the last answer.",
-            registry=self.registry,
-        )
-        self._success = Counter(
-            "vllm:request_success",
-            "Finished requests.",
-            ["model_name", "finished_reason"],
-            registry=self.registry,
-        )
-        self.cancelled = Counter(
-            "specli:requests_cancelled", "Requests given up by clients.", registry=self.registry
-        )
-        self.refused = Counter(
-            "specli:requests_refused", "Requests for which the queue was full.",
-            registry=self.registry,
-        )  # fmt: skip
-
-    def _counter(self, name: str, text: str) -> Counter:
-        """One of vLLM's metrics, which all carry the model's name."""
-        made = Counter(name, text, ["model_name"], registry=self.registry)
-        return made.labels(**self._labels)
-
-    def _histogram(self, name: str, text: str) -> Histogram:
-        made = Histogram(name, text, ["model_name"], registry=self.registry, buckets=_SECONDS)
-        return made.labels(**self._labels)
-
-    def _loads(self, load: Callable[[], tuple[int, int]]) -> None:
-        """How many requests run and wait, asked for whenever somebody reads the metrics."""
-        running = Gauge("vllm:num_requests_running", _RUNS, ["model_name"], registry=self.registry)
-        running.labels(**self._labels).set_function(lambda: load()[0])
-        waiting = Gauge("vllm:num_requests_waiting", _WAITS, ["model_name"], registry=self.registry)
-        waiting.labels(**self._labels).set_function(lambda: load()[1])
-        runs = Gauge("llamacpp:requests_processing", _RUNS, registry=self.registry)
-        runs.set_function(lambda: load()[0])
-        waits = Gauge("llamacpp:requests_deferred", _WAITS, registry=self.registry)
-        waits.set_function(lambda: load()[1])
+    def count(self, name: str, amount: float = 1, label: str | None = None) -> None:
+        """Add to a counter, of this label where it has one."""
+        counter = self._counters[name]
+        if label is not None:
+            model = [self._model] if name.startswith("vllm:") else []
+            counter = counter.labels(*model, label)
+        counter.inc(amount)
 
     def observe(self, generation: Generation, since: float, event: Event) -> None:
         """Count an event that `generation` has taken in; its request came at `since`."""
@@ -148,31 +110,29 @@ class Metrics:
 
     def _round(self, event: Round) -> None:
         drafted = len(event.proposal_sources)
-        for counter in self._predicted[:2]:
-            counter.inc(len(event.tokens))
+        for name in ("vllm:generation_tokens", "llamacpp:tokens_predicted"):
+            self.count(name, len(event.tokens))
         if not drafted:
             return
-        amounts = {"drafts": 1, "draft_tokens": drafted, "accepted_tokens": event.accepted}
-        for name, counters in self._spec.items():
-            for counter in counters:
-                counter.inc(amounts[name])
-        vllm, llamacpp = self._positions
-        for position in range(event.accepted):
-            vllm.labels(position=str(position), **self._labels).inc()
-            llamacpp.labels(position=str(position)).inc()
+        for begin in (f"{server}:spec_decode_num_" for server in _SERVERS):
+            self.count(f"{begin}drafts")
+            self.count(f"{begin}draft_tokens", drafted)
+            self.count(f"{begin}accepted_tokens", event.accepted)
+            for position in range(event.accepted):
+                self.count(f"{begin}accepted_tokens_per_pos", label=str(position))
         for position, source in enumerate(event.proposal_sources):
-            self._by_drafter["draft_tokens"].labels(source).inc()
+            self.count("specli:draft_tokens", label=source)
             if position < event.accepted:
-                self._by_drafter["accepted_tokens"].labels(source).inc()
+                self.count("specli:accepted_tokens", label=source)
 
     def _finished(self, generation: Generation, event: Finished) -> None:
         stats = generation.stats
-        self._success.labels(finished_reason=event.reason, **self._labels).inc()
-        self._prompt[0].inc(stats.prompt_n)
-        self._prompt[1].inc(stats.prompt_n - stats.prompt_cached)
-        self._prompt[2].inc(stats.prompt_ms / 1000)
-        self._prompt[3].inc(stats.prompt_cached)
-        self._predicted[2].inc(stats.predicted_ms / 1000)
+        self.count("vllm:request_success", label=event.reason)
+        self.count("vllm:prompt_tokens", stats.prompt_n)
+        self.count("llamacpp:prompt_tokens", stats.prompt_n - stats.prompt_cached)
+        self.count("llamacpp:prompt_seconds", stats.prompt_ms / 1000)
+        self.count("llamacpp:prompt_tokens_cached", stats.prompt_cached)
+        self.count("llamacpp:tokens_predicted_seconds", stats.predicted_ms / 1000)
         if stats.predicted_per_second is not None:
             self._speed.set(stats.predicted_per_second)
         if stats.prompt_per_second is not None:

@@ -95,7 +95,7 @@ class Service:
             raise ClosedError("the server is shutting down")
         waiting = self.load()[1]
         if waiting and waiting + len(requests) > self.settings.max_queue:
-            self.metrics.refused.inc()
+            self.metrics.count("specli:requests_refused")
             raise RequestError(
                 429,
                 f"{waiting} requests are waiting already",
@@ -136,7 +136,7 @@ class Service:
             return
         self._open.discard(answer)
         if answer.unfinished:
-            self.metrics.cancelled.inc(answer.unfinished)
+            self.metrics.count("specli:requests_cancelled", answer.unfinished)
             self._thread.cancel(answer.call)
 
     def stop(self) -> None:
