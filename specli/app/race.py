@@ -11,6 +11,7 @@ from specli.engine.engine import Engine
 from specli.engine.sequence import GenerationRequest
 from specli.events import Event, Stats
 from specli.generation import Generation
+from specli.llama.decoder import common_prefix
 from specli.session import Lane, Session
 from specli.speculative import SpeculativeConfig
 
@@ -66,10 +67,7 @@ class Race:
     def same_tokens(self) -> int | None:
         """How many tokens the texts have in common at their start; None where they are equal."""
         plain, drafted = self.plain.tokens, self.drafted.tokens
-        if plain == drafted:
-            return None
-        pairs = enumerate(zip(plain, drafted, strict=False))
-        return next((at for at, (a, b) in pairs if a != b), min(len(plain), len(drafted)))
+        return None if plain == drafted else common_prefix(plain, drafted)
 
 
 def race(

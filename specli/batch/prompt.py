@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from specli.batch.fields import FieldError, Line, Request, Speculative, parsed
+from specli.batch.fields import Body, FieldError, Line, Request, parsed
 from specli.escapes import NO_UNICODE, is_unicode
 
 
@@ -76,13 +76,10 @@ def own_prompt(location: str, id_: str, fields: Mapping[str, object]) -> Prompt:
         messages=tuple(messages),
         system=line.system,
         max_tokens=line.max_tokens,
-        temperature=line.temperature,
-        seed=line.seed,
-        stop=_stops(line.stop),
         json_schema=schema,
         prediction=line.prediction,
-        speculative=_given(line.speculative),
         exact=line.exact,
+        **_shared(line),
     )
 
 
@@ -103,23 +100,22 @@ def requested_prompt(location: str, fields: Mapping[str, object]) -> Prompt:
         messages=tuple(messages),
         raw=raw,
         max_tokens=body.max_completion_tokens or body.max_tokens,
-        temperature=body.temperature,
         top_p=body.top_p,
         presence_penalty=body.presence_penalty,
         frequency_penalty=body.frequency_penalty,
-        seed=body.seed,
-        stop=_stops(body.stop),
         json_schema=body.schema_text,
         prediction=body.predicted,
-        speculative=_given(body.speculative),
+        **_shared(body),
     )
 
 
-def _given(asked: Speculative | None) -> Mapping[str, Any] | None:
-    return None if asked is None else asked.model_dump(exclude_none=True)
-
-
-def _stops(stop: str | list[str] | None) -> tuple[str, ...] | None:
-    if stop is None:
-        return None
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+def _shared(one: Line | Body) -> dict[str, Any]:
+    """The settings that both forms of a line write alike."""
+    asked = one.speculative
+    stop = [one.stop] if isinstance(one.stop, str) else one.stop
+    return {
+        "temperature": one.temperature,
+        "seed": one.seed,
+        "stop": None if stop is None else tuple(stop),
+        "speculative": None if asked is None else asked.model_dump(exclude_none=True),
+    }

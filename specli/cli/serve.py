@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specli.cli.output import Sink
@@ -66,19 +65,16 @@ def serve(*, options: Options, **given: Any) -> None:
     sink = Sink.of(options)
     origins = str(given.get("cors") or "").split(",")
     key = given.get("api_key") or os.environ.get(KEY_VARIABLE)
-    fields = {
-        "host": given.get("host"),
-        "port": given.get("port"),
-        "keys": read_keys(key, _path(given.get("api_key_file"))),
-        "origins": tuple(one.strip() for one in origins if one.strip()),
-        "timeout": options.timeout,
-        "grace": given.get("grace"),
-        "max_queue": given.get("max_queue"),
-        "slots": None if given.get("parallel") == AUTO else given.get("parallel"),
-        "alias": given.get("alias"),
-        "share_suffix": given.get("share_suffix"),
-    }
-    settings = Settings(**{name: value for name, value in fields.items() if value is not None})
+    names = ("host", "port", "grace", "max_queue", "alias", "share_suffix")
+    fields = {name: given[name] for name in names if name in given}
+    if options.timeout is not None:
+        fields["timeout"] = options.timeout
+    settings = Settings(
+        keys=read_keys(key, given.get("api_key_file")),
+        origins=tuple(one.strip() for one in origins if one.strip()),
+        slots=None if given.get("parallel") == AUTO else given.get("parallel"),
+        **fields,
+    )
     run(options, settings, sink.feedback(), lambda ready: sink.remark(_welcome(ready)))
 
 
@@ -90,10 +86,6 @@ def require_packages(extra: str, packages: tuple[str, ...]) -> None:
             f"`specli {extra}` needs packages that are not installed: {', '.join(missing)}",
             hint=f'install them with: pip install "specli[{extra}]"',
         )
-
-
-def _path(value: Any) -> Path | None:
-    return value if isinstance(value, Path) else None
 
 
 def _welcome(ready: Ready) -> str:

@@ -146,24 +146,19 @@ def _request(
     )
 
 
+_SAME = (
+    *("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty"),
+    *("repeat_last_n", "ignore_eos", "exact", "seed"),
+)
+"""Fields of requests with the names of the parameters."""
+
+
 def _params(served: Served, body: Sampling) -> SamplingParams:
     """The server's own parameters, where the request does not say otherwise."""
     own = served.defaults
-    given: dict[str, Any] = {
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "top_k": body.top_k,
-        "min_p": body.min_p,
-        "presence_penalty": body.presence_penalty,
-        "frequency_penalty": body.frequency_penalty,
-        "repetition_penalty": body.repeat_penalty,
-        "repeat_last_n": body.repeat_last_n,
-        "ignore_eos": body.ignore_eos,
-        "exact": body.exact,
-        "stop": body.stops,
-        "seed": body.seed,
-        "max_tokens": body.limit,
-    }
+    given: dict[str, Any] = {name: getattr(body, name) for name in _SAME}
+    given |= {"repetition_penalty": body.repeat_penalty, "stop": body.stops}
+    given["max_tokens"] = body.limit
     given = {name: value for name, value in given.items() if value is not None}
     for name in ("seed", "max_tokens"):
         if given.get(name) == -1:
