@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Literal
+
+from platformdirs import user_cache_path
 
 from specli.errors import UsageError
 from specli.gguf.header import MAGIC
@@ -167,13 +168,7 @@ def _hub_cache() -> Path:
 
 def _llama_cpp_folder() -> Path:
     given = os.environ.get("LLAMA_CACHE")
-    if given:
-        return Path(given)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local"), "llama.cpp")
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/llama.cpp"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "llama.cpp")
+    return Path(given) if given else user_cache_path("llama.cpp", appauthor=False, opinion=False)
 
 
 def _lmstudio_folders() -> list[Path]:

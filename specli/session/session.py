@@ -18,6 +18,7 @@ from specli.drafters.registry import Materials, build
 from specli.drafters.translation import Translation
 from specli.engine.engine import Engine
 from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.policy.cost import CostModel
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.parallel import best_parallel
 from specli.engine.policy.protocol import Policy
@@ -303,6 +304,11 @@ class Session(Closing):
         if not self._room.crowded:
             self._costs.settle(self._with(self._threads))
         self._costs.save()
+
+    @property
+    def costs(self) -> CostModel:
+        """What target and draft cost here, measured now where that is not known."""
+        return self._known()[0]
 
     def _known(self) -> Knowledge:
         threads = self._threads

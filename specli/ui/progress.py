@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.progress import DownloadColumn, ProgressColumn, Task, TaskID
 from rich.progress import Progress as Bars
-from rich.progress import ProgressColumn, Task, TaskID
 from rich.table import Column
 from rich.text import Text
 
@@ -170,16 +170,7 @@ class _Amount(ProgressColumn):
                 return Text(f"{done}/{int(total or 0)}{skip}")
         if total is None:
             return Text(decimal(done), "progress.download")
-        amount, unit = decimal(int(total)).split()
-        return Text(f"{_in_unit(done, unit)}/{amount} {unit}", "progress.download")
-
-
-_UNITS = {"bytes": 0, "byte": 0, "kB": 1, "MB": 2, "GB": 3, "TB": 4}
-
-
-def _in_unit(size: int, unit: str) -> str:
-    power = _UNITS[unit]
-    return f"{size / 1000**power:.1f}" if power else str(size)
+        return DownloadColumn().render(task)
 
 
 class _Speed(ProgressColumn):
