@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -52,6 +53,10 @@ _LOADS = (
 Kind = TypeVar("Kind", Counter, Gauge, Histogram)
 
 
+def _entry(load: Callable[[], tuple[int, int]], index: int) -> float:
+    return load()[index]
+
+
 class Metrics:
     """Counts of one server. `load` says how many requests run and wait; `decodes` goes on with the
     engine."""
@@ -65,7 +70,7 @@ class Metrics:
         for index, (text, *names) in enumerate(_LOADS):
             for name in names:
                 # Asked for whenever somebody reads the metrics.
-                self._made(Gauge, name, text).set_function(lambda index=index: load()[index])
+                self._made(Gauge, name, text).set_function(partial(_entry, load, index))
         self._speed = self._made(
             Gauge, "llamacpp:predicted_tokens_seconds", "Tokens per second of the last answer."
         )
