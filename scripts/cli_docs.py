@@ -24,8 +24,8 @@ MANUALS = DOCS / "man"
 HEAD = """\
 # Command line reference
 
-Written by `make docs` from the table of options, `specli/options.py`, and the commands; changes
-belong there. What is listed here is what `--help-all` shows.
+Written by `make docs` from the table of options, `specli/option_table.py`, and the commands;
+changes belong there. What is listed here is what `--help-all` shows.
 """
 
 

@@ -16,8 +16,8 @@ from platformdirs import user_config_path
 
 from specli.errors import UsageError
 from specli.files import read_text, write_text
+from specli.option_table import OPTIONS, Option, closest
 from specli.option_values import parsed
-from specli.options import OPTIONS, Option, closest
 
 TABLE = "default"
 MODELS = ("profile", "model", "model_draft")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from specli.errors import UsageError, shortened
-from specli.options import MOST_BIAS, Option
+from specli.option_table import MOST_BIAS, Option
 
 LONGEST = 365 * 86_400
 """Seconds of a duration: a year."""

@@ -23,8 +23,8 @@ from pydantic import (
 from specli.errors import UsageError
 from specli.files import read_text, write_text
 from specli.hub.made import Recipe
+from specli.option_table import OPTIONS, Option, closest
 from specli.option_values import parsed
-from specli.options import OPTIONS, Option, closest
 
 SUFFIXES = (".yaml", ".yml")
 

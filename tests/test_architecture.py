@@ -17,7 +17,14 @@ ROOT = Path(specli.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
 GROUND = {"closing", "errors", "escapes", "events", "figures", "files", "generation"}
-SETTINGS = {"drafting_settings", "native", "option_values", "options", "speculative"}
+SETTINGS = {
+    "drafting_settings",
+    "native",
+    "option_table",
+    "option_values",
+    "options",
+    "speculative",
+}
 NATIVE = GROUND | {"gguf", "llama", "native", "sampling"}
 MODELS = NATIVE | {"hub", "pairs"}
 ENGINE = MODELS | {"drafters", "engine", "session", "speculative"}
@@ -34,12 +41,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "native": {"errors"},
     "speculative": {"native"},
     "drafting_settings": {"errors", "native", "speculative"},
-    "options": {"speculative"},
-    "option_values": {"errors", "options"},
+    "option_table": {"speculative"},
+    "options": {"option_table"},
+    "option_values": {"errors", "option_table"},
     "inspection": GROUND,
     "gguf": GROUND,
     "llama": GROUND | {"gguf", "native"},
-    "sampling": NATIVE - {"sampling"} | {"option_values", "options"},
+    "sampling": NATIVE - {"sampling"} | {"option_table", "option_values"},
     "hub": GROUND | {"gguf"},
     "pairs": NATIVE,
     "config": GROUND | SETTINGS,
@@ -48,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": NATIVE | {"drafters", "speculative"},
     "session": ENGINE - {"session"},
     "drafts": ENGINE,
-    "batch": NATIVE | {"engine", "options", "speculative"},
+    "batch": NATIVE | {"engine", "option_table", "speculative"},
     "doctor": ENGINE | {"profiles"},
     "bench": ENGINE | {"doctor", "drafting_settings", "profiles"},
     "app": APP - {"app"},

@@ -10,7 +10,7 @@ import pytest
 from specli.drafting_settings import placement
 from specli.errors import UsageError
 from specli.native import DENSE, EXPERTS, Native, native
-from specli.options import OPTIONS
+from specli.option_table import OPTIONS
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from specli.drafting_settings import placement
 from specli.errors import UsageError
+from specli.option_table import OPTIONS
 from specli.option_values import parsed
-from specli.options import OPTIONS
 from specli.sampling.params import SamplingParams
 
 

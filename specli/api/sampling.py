@@ -10,7 +10,8 @@ from typing import Self
 
 from specli.app.prepare import constraint_of
 from specli.errors import UsageError, shortened
-from specli.options import LARGEST, OPTIONS, Options
+from specli.option_table import LARGEST, OPTIONS
+from specli.options import Options
 from specli.sampling import params
 
 _SEED_BITS = 32

@@ -37,8 +37,9 @@ from specli.files import write_text
 from specli.llama import library
 from specli.llama.constraint import rules_of
 from specli.native import DECIDING
+from specli.option_table import AUTO
 from specli.option_values import written
-from specli.options import AUTO, Options
+from specli.options import Options
 from specli.sampling.params import OPTION_NAMES, SamplingParams
 from specli.session import Setup
 from specli.speculative import Prediction

@@ -32,7 +32,8 @@ from specli.bench.statistics import summarised
 from specli.drafting_settings import speculative_config
 from specli.errors import UsageError
 from specli.files import write_text
-from specli.options import AUTO, Options
+from specli.option_table import AUTO
+from specli.options import Options
 from specli.speculative import DRAFT_MAX, Adaptive, SpeculativeConfig
 
 

@@ -21,7 +21,8 @@ from specli.llama.chat import Message, prompt_text, tokens_of, with_system
 from specli.llama.constraint import State, rules_of
 from specli.llama.model import Model
 from specli.llama.reasoning import parted
-from specli.options import AUTO, Options
+from specli.option_table import AUTO
+from specli.options import Options
 from specli.session import Session
 
 ROLES = ("system", "user", "assistant")

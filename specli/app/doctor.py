@@ -11,7 +11,8 @@ from specli.drafting_settings import placement
 from specli.errors import ModelFileError
 from specli.hub.made import Recipe
 from specli.hub.references import present
-from specli.options import AUTO, Options
+from specli.option_table import AUTO
+from specli.options import Options
 from specli.session import Setup
 from specli.speculative import DraftModel, SpeculativeConfig
 

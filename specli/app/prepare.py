@@ -26,7 +26,8 @@ from specli.llama import library
 from specli.llama.chat import make_ready
 from specli.llama.model import Model as LoadedModel
 from specli.llama.quantize import quantize
-from specli.options import AUTO, OPTIONS, Options
+from specli.option_table import AUTO, OPTIONS
+from specli.options import Options
 from specli.pairs.heads import mtp_graph
 from specli.profiles import Profile, load_profile
 from specli.sampling.chooser import GrammarState

@@ -26,7 +26,8 @@ from specli.llama.chat import Message, prompt_tokens, with_system
 from specli.llama.constraint import rules_of
 from specli.llama.reasoning import Parted, parted
 from specli.llama.vocab import Vocab
-from specli.options import AUTO, Options
+from specli.option_table import AUTO
+from specli.options import Options
 from specli.profiles import Profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup

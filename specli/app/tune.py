@@ -34,8 +34,9 @@ from specli.gguf.check import check_file
 from specli.hub.cache import cache_dir
 from specli.llama import library
 from specli.llama.chat import Message, prompt_tokens, with_system
+from specli.option_table import AUTO, DRAFTING, OPTIONS
 from specli.option_values import written
-from specli.options import AUTO, DRAFTING, OPTIONS, Options
+from specli.options import Options
 from specli.profiles import NAME, SUFFIXES, Profile, Settings, user_folder, write_profile
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup

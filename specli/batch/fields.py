@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from specli.options import LARGEST, MOST_SEED, MOST_TEMPERATURE
+from specli.option_table import LARGEST, MOST_SEED, MOST_TEMPERATURE
 
 MaxTokens = Annotated[int, Field(ge=1, le=LARGEST)]
 Temperature = Annotated[float, Field(ge=0, le=MOST_TEMPERATURE)]

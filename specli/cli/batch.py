@@ -12,7 +12,8 @@ import typer
 from specli.cli.output import Sink, print_stderr
 from specli.cli.parameters import own, takes
 from specli.errors import BatchFailedError, UsageError
-from specli.options import AUTO, GENERATION, OPTIONS, Options
+from specli.option_table import AUTO, GENERATION, OPTIONS
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.app.batch import Elsewhere

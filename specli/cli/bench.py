@@ -17,7 +17,8 @@ from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console, freeze_loaded
 from specli.cli.parameters import own, takes
 from specli.errors import UsageError
-from specli.options import GENERATION, OPTIONS, OUTPUT, Options
+from specli.option_table import GENERATION, OPTIONS, OUTPUT
+from specli.options import Options
 
 RUNS = 5
 PREDICT = 128

@@ -12,7 +12,8 @@ from specli.cli.output import Sink, with_flags
 from specli.cli.parameters import takes
 from specli.cli.serve import require_packages
 from specli.errors import SpecliError, UsageError
-from specli.options import GENERATION, Options
+from specli.option_table import GENERATION
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.app.chat import Answered, Conversation

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from specli.cli.llama_flags import REWRITTEN
-from specli.options import AUTO, OPTIONS, Option
+from specli.option_table import AUTO, OPTIONS, Option
 
 Completer = Callable[[str], list[str]]
 

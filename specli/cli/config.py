@@ -16,8 +16,9 @@ from specli.cli import completion, help_page
 from specli.cli.given import from_environment, variable_of
 from specli.cli.output import Sink, print_stderr
 from specli.errors import UsageError
+from specli.option_table import GENERATION, OPTIONS
 from specli.option_values import written
-from specli.options import GENERATION, OPTIONS, Options
+from specli.options import Options
 
 ABOUT = """Show and change your own defaults.
 

@@ -90,7 +90,7 @@ def _table(sink: Sink, found: Demonstration) -> None:
         sink.show(
             Text(
                 "\nDrafting does not pay with this pair on this machine now: "
-                f"{task.name} gained most, at {speedup:.2f}× the speed without drafting.",
+                f"the best, {task.name}, ran at {speedup:.2f}× the speed without drafting.",
                 "yellow",
             )
         )

@@ -10,8 +10,9 @@ from typing import Any
 
 from specli.cli.llama_flags import flags
 from specli.errors import UsageError
+from specli.option_table import OPTIONS, Option
 from specli.option_values import parsed
-from specli.options import OPTIONS, Option, Options
+from specli.options import Options
 
 _TRUE = ("on", "1", "true", "enabled")
 _FALSE = ("off", "0", "false", "disabled")

@@ -16,7 +16,7 @@ from specli.cli import completion
 from specli.cli.llama_flags import known_spellings, translated
 from specli.cli.lone import completed
 from specli.cli.output import print_stderr
-from specli.options import OPTIONS
+from specli.option_table import OPTIONS
 
 EVERYTHING = "help_all"
 """The parameter that asks for the whole help."""

@@ -15,7 +15,8 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TextIO
 
 from specli.escapes import harmless, is_unicode
-from specli.options import OPTIONS, Options
+from specli.option_table import OPTIONS
+from specli.options import Options
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -14,7 +14,8 @@ from specli.cli.parameters import Target, own, takes
 from specli.cli.run import example
 from specli.errors import UsageError
 from specli.figures import short_bytes
-from specli.options import OPTIONS, Options
+from specli.option_table import OPTIONS
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.app.make import Made, TransplantResult

@@ -13,8 +13,8 @@ import typer
 from specli.cli import help_page
 from specli.cli.completion import completer, models
 from specli.cli.given import from_config, from_environment, from_flags
+from specli.option_table import OPTIONS, Option, option
 from specli.option_values import parsed
-from specli.options import OPTIONS, Option, option
 
 Command = Callable[..., None]
 

@@ -10,7 +10,7 @@ import typer
 from specli.cli import completion, help_page
 from specli.cli.output import Sink
 from specli.errors import UsageError
-from specli.options import AUTO, OPTIONS, Option
+from specli.option_table import AUTO, OPTIONS, Option
 
 if TYPE_CHECKING:
     from specli.profiles import Profile

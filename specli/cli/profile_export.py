@@ -12,8 +12,8 @@ from typing import Any
 from specli.cli.llama_flags import by_spelling
 from specli.hub.huggingface import HubReference, parse_hub
 from specli.hub.made import Recipe
+from specli.option_table import AUTO, OPTIONS
 from specli.option_values import written
-from specli.options import AUTO, OPTIONS
 from specli.profiles import Profile
 from specli.speculative import DRAFT_MAX
 

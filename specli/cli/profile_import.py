@@ -13,8 +13,9 @@ from specli.cli.llama_flags import known_spellings, translated
 from specli.cli.profile_export import FIREWORKS, VLLM, VLLM_SAMPLING
 from specli.drafting_settings import vllm_settings
 from specli.errors import UsageError
+from specli.option_table import OPTIONS
 from specli.option_values import parsed, written
-from specli.options import OPTIONS, Options
+from specli.options import Options
 
 
 @dataclass(slots=True)

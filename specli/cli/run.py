@@ -15,7 +15,8 @@ from specli.cli.output import Sink, with_flags
 from specli.cli.parameters import takes
 from specli.cli.prompt import Parts, escaped, read_prompt
 from specli.errors import CheckFailedError, UsageError
-from specli.options import GENERATION, OUTPUT, PROMPT, Options, option
+from specli.option_table import GENERATION, OUTPUT, PROMPT, option
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.app.run import Answer

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from specli.cli.output import Sink
 from specli.cli.parameters import own, takes
 from specli.errors import UsageError
-from specli.options import AUTO, GENERATION, OPTIONS, Options
+from specli.option_table import AUTO, GENERATION, OPTIONS
+from specli.options import Options
 
 if TYPE_CHECKING:
     from specli.server.serve import Ready

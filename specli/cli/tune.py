@@ -10,7 +10,8 @@ import typer
 from specli.cli.failures import INTERRUPTED
 from specli.cli.output import Sink, console, freeze_loaded, print_stderr
 from specli.cli.parameters import own, takes
-from specli.options import MACHINE, OPTIONS, Options
+from specli.option_table import MACHINE, OPTIONS
+from specli.options import Options
 
 BUDGET = 180.0
 """Seconds."""

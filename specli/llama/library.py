@@ -80,7 +80,8 @@ def forget_log() -> None:
 
 
 def log_errors(last: int = 3) -> str:
-    """The last error lines that llama.cpp logged, or its warnings where it logged no error."""
+    """The last error lines that llama.cpp logged, or its warnings where it logged no error; words
+    that say so where it logged neither."""
     return "; ".join(line.strip() for line in _log.errors()[-last:]) or "no reason given"
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 from specli.errors import UsageError, shortened
+from specli.option_table import LARGEST, MOST_BIAS, OPTIONS
 from specli.option_values import allows_bias
-from specli.options import LARGEST, MOST_BIAS, OPTIONS
 
 OPTION_NAMES = {
     "temperature": "temp",

@@ -12,7 +12,7 @@ from specli.api.sampling import SamplingParams
 from specli.llama.chat import prompt_text, tokens_of, with_system
 from specli.llama.model import Model
 from specli.llama.reasoning import Thoughts
-from specli.options import AUTO
+from specli.option_table import AUTO
 from specli.server.errors import TOO_LONG, RequestError, require_unicode, wrong
 from specli.server.fields import Chat, ChatMessage, Completion, Format, Sampling, joined
 from specli.server.settings import MOST_CHOICES, MOST_CONSTRAINT

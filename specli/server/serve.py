@@ -12,7 +12,8 @@ from specli.app.feedback import Feedback
 from specli.app.prepare import loaded_session, prepared_setup, with_profile
 from specli.errors import UsageError
 from specli.llama import library
-from specli.options import AUTO, Options
+from specli.option_table import AUTO
+from specli.options import Options
 from specli.server.asking import Served
 from specli.server.context import Context
 from specli.server.run import bound, listen

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from specli.cli.completion import completer, models
-from specli.options import GENERATION, OPTIONS
+from specli.option_table import GENERATION, OPTIONS
 from tests.cli.conftest import Specli
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from specli.cli.given import from_environment, from_flags, llama_variables
 from specli.errors import UsageError
-from specli.options import OPTIONS, Options
+from specli.option_table import OPTIONS
+from specli.options import Options
 
 
 @pytest.fixture(autouse=True)

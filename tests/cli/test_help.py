@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specli.options import OPTIONS
+from specli.option_table import OPTIONS
 from tests.cli.conftest import Specli
 
 GENERATING = ("run", "batch", "bench", "tune")

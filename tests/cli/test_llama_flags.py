@@ -26,7 +26,8 @@ from specli.cli.llama_flags import (
 from specli.cli.main import app
 from specli.cli.run import OWN
 from specli.generation import Generation
-from specli.options import OPTIONS, Option, Options
+from specli.option_table import OPTIONS, Option
+from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Setup
 

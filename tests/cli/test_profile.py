@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from specli.cli import profile
 from specli.errors import UsageError
-from specli.options import GENERATION
+from specli.option_table import GENERATION
 from specli.profiles import Settings, load_profile
 
 

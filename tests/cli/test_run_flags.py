@@ -15,7 +15,8 @@ from specli.app.run import Answer
 from specli.cli.failures import run_app
 from specli.cli.main import app
 from specli.generation import Generation
-from specli.options import OPTIONS, Options
+from specli.option_table import OPTIONS
+from specli.options import Options
 from specli.sampling.params import SamplingParams
 from specli.session import Setup
 

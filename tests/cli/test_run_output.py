@@ -24,8 +24,9 @@ from specli.engine.sequence import GenerationRequest
 from specli.events import Event
 from specli.generation import Generation
 from specli.llama.decoder import Decoder
+from specli.option_table import OPTIONS
 from specli.option_values import parsed
-from specli.options import OPTIONS, Options
+from specli.options import Options
 from specli.session import Session
 from tests.cli.conftest import Specli
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from specli.errors import UsageError
-from specli.options import OPTIONS
+from specli.option_table import OPTIONS
 from specli.profiles import profile_files, read_profile
 from tests.hostile.entry import Entry, require_sentence
 

@@ -11,7 +11,7 @@ from cli_docs import MANUALS, commands, files
 from man_pages import manual
 
 from specli.cli.help_page import Page, Row
-from specli.options import GENERATION, OPTIONS
+from specli.option_table import GENERATION, OPTIONS
 
 PAGES = {path.name: text for path, text in files().items() if path.parent == MANUALS}
 

@@ -103,7 +103,9 @@ class Tracks:
 
     def learning(self, source: Source) -> Track:
         """The drafter's track, to be changed."""
-        return self.tracks.setdefault(source, Track())
+        if source not in self.tracks:
+            self.tracks[source] = Track()
+        return self.tracks[source]
 
 
 @dataclass(slots=True)

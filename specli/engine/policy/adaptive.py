@@ -51,30 +51,32 @@ class AdaptivePolicy:
     texts: dict[int, Text] = field(default_factory=dict)
     alone: float = TEXT_MEMORY
     """Steps since a proposal was verified; at the start as if it were long ago."""
-    _verifying: dict[int, list[float]] = field(default_factory=dict, compare=False)
-    """What `verifying_ms` found in this step, by width."""
 
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, MOST_FREE))
 
     def choose(self, turns: Sequence[Turn]) -> list[Choice | None]:
         self._at(turns)
-        return [self._choice(turn) if turn.costly else None for turn in turns]
+        verifying = _Verifying(self.cost, turns[0].width)
+        return [
+            self._choice(_View(self, turn, verifying), turn.costly) if turn.costly else None
+            for turn in turns
+        ]
 
     def _at(self, turns: Sequence[Turn]) -> None:
         """Costs are those of the mean length."""
         self.cost.at(sum(turn.length for turn in turns) // max(len(turns), 1))
-        self._verifying.clear()
 
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         self._at(turns)
-        views = [_View(self, turn) for turn in turns]
+        step = _Verifying(self.cost, turns[0].width)
+        views = [_View(self, turn, step) for turn in turns]
         best = [view.likeliest() for view in views]
         chances = [view.survivals(one) for view, one in zip(views, best, strict=True)]
         room = sum(view.room for view in views)
         sunk = sum(view.sunk_ms for view in views)
         speed = max(view.speed for view in views)
-        verifying = self.verifying_ms(turns[0].width, sum(map(len, chances)), room - sunk)
+        verifying = step.within(sum(map(len, chances)), room - sunk)
         costs = [speed * ms for ms in verifying]
         lengths, _worth = best_lengths(chances, costs, speed * room, speed * sunk)
         if self.alone >= TEXT_MEMORY and len(verifying) > 1 and not any(lengths):
@@ -85,19 +87,17 @@ class AdaptivePolicy:
         """Whether a drafter would be asked for a text of which nothing is known yet, if it had read
         the prompt."""
         drafter = Costly(name, cost, CAUGHT_UP)
-        self._verifying.clear()
-        view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]))
+        view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]), _Verifying(self.cost, 1))
         verifying = view.affordable(drafter)
         if len(verifying) < 2:
             return False
         return view.asking(drafter, verifying)[0] > 0 or view.worth_a_look(drafter, verifying, 0.0)
 
-    def _choice(self, turn: Turn) -> Choice | None:
+    def _choice(self, view: _View, costly: Sequence[Costly]) -> Choice | None:
         """The costly drafter that is worth most to ask, if any is worth more than the best free
         proposal."""
-        view = _View(self, turn)
         best, chosen = view.best()[1], None
-        for drafter in turn.costly:
+        for drafter in costly:
             verifying = view.affordable(drafter)
             if len(verifying) < 2:
                 continue
@@ -107,16 +107,6 @@ class AdaptivePolicy:
             elif chosen is None and view.worth_a_look(drafter, verifying, best):
                 chosen = Choice(drafter.name, Rule(1))
         return chosen
-
-    def verifying_ms(self, width: int, most: int, room: float) -> list[float]:
-        """Milliseconds to verify 0, 1, ... proposed tokens with the `width` sequences' own: at most
-        `most`, and none that would lose more than `room` if all were rejected."""
-        # Sequences of a step ask for the same.
-        known = self._verifying.setdefault(width, [0.0])
-        bound = room - self.cost.rollback
-        while len(known) <= most and (len(known) == 1 or known[-1] <= bound):
-            known.append(self.cost.target(width + len(known)) - self.cost.target(width))
-        return known[: max(bisect_right(known, bound, hi=min(most + 1, len(known))), 1)]
 
     def learn(self, outcomes: Sequence[Outcome], times: StepTimes) -> None:
         if not outcomes:
@@ -183,12 +173,30 @@ class AdaptivePolicy:
             self.acceptance.fade(text.emitted)
 
 
+@dataclass(slots=True)
+class _Verifying:
+    """Milliseconds to verify 0, 1, ... proposed tokens with the `width` sequences' own, for all
+    sequences of a step."""
+
+    cost: CostModel
+    width: int
+    known: list[float] = field(default_factory=lambda: [0.0])
+
+    def within(self, most: int, room: float) -> list[float]:
+        """At most `most` tokens, and none that would lose more than `room` if all were rejected."""
+        known, bound, plain = self.known, room - self.cost.rollback, self.cost.target(self.width)
+        while len(known) <= most and (len(known) == 1 or known[-1] <= bound):
+            known.append(self.cost.target(self.width + len(known)) - plain)
+        return known[: max(bisect_right(known, bound, hi=min(most + 1, len(known))), 1)]
+
+
 class _View:
     """One turn as the policy sees it: what is known of its text, its speed and its room."""
 
-    def __init__(self, policy: AdaptivePolicy, turn: Turn) -> None:
+    def __init__(self, policy: AdaptivePolicy, turn: Turn, verifying: _Verifying) -> None:
         self._policy = policy
         self._turn = turn
+        self._verifying = verifying
         self._text = policy.texts.get(turn.seq) or Text()
         plain = policy.cost.target(turn.width)
         self.speed = turn.width * self._text.speed(plain)
@@ -223,7 +231,7 @@ class _View:
 
     def verifying(self, most: int) -> list[float]:
         """The costs of verifying 0, 1, ... tokens, in tokens, as far as the room allows."""
-        found = self._policy.verifying_ms(self._turn.width, most, self.room)
+        found = self._verifying.within(most, self.room)
         return [self.speed * ms for ms in found]
 
     def drafting(self, drafter: Costly, pending: int) -> DraftingTime:
@@ -235,7 +243,7 @@ class _View:
         within the room if all of it is drafted and rejected."""
         time = self.drafting(drafter, drafter.pending)
         most = min(self._turn.limit, drafter.cost.block or MOST_DRAFTED)
-        verifying = self._policy.verifying_ms(self._turn.width, most, self.room)
+        verifying = self._verifying.within(most, self.room)
         spare = self.room - self._policy.cost.rollback
         while len(verifying) > 1 and time(len(verifying) - 1) + verifying[-1] > spare:
             verifying.pop()
