@@ -140,14 +140,16 @@ class SuffixDrafter(WithoutModel):
 
     def propose(self, requests: Sequence[Request]) -> list[Proposal]:
         """What followed the longest context most often, token by token."""
+        for request in requests:
+            self._indexes[request.seq].extend(request.tokens)
         return [
             build_proposal(self.name, _voted(self._matches(request)), request.rule, LEAST_CHANCE)
             for request in requests
         ]
 
     def accept(self, results: Sequence[Accepted]) -> None:
+        """New tokens are indexed when the next proposal is wanted."""
         for result in results:
-            self._indexes[result.seq].extend(result.tokens)
             self._answers[result.seq] = result.tokens, self._answers[result.seq][1]
 
     def end(self, seq: int) -> None:

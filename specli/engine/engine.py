@@ -61,6 +61,9 @@ class Engine:
         self._waiting: deque[tuple[int, GenerationRequest]] = deque()
         self._next_id = 0
         self.decodes = Decodes()
+        self._learning = 0.0
+        """Seconds that the policy took to learn from the last step."""
+        self._computing = [one for one in self._drafters if not one.cost.is_free]
         self._layers = tuple(sorted({layer for one in drafters for layer in one.features}))
         if self._layers:
             target.want_features(self._layers)
@@ -151,7 +154,10 @@ class Engine:
         checks = self._turns()
         drafting = self._propose(checks)
         proposed = self._clock()
-        advancing = self._verify(checks)
+        parts, advancing = self._verify(checks)
+        decoded = self._clock()
+        self._process(parts)
+        processed = self._clock()
         for check in checks:
             judge(check, self._target, self._vocab)
         verified = self._clock()
@@ -161,18 +167,22 @@ class Engine:
         self.decodes.longest = max(self.decodes.longest, *lengths, 0)
         self._tell(checks)
         committed = self._clock()
+        # What a head does with prompts is no cost of the sequences that draft.
+        keeping = 0.0 if advancing else processed - decoded
         times = StepTimes(
             drafting,
-            1000 * (verified - proposed),
+            1000 * (verified - processed + decoded - proposed),
             1000 * (committed - verified),
             with_prompts=bool(advancing),
-            deciding=1000 * (proposed - admitted) - sum(drafting.values()),
+            deciding=1000 * (proposed - admitted + keeping + self._learning)
+            - sum(drafting.values()),
         )
         native_ms = (self._native_ns() - native) / 1e6
         self._policy.learn(
             [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
             times,
         )
+        self._learning = self._clock() - committed
         prompt_ms = 1000 * (committed - began)
         events: list[Event] = [self._prefilled(live, prompt_ms) for live in advancing]
         for check in checks:
@@ -180,7 +190,7 @@ class Engine:
         return events
 
     def _native_ns(self) -> int:
-        return self._target.native_ns + sum(drafter.native_ns for drafter in self._drafters)
+        return self._target.native_ns + sum(drafter.native_ns for drafter in self._computing)
 
     def _admit(self) -> None:
         """Give waiting requests a slot; drafters see their prompts. This is prompt time."""
@@ -242,34 +252,39 @@ class Engine:
         ]
         if not asking or not self._drafters:
             return {}
+        turns = [check.turn for check in asking]
+        if self._policy.rests(turns):
+            return {}
         pairs = [(check.sequence, check.turn) for check in asking]
         took = draft(self._drafters, self._policy, pairs, self._clock)
-        proposals = self._policy.verify([check.turn for check in asking])
+        proposals = self._policy.verify(turns)
         for check, proposal in zip(asking, proposals, strict=True):
             if len(proposal) >= check.sequence.request.limits.least:
                 check.proposal = proposal
         return took
 
-    def _verify(self, checks: Sequence[Verification]) -> list[Live]:
-        """Decode the verifications and, in the room left, prompt chunks; the sequences still at
-        their prompt. Nothing is decoded where a prompt was in the cache already."""
+    def _verify(self, checks: Sequence[Verification]) -> tuple[list[Decoded], list[Live]]:
+        """Decode the verifications and, in the room left, prompt chunks; what was decoded, and the
+        sequences still at their prompt. Nothing is where a prompt was in the cache already."""
         target = self._target
-        parts: list[tuple[int, list[int], int]] = []
+        parts: list[Decoded] = []
+        filled = 0
         for check in checks:
             live, proposed = check.sequence, check.proposal.tokens
             if proposed:
                 target.checkpoint(live.slot)
             tokens = [live.tokens[-1], *proposed]
             check.row = target.add(live.slot, tokens, live.cached, len(tokens))
-            parts.append((live.slot, tokens, live.cached))
-        filled = sum(len(tokens) for _slot, tokens, _position in parts)
+            parts.append(Decoded(live.slot, tokens, live.cached, filled))
+            filled += len(tokens)
         room = min(target.n_batch - filled, self._prefill_chunk)
         advancing = [live for live in self._live.values() if not live.drafting]
         for live in advancing:
             chunk = live.tokens[live.cached : min(live.cached + room, len(live.tokens) - 1)]
             if chunk:
                 target.add(live.slot, chunk, live.cached, 0)
-                parts.append((live.slot, chunk, live.cached))
+                parts.append(Decoded(live.slot, chunk, live.cached, filled))
+                filled += len(chunk)
                 live.cached += len(chunk)
                 room -= len(chunk)
             live.drafting = live.cached == len(live.tokens) - 1
@@ -277,20 +292,13 @@ class Engine:
             target.decode()
             self.decodes.batches += 1
             self.decodes.sequences += len(self._live)
-            self._process(parts)
-        return advancing
+        return parts, advancing
 
-    def _process(self, parts: Sequence[tuple[int, list[int], int]]) -> None:
+    def _process(self, parts: Sequence[Decoded]) -> None:
         """Show the batch to the drafters that read hidden states."""
-        if not self._layers:
+        if not (self._layers and parts):
             return
-        row, decoded = 0, []
-        for slot, tokens, position in parts:
-            decoded.append(Decoded(slot, tokens, position, row))
-            row += len(tokens)
-        batch = TargetBatch(
-            decoded, {layer: self._target.features(layer) for layer in self._layers}
-        )
+        batch = TargetBatch(parts, {layer: self._target.features(layer) for layer in self._layers})
         for drafter in self._drafters:
             if drafter.features:
                 drafter.process(batch)

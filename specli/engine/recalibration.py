@@ -1,8 +1,8 @@
 """Measures costs again between two rounds, where there is reason to doubt them.
 
-That is so once where the measuring was disturbed, or a record cannot be that of any model, and
-after that where rounds take other times than was measured: only then is measuring worth its time
-beside programs that never rest. Costs that rounds confirm are sure.
+That is so where rounds take other times than was measured, and once where the measuring was
+disturbed or a record cannot be that of any model: only then is measuring worth its time beside
+programs that never rest. Costs that rounds confirm are sure.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from specli.engine.measure import Batches, timed, too_slow, undisturbed
+from specli.engine.measure import Batches, timed, undisturbed
 from specli.engine.policy.cost import CostModel, Curve
 from specli.events import Source
 
-TARGET_SIZES = (1, 2, 4, 8)
-DRAFT_SIZES = (1, 2)
-"""Batches measured again: what most rounds decode, in the time of about seven tokens."""
+TARGET_SIZE = 4
+"""The batch that is timed where the first rounds decoded single tokens alone: what most rounds
+with a proposal decode, in the time of about two tokens."""
 
 PATIENCE = 16
 """Rounds until costs that still disagree are measured once more; each further time takes
@@ -35,7 +35,6 @@ class _Watched:
 
     decoder: Batches
     curve: Curve
-    sizes: tuple[int, ...]
     settled: bool = False
     """Found twice alike: it is so, even if rounds take longer than their batches."""
 
@@ -57,29 +56,29 @@ class Recalibration:
     _watched: list[_Watched] = field(default_factory=list)
     _rounds: int = 0
     _wait: int = 0
+    _measured: bool = False
+    """Whether unsure costs have been measured again."""
 
     def before_round(self, cost: CostModel) -> None:
         """To be called while nothing is being decoded."""
-        first = cost is not self._cost
-        if first:
-            self._cost, self._rounds, self._wait = cost, 0, 0
+        if cost is not self._cost:
+            self._cost, self._rounds, self._wait, self._measured = cost, 0, 0, False
             self._watched = [
-                _Watched(self.target, cost.target, TARGET_SIZES),
+                _Watched(self.target, cost.target),
                 *(
-                    _Watched(decoder, cost.drafters[name], DRAFT_SIZES)
+                    _Watched(decoder, cost.drafters[name])
                     for name, decoder in self.decoders.items()
                     if name in cost.drafters
                 ),
             ]
             cost.sure = cost.sure and all(map(undisturbed, cost.curves))
         self._rounds += 1
+        unsure = not (cost.sure or self._measured) and cost.target.checked
         doubtful = [
-            one
-            for one in self._watched
-            if (first and not cost.sure) or (one.curve.disagrees and not one.settled)
+            one for one in self._watched if (unsure or one.curve.disagrees) and not one.settled
         ]
         if doubtful and self._rounds > self._wait:
-            self._rounds, self._wait = 0, self._next_wait()
+            self._rounds, self._wait, self._measured = 0, self._next_wait(), True
             for one in doubtful:
                 one.settled = self._again(one)
         elif not doubtful and (self._watched[0].settled or cost.target.agrees):
@@ -89,27 +88,26 @@ class Recalibration:
         return min(IMPATIENCE * self._wait, MOST_PATIENCE) or PATIENCE
 
     def _again(self, one: _Watched) -> bool:
-        """Measure after what sequence 0 has in the cache, and leave that as it was; whether the
+        """Take over what the first rounds took, and measure what they do not show; whether the
         curve was right.
 
-        A hiccup makes few tokens take longer than more, which the curve knows not to believe; where
-        it hits more tokens, they are timed once more, and the cheap ones always.
+        Measured after what sequence 0 has in the cache, which is left as it was.
         """
-        decoder, position = one.decoder, one.decoder.length(0)
+        decoder, curve, position = one.decoder, one.curve, one.decoder.length(0)
         most = min(
             decoder.n_batch, decoder.n_ctx - position, decoder.max_rollback or decoder.n_batch
         )
         if most < 1:
             return True
-        # The first batch after a pause is slow.
-        timed(decoder, self.token, position, 1, self.clock)
-        found: dict[int, float] = {}
-        for size in (size for size in one.sizes if size <= most):
+        curve.at(position)
+        sizes = [1, TARGET_SIZE] if decoder is self.target and most >= TARGET_SIZE else [1]
+        shown = {size: curve.shown(size) for size in sizes}
+        found = {size: ms for size, ms in shown.items() if ms is not None}
+        for size in (size for size in sizes if size not in found):
             found[size] = timed(decoder, self.token, position, size, self.clock)
-            hiccup = size // 2 in found and too_slow(size // 2, found[size // 2], found[size])
-            if hiccup or decoder is not self.target:
+            if len(found) < 2 or not curve.in_proportion(found):
+                # The first batch after a pause is slow, and any may be a hiccup.
                 again = timed(decoder, self.token, position, size, self.clock)
                 found[size] = min(found[size], again)
         decoder.rollback(0, position)
-        one.curve.at(position)
-        return one.curve.remeasured(found)
+        return curve.remeasured(found)

@@ -59,6 +59,11 @@ def read(context: int, layer: int, rows: int, width: int) -> NDArray[np.float32]
     address = staging.nextn(context) if layer == NEXTN else staging.layer_input(context, layer)
     if not address:
         raise LoadError(f"llama.cpp has no hidden states of layer {layer}")
+    return _matrix(address, rows, width)
+
+
+@lru_cache(maxsize=4096)
+def _matrix(address: int, rows: int, width: int) -> NDArray[np.float32]:
     return floats(address, rows * width).reshape(rows, width)
 
 

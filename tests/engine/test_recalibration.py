@@ -72,6 +72,14 @@ def recalibration(clock: FakeClock, decoder: FakeDecoder) -> Recalibration:
     return Recalibration(decoder, {}, 1, clock)
 
 
+def see(again: Recalibration, cost: CostModel, took: Sequence[float]) -> None:
+    """Rounds of a single token that take these times, and the look before the next round."""
+    for ms in took:
+        again.before_round(cost)
+        cost.target.observe(1, ms)
+    again.before_round(cost)
+
+
 def test_one_slow_batch_is_no_reason_to_measure_again() -> None:
     clock = FakeClock()
     decoder, cost = FakeDecoder(hashed(1), clock=clock), costs()
@@ -87,8 +95,8 @@ def test_measuring_leaves_what_the_cache_holds() -> None:
     decoder, cost = FakeDecoder(hashed(1), clock=clock), costs()
     decoder.add(0, [1, 2, 3], 0, 0)
     decoder.decode()
-    cost.sure = False
-    recalibration(clock, decoder).before_round(cost)
+    again = recalibration(clock, decoder)
+    see(again, cost, [4 * PAYING[0]] * CHECKED)
     assert decoder.calls > 1
     assert decoder.seen[0] == [1, 2, 3]
 
@@ -98,18 +106,34 @@ def test_costs_that_were_measured_on_a_busy_machine_are_sure_once_rounds_confirm
     decoder = FakeDecoder(hashed(1), clock=clock, ms=curve())
     cost = CostModel(Curve(list(curve().sizes), times(PAYING, 1.5), spread=1.4))
     again = recalibration(clock, decoder)
-    again.before_round(cost)
-    assert not cost.sure
+    see(again, cost, [PAYING[0]] * CHECKED)
     assert cost.target(4) == pytest.approx(curve()(4))
-    batches = decoder.calls
+    assert decoder.calls == 1
     for _round in range(PATIENCE + 1):
         again.before_round(cost)
         assert cost.sure == (_round >= CHECKED)
-        cost.target.observe(1, curve()(1))
-    assert decoder.calls == batches
+        cost.target.observe(1, PAYING[0])
+    assert decoder.calls == 1
 
 
-def test_only_what_disagrees_is_measured_again() -> None:
+def test_single_tokens_of_the_rounds_need_no_measuring_and_a_batch_is_timed_twice_at_most() -> None:
+    for first, batches in ((0, [4]), (1, [4, 4])):
+        clock, seen = FakeClock(), list[int]()
+        truth = Curve(list(curve().sizes), times(PAYING, 2.0, first))
+
+        def took(size: int, truth: Curve = truth, seen: list[int] = seen) -> float:
+            seen.append(size)
+            return truth(size)
+
+        cost = costs()
+        cost.sure = False
+        again = recalibration(clock, FakeDecoder(hashed(1), clock=clock, ms=took))
+        see(again, cost, [truth(1)] * CHECKED)
+        assert seen == batches
+        assert all(0.8 < cost.target(size) / truth(size) < 1.25 for size in SIZES)
+
+
+def test_only_what_disagrees_changes() -> None:
     clock = FakeClock()
     target, draft = (FakeDecoder(hashed(1), clock=clock, ms=curve()) for _each in "12")
     cost = costs()
@@ -118,7 +142,10 @@ def test_only_what_disagrees_is_measured_again() -> None:
         again.before_round(cost)
         cost.target.observe(1, PAYING[0])
         cost.drafters["draft"].observe(1, 4 * DRAFT[0])
-    assert (target.calls, draft.calls > 0) == (0, True)
+    assert cost.drafters["draft"](1) == pytest.approx(4 * DRAFT[0])
+    assert cost.target(4) == pytest.approx(PAYING[3])
+    # Rounds have shown it all.
+    assert (target.calls, draft.calls) == (0, 0)
 
 
 def test_rounds_that_never_agree_are_measured_ever_more_rarely() -> None:
@@ -136,16 +163,21 @@ def test_rounds_that_never_agree_are_measured_ever_more_rarely() -> None:
     assert 2 <= measured <= 5
 
 
-@pytest.mark.parametrize("hit", [1, 2, 4, 8])
-def test_a_hiccup_while_costs_are_measured_again_is_not_believed(hit: int) -> None:
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("hit", [1, 4])
+def test_a_hiccup_while_costs_are_measured_again_is_not_believed(hit: int, first: int) -> None:
     clock, seen = FakeClock(), Counter[int]()
 
     def took(size: int) -> float:
         seen[size] += 1
-        # The first batch of one token only wakes the model up.
-        return curve()(size) * (3.0 if size == hit and seen[size] == 1 + (size == 1) else 1.0)
+        return curve()(size) * (3.0 if size == hit and seen[size] == 1 else 1.0)
 
-    cost = costs(times(PAYING, 4.0))
+    cost = costs(times(PAYING, 4.0, first))
     cost.sure = False
-    recalibration(clock, FakeDecoder(hashed(1), clock=clock, ms=took)).before_round(cost)
+    again = recalibration(clock, FakeDecoder(hashed(1), clock=clock, ms=took))
+    for _each in range(CHECKED):
+        # Rounds show the times of what is not hit.
+        cost.target.observe(4 if hit == 1 else 1, curve()(4 if hit == 1 else 1))
+    again.before_round(cost)
+    assert seen[hit] == 2
     assert all(0.8 < cost.target(size) / curve()(size) < 1.25 for size in SIZES)

@@ -38,10 +38,8 @@ class Rows:
             larger = np.empty((self._count + count, self._buffer.shape[1]), dtype=np.float32)
             larger[: self._count] = self._buffer[: self._count]
             self._buffer = larger
-        to, column = self._buffer[self._count : self._count + count], 0
-        for layer in layers:
-            to[:, column : column + layer.shape[1]] = layer[start:stop]
-            column += layer.shape[1]
+        to = self._buffer[self._count : self._count + count]
+        np.concatenate([layer[start:stop] for layer in layers], axis=1, out=to)
         self._count += count
 
     def cut(self, end: int) -> None:

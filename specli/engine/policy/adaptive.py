@@ -52,6 +52,14 @@ class AdaptivePolicy:
     alone: float = TEXT_MEMORY
     """Steps since a proposal was verified; at the start as if it were long ago."""
 
+    def rests(self, turns: Sequence[Turn]) -> bool:
+        """Whether the room is less than one rejected token takes."""
+        self._at(turns)
+        width = turns[0].width
+        plain = self.cost.target(width)
+        room = sum((self.texts.get(turn.seq) or Text()).room(plain) for turn in turns)
+        return room - self.cost.rollback < self.cost.target(width + 1) - plain
+
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, MOST_FREE))
 
@@ -127,7 +135,7 @@ class AdaptivePolicy:
             self._learn_drafting(name, outcomes, ms)
         plain = self.cost.target(width)
         for one in outcomes:
-            text = self.texts.setdefault(one.turn.seq, Text())
+            text = self._text(one.turn.seq)
             text.lost_ms += times.deciding / width
             if one.verified:
                 more = max(verify_ms - plain, 0.0) + times.rollback
@@ -138,12 +146,15 @@ class AdaptivePolicy:
 
     def _learn_acceptance(self, one: Outcome, text: Text) -> None:
         self.decisions[one.verified.source or "plain"] += 1
+        proposal = _drafted(one.turn)
+        if not one.judged and not proposal:
+            return
+        text.catch_up()
         for index in range(one.judged):
             source, confidence = one.verified.sources[index], one.verified.confidences[index]
             accepted = index < one.accepted
             self.acceptance.learning(source).judge(confidence, accepted)
             text.learning(source).judge(confidence, accepted)
-        proposal = _drafted(one.turn)
         if one.turn.asked is not None and proposal:
             self.acceptance.learning(one.turn.asked.name).count(proposal)
             text.learning(one.turn.asked.name).count(proposal)
@@ -163,9 +174,15 @@ class AdaptivePolicy:
         curve.observe(1, ms / expected * curve(1))
         self.asked[name] += len(turns)
         for turn in turns:
-            text = self.texts.setdefault(turn.seq, Text())
+            text = self._text(turn.seq)
             text.lost_ms += ms / len(turns)
             text.spend(ms / len(turns))
+
+    def _text(self, seq: int) -> Text:
+        text = self.texts.get(seq)
+        if text is None:
+            text = self.texts[seq] = Text()
+        return text
 
     def end(self, seq: int) -> None:
         text = self.texts.pop(seq, None)
@@ -198,6 +215,7 @@ class _View:
         self._turn = turn
         self._verifying = verifying
         self._text = policy.texts.get(turn.seq) or Text()
+        self._text.catch_up()
         plain = policy.cost.target(turn.width)
         self.speed = turn.width * self._text.speed(plain)
         """Tokens per millisecond of all sequences of the step."""

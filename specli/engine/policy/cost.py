@@ -111,33 +111,47 @@ class Curve:
         )
 
     @property
+    def checked(self) -> bool:
+        """Whether enough batches were seen to say whether they take the times measured."""
+        return any(len(ratios) == CHECKED for ratios in self.first.values())
+
+    def shown(self, size: int) -> float | None:
+        """Milliseconds of so many tokens by the first batches, of a single token or of several;
+        None before enough of them were seen."""
+        ratios = self.first[size == 1]
+        if len(ratios) < CHECKED:
+            return None
+        return median(ratios) * (self._between(self.measured, size) + self._attending(size))
+
+    @property
     def agrees(self) -> bool:
         """Whether the first batches, of a single token or of several, took the times measured."""
-        return not self.disagrees and any(len(one) == CHECKED for one in self.first.values())
+        return self.checked and not self.disagrees
+
+    def in_proportion(self, times: Mapping[int, float]) -> bool:
+        """Whether the times of these sizes are off by the same factor."""
+        ratios = [self._measured_ratio(size, ms) for size, ms in times.items()]
+        return agree(max(ratios) / min(ratios))
 
     def remeasured(self, times: Mapping[int, float]) -> bool:
-        """Take over newly measured times of some sizes, the others in proportion; whether they
-        agree with what was measured before, and nothing had to change."""
-        known = sorted(times)
-        ratios = [self._measured_ratio(size, times[size]) for size in known]
+        """Take over newly measured times of a single token and of at most one size of several, the
+        others in proportion; whether they agree with what was measured before, and nothing had to
+        change."""
+        ratios = [self._measured_ratio(size, times[size]) for size in sorted(times)]
         self.first, self.spread = {True: [], False: []}, 1.0
         if all(map(agree, ratios)):
             return True
-        if self._share(known[0]) > 0.5:
+        if self._share(1) > 0.5:
             # So long a text says little of anything else.
             self.per_context *= median(ratios)
             return False
-        for index, size in enumerate(self.sizes):
-            right = min(bisect_left(known, size), len(known) - 1)
-            left = right if known[right] <= size else max(right - 1, 0)
-            share = (size - known[left]) / ((known[right] - known[left]) or 1)
-            share = min(max(share, 0.0), 1.0)
-            self.ms[index] = self.measured[index] * (
-                ratios[left] + share * (ratios[right] - ratios[left])
-            )
+        self.ms = [
+            ms * ratios[0 if size == 1 else -1]
+            for size, ms in zip(self.sizes, self.measured, strict=True)
+        ]
         self.factor = self.batch = 1.0
         # What was timed just now was seen: one batch after it does not outweigh it.
-        self.seen = Counter(known)
+        self.seen = Counter(times)
         self._level()
         self.measured = list(self.ms)
         return False

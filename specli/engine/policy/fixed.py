@@ -22,6 +22,9 @@ class FixedPolicy:
     draft_min: int = 0
     p_min: float = 0.0
 
+    def rests(self, turns: Sequence[Turn]) -> bool:  # noqa: ARG002 - part of the protocol
+        return False
+
     def rule(self, turn: Turn) -> Rule:
         return Rule(turn.limit)
 

@@ -72,7 +72,7 @@ class StepTimes:
     with_prompts: bool = False
     """Whether the target's batch also held parts of prompts."""
     deciding: float = 0.0
-    """What finding free proposals and deciding took."""
+    """What finding free proposals, deciding, keeping hidden states and learning took."""
 
     @property
     def draft(self) -> float:
@@ -82,6 +82,10 @@ class StepTimes:
 
 class Policy(Protocol):
     """Decides every round. Only `learn` and `end` change what it knows."""
+
+    def rests(self, turns: Sequence[Turn]) -> bool:
+        """Whether nothing that is proposed for these turns would be verified, so that no drafter
+        need be asked."""
 
     def rule(self, turn: Turn) -> Rule:
         """How far a drafter that costs nothing may go."""

@@ -32,6 +32,8 @@ class Text(Tracks):
     tokens: float = 0.0
     ms: float = 0.0
     """Tokens emitted and the time they took, both discounted: the present speed."""
+    _unfaded: float = 1.0
+    """What the tracks have still to be multiplied by: a round that asks nobody needs none."""
 
     def speed(self, plain_ms: float) -> float:
         """Tokens per millisecond, at least that of plain decoding, where a token takes
@@ -52,5 +54,11 @@ class Text(Tracks):
         self.emitted += tokens
         self.tokens = keep * self.tokens + tokens
         self.ms *= keep
-        for track in self.tracks.values():
-            track.fade(keep)
+        self._unfaded *= keep
+
+    def catch_up(self) -> None:
+        """Let the tracks fade by what was emitted; to be called before they are read."""
+        if self._unfaded < 1:
+            for track in self.tracks.values():
+                track.fade(self._unfaded)
+            self._unfaded = 1.0

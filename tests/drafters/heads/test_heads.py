@@ -148,6 +148,9 @@ class Mixed:
     random: random.Random
     decided: set[str] = field(default_factory=set)
 
+    def rests(self, turns: Sequence[Turn]) -> bool:
+        return self.random.random() < 0.1
+
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, self.random.choice((0, 0, 3, 9))))
 
