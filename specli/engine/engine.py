@@ -179,7 +179,7 @@ class Engine:
         )
         native_ms = (self._native_ns() - native) / 1e6
         self._policy.learn(
-            [Outcome(c.turn, c.proposal, c.judged, c.accepted, len(c.emitted)) for c in checks],
+            [Outcome(c.turn, c.proposal, c.accepted, c.emitted) for c in checks],
             times,
         )
         self._learning = self._clock() - committed

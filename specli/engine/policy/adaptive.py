@@ -53,11 +53,14 @@ class AdaptivePolicy:
     """Steps since a proposal was verified; at the start as if it were long ago."""
 
     def rests(self, turns: Sequence[Turn]) -> bool:
-        """Whether the room is less than one rejected token takes."""
+        """Whether the room is less than one rejected token takes, and nobody looks."""
         self._at(turns)
         width = turns[0].width
         plain = self.cost.target(width)
-        room = sum((self.texts.get(turn.seq) or Text()).room(plain) for turn in turns)
+        texts = [self.texts.get(turn.seq) or Text() for turn in turns]
+        if any(text.foretold.looks for text in texts):
+            return False
+        room = sum(text.room(plain) for text in texts)
         return room - self.cost.rollback < self.cost.target(width + 1) - plain
 
     def rule(self, turn: Turn) -> Rule:
@@ -140,21 +143,28 @@ class AdaptivePolicy:
             if one.verified:
                 more = max(verify_ms - plain, 0.0) + times.rollback
                 text.lost_ms += more * len(one.verified) / proposed - one.accepted * plain / width
+                if one.accepted < len(one.verified):
+                    text.reject(plain)
             text.spend((verify_ms + times.rollback) / width)
-            text.emit(one.emitted)
+            text.emit(len(one.emitted))
+            text.foretold.compare(_foretelling(one), one.emitted)
             self._learn_acceptance(one, text)
 
     def _learn_acceptance(self, one: Outcome, text: Text) -> None:
+        """The target's choice judges a token, whether or not it was verified."""
         self.decisions[one.verified.source or "plain"] += 1
-        proposal = _drafted(one.turn)
-        if not one.judged and not proposal:
+        if not one.turn.proposals:
             return
         text.catch_up()
-        for index in range(one.judged):
-            source, confidence = one.verified.sources[index], one.verified.confidences[index]
-            accepted = index < one.accepted
-            self.acceptance.learning(source).judge(confidence, accepted)
-            text.learning(source).judge(confidence, accepted)
+        for proposal in one.turn.proposals:
+            for index, token in enumerate(one.emitted[: len(proposal)]):
+                source, confidence = proposal.sources[index], proposal.confidences[index]
+                right = token == proposal.tokens[index]
+                self.acceptance.learning(source).judge(confidence, right)
+                text.learning(source).judge(confidence, right)
+                if not right:
+                    break
+        proposal = _drafted(one.turn)
         if one.turn.asked is not None and proposal:
             self.acceptance.learning(one.turn.asked.name).count(proposal)
             text.learning(one.turn.asked.name).count(proposal)
@@ -336,6 +346,10 @@ _LIKELY = 0.8
 
 _LOOK = 0.25
 """A busy machine made drafts look up to 2.6 times as dear as they were."""
+
+
+def _foretelling(one: Outcome) -> Sequence[int]:
+    return (one.verified or max(one.turn.proposals, key=len, default=one.verified)).tokens
 
 
 def _drafted(turn: Turn) -> Proposal:

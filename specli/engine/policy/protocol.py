@@ -53,13 +53,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a turn: the proposal as verified, and how much of it the target judged."""
+    """What came of a turn: the proposal as verified, how much of it was accepted, and the tokens
+    that the text got."""
 
     turn: Turn
     verified: Proposal
-    judged: int
     accepted: int
-    emitted: int
+    emitted: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,16 @@ Times are in milliseconds, and a sequence's share of the steps it runs in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specli.engine.policy.acceptance import PRIOR, Tracks
+from specli.engine.policy.foretold import Foretold
 
 LOSS_SHARE = 0.005
 """Share of the time so far that speculation may have lost against plain decoding. It bounds long
 texts, where trials go on."""
 
-LOSS_START = 2.5
+LOSS_START = 2.0
 """Plain tokens that it may lose in addition: what a few trials cost. More finds out sooner what
 pays, less bounds short texts better. With both, 0.97 of plain decoding holds from 100 tokens on
 whatever is accepted, and on recorded texts of 64 tokens nearly always."""
@@ -32,8 +33,9 @@ class Text(Tracks):
     tokens: float = 0.0
     ms: float = 0.0
     """Tokens emitted and the time they took, both discounted: the present speed."""
+    foretold: Foretold = field(default_factory=Foretold)
     _unfaded: float = 1.0
-    """What the tracks have still to be multiplied by: a round that asks nobody needs none."""
+    """What the tracks have still to be multiplied by, once they are read."""
 
     def speed(self, plain_ms: float) -> float:
         """Tokens per millisecond, at least that of plain decoding, where a token takes
@@ -41,8 +43,17 @@ class Text(Tracks):
         return max((self.tokens + PRIOR) / (self.ms + PRIOR * plain_ms), 1 / plain_ms)
 
     def room(self, plain_ms: float) -> float:
-        """Milliseconds that speculation may still lose."""
-        return max(LOSS_SHARE * self.spent_ms + LOSS_START * plain_ms - self.lost_ms, 0.0)
+        """Milliseconds that speculation may still lose, or a granted trial."""
+        granted = plain_ms if self.foretold.grants else 0.0
+        return max(self._own_room(plain_ms), granted)
+
+    def _own_room(self, plain_ms: float) -> float:
+        return LOSS_SHARE * self.spent_ms + LOSS_START * plain_ms - self.lost_ms
+
+    def reject(self, plain_ms: float) -> None:
+        """A part of a verified proposal was rejected."""
+        if self._own_room(plain_ms) <= 0:
+            self.foretold.failed += 1
 
     def spend(self, ms: float) -> None:
         self.spent_ms += ms

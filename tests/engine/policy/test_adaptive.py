@@ -5,19 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from copy import deepcopy
+from math import log2
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specli.drafters.protocol import STEPS, Proposal
+from specli.drafters.protocol import STEPS, Proposal, Request
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.explain import explain
+from specli.engine.policy.acceptance import PRIOR
 from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel, Curve
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.protocol import Costly, Outcome, StepTimes, Turn
-from specli.engine.policy.text import LOSS_SHARE, LOSS_START
+from specli.engine.policy.text import LOSS_SHARE, LOSS_START, Text
 from specli.events import Prefilled, Round, Stats
 from tests.engine.policy.play import (
     DRAFT,
@@ -68,6 +70,12 @@ def speedup(done: Played, points: Sequence[float], length: int) -> float:
     return length * points[0] / done.ms
 
 
+def allowed(done: Played, tokens: int, points: Sequence[float]) -> float:
+    """The bound of docs/policy.md, in milliseconds."""
+    granted = log2(1 + tokens / PRIOR)
+    return LOSS_SHARE * done.ms + (LOSS_START + granted) * points[0] + 1e-6
+
+
 def best_fixed(
     answer: Sequence[int], says: Sequence[tuple[int, float]], points: Sequence[float]
 ) -> float:
@@ -90,7 +98,7 @@ def test_whatever_is_accepted_the_loss_against_plain_decoding_stays_within_the_b
     said = [(token if right else WRONG, sure) for token, (right, sure) in pairs]
     done = played(AdaptivePolicy(costs(points)), answer, said, points)
     plain = len(answer) * points[0]
-    assert done.ms - plain <= LOSS_SHARE * done.ms + LOSS_START * points[0] + 1e-6
+    assert done.ms - plain <= allowed(done, len(answer), points)
 
 
 @pytest.mark.parametrize("turn_at", [20, 60, 120])
@@ -99,7 +107,7 @@ def test_an_adversary_that_is_right_until_it_is_trusted_gains_nothing_by_it(turn
     said = [(token if n < turn_at else WRONG, 0.99) for n, token in enumerate(answer)]
     done = played(AdaptivePolicy(costs()), answer, said)
     plain = len(answer) * PAYING[0]
-    assert done.ms - plain <= LOSS_SHARE * done.ms + LOSS_START * PAYING[0] + 1e-6
+    assert done.ms - plain <= allowed(done, len(answer), PAYING)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -199,6 +207,57 @@ def test_a_drafter_that_has_missed_tokens_catches_up_once_it_is_worth_it() -> No
     done = play(policy, answer, [SuffixDrafter(), draft], PAYING, clock, prompt)
     assert done.sources.count("suffix") > 2
     assert done.sources.count("draft") > 10
+
+
+class Counting(SuffixDrafter):
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def propose(self, requests: Sequence[Request]) -> list[Proposal]:
+        self.asked += 1
+        return super().propose(requests)
+
+
+def misled(times: int) -> tuple[list[int], list[int]]:
+    """A prompt that a suffix drafter learns from, and an answer that goes on otherwise."""
+    prompt, answer = [1], []
+    for first in range(5, 5 + times):
+        prompt += [first, 60, 61, 62] * 3
+        answer += [first, 63]
+    return prompt, answer
+
+
+def without_room() -> AdaptivePolicy:
+    """The first text has lost ten tokens already."""
+    policy = AdaptivePolicy(costs())
+    policy.texts[0] = Text(lost_ms=(LOSS_START + 10) * PAYING[0])
+    return policy
+
+
+def test_a_copied_passage_pays_even_where_all_that_may_be_lost_is_lost() -> None:
+    passage = answer_of(8, 160)
+    done = play(without_room(), passage, [SuffixDrafter()], prompt=[1, *passage])
+    assert len(done.rounds) < 0.6 * len(passage)
+
+
+def test_without_room_only_what_comes_true_is_granted_a_trial_and_ever_less_often() -> None:
+    # The prompt foretells eleven tokens and then another one than comes, again and again.
+    answer, prompt = answer_of(8, 400), [1]
+    for start in range(0, 400, 12):
+        prompt += [*answer[start : start + 11], WRONG, WRONG, WRONG]
+    done = play(without_room(), answer, [SuffixDrafter()], prompt=prompt)
+    lost = [proposed for proposed, accepted in done.rounds if accepted < proposed]
+    assert 1 <= len(lost) <= log2(1 + len(answer) / PRIOR)
+
+
+def test_a_text_without_room_asks_free_drafters_now_and_then_only() -> None:
+    prompt, answer = misled(50)
+    drafter = Counting()
+    done = play(without_room(), answer, [drafter], prompt=prompt)
+    assert 5 <= drafter.asked <= len(done.rounds) / 5
 
 
 def test_costs_that_a_busy_machine_has_spoilt_are_found_out_while_generating() -> None:
@@ -320,7 +379,8 @@ def test_what_one_sequence_would_draft_alone_may_not_pay_with_others() -> None:
 def test_tokens_that_nobody_judged_teach_nothing() -> None:
     policy = AdaptivePolicy(costs())
     (turn,) = turns(proposal(0.9, 0.9, 0.9))
-    policy.learn([Outcome(turn, turn.proposals[0], 1, 1, 1)], StepTimes({}, 30.0))
+    first = turn.proposals[0].tokens[:1]
+    policy.learn([Outcome(turn, turn.proposals[0], 1, first)], StepTimes({}, 30.0))
     assert policy.acceptance.track("suffix").seen == 1
     assert policy.acceptance.track("suffix").chance(0.9, 0.9) > 0.9
 
@@ -329,7 +389,7 @@ def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> 
     policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 11.0, 12.0, 16.0])))
     given_turns = turns(proposal(0.9), proposal(), proposal())
     outcomes = [
-        Outcome(turn, turn.proposals[0] if turn.proposals else Proposal(), 0, 0, 1)
+        Outcome(turn, turn.proposals[0] if turn.proposals else Proposal(), 0, [5])
         for turn in given_turns
     ]
     policy.learn(outcomes, StepTimes({}, 24.0))
@@ -339,7 +399,7 @@ def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> 
 
 def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
     policy = AdaptivePolicy(CostModel(Curve([1, 2, 4], [10.0, 11.0, 12.0])))
-    outcomes = [Outcome(turn, Proposal(), 0, 0, 1) for turn in turns(proposal(), proposal())]
+    outcomes = [Outcome(turn, Proposal(), 0, [5]) for turn in turns(proposal(), proposal())]
     policy.learn(outcomes, StepTimes({}, 500.0, with_prompts=True))
     assert policy.cost.target(2) == 11.0
 
@@ -347,7 +407,7 @@ def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
 def test_rolling_back_is_part_of_what_a_rejected_proposal_costs() -> None:
     policy = AdaptivePolicy(costs())
     (turn,) = turns(proposal(0.9))
-    policy.learn([Outcome(turn, turn.proposals[0], 1, 0, 1)], StepTimes({}, 23.5, rollback=30.0))
+    policy.learn([Outcome(turn, turn.proposals[0], 0, [5])], StepTimes({}, 23.5, rollback=30.0))
     assert policy.texts[0].lost_ms == pytest.approx(33.5)
     assert policy.cost.rollback > 0
 
@@ -355,7 +415,7 @@ def test_rolling_back_is_part_of_what_a_rejected_proposal_costs() -> None:
 def test_what_deciding_takes_is_lost_and_leaves_less_room_for_trials() -> None:
     policy = AdaptivePolicy(costs())
     given_turns = turns(proposal(), proposal())
-    outcomes = [Outcome(turn, Proposal(), 0, 0, 1) for turn in given_turns]
+    outcomes = [Outcome(turn, Proposal(), 0, [5]) for turn in given_turns]
     policy.learn(outcomes, StepTimes({}, 20.0, deciding=3.0))
     assert [policy.texts[seq].lost_ms for seq in (0, 1)] == [1.5, 1.5]
     policy.learn(outcomes, StepTimes({}, 20.0, deciding=1e6))
