@@ -77,7 +77,7 @@ def configs(given: argparse.Namespace) -> dict[str, SpeculativeConfig]:
         kind = head_kind(check_file(given.draft))
         drafters.append(DraftModel(given.draft) if kind is None else Head(kind, given.draft))
     every = SpeculativeConfig((*drafters, Suffix()))
-    fixed = [int(length) for length in given.lengths.split(",")] if drafters else []
+    fixed = [int(length) for length in given.lengths.split(",") if length] if drafters else []
     return {
         "auto": every,
         "plain": SpeculativeConfig(),

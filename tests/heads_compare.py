@@ -23,7 +23,7 @@ Rounds = tuple[tuple[int, int], ...]
 
 TOKENS = 32
 CONTEXT = 256
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 """llama-speculative-simple now and then ends before its log has been written."""
 
 

@@ -14,7 +14,7 @@ LOSS_SHARE = 0.005
 """Share of the time so far that speculation may have lost against plain decoding. It bounds long
 texts, where trials go on."""
 
-LOSS_START = 2.0
+LOSS_START = 2.5
 """Plain tokens that it may lose in addition: what a few trials cost. More finds out sooner what
 pays, less bounds short texts better. With both, 0.97 of plain decoding holds from 100 tokens on
 whatever is accepted, and on recorded texts of 64 tokens nearly always."""
