@@ -1,13 +1,15 @@
 """Grammars are tried in a child process: llama.cpp's parser recurses, and may never end.
 
 Parentheses or rules nested some ten thousand deep overflow its stack, which ends the process, and
-thirty rules that each repeat the next one twice keep it busy for hours.
+thirty rules that each repeat the next one twice keep it busy for hours. So do rules that begin with
+themselves.
 
     python -m specli.llama.grammar_trial      see `specli.llama.child`
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +51,7 @@ def require_harmless(gbnf: str, root: str) -> None:
     except ChildError as error:
         raise UsageError(
             f"llama.cpp cannot read the grammar: {error}",
-            hint="write rules that are nested less, and of which fewer may be empty",
+            hint="write rules that are nested less, and none that may begin with itself",
         ) from None
 
 
@@ -64,18 +66,34 @@ def _deepest(gbnf: str) -> int:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    import llama_cpp
-
     from specli.llama import library
 
     library.start()
+    gbnf, root = request["gbnf"], request["root"]
+    if _parses(gbnf, root):
+        # llama.cpp finds a rule that begins with itself after rules that may be empty only when a
+        # text comes to it, and then computes stacks for ever: every rule is begun here.
+        names = sorted(set(_RULE.findall(gbnf)))
+        every = f"{_EVERY} ::= {' | '.join(names)}\n{gbnf}"
+        if not _parses(every, _EVERY):
+            for name in names:
+                # One of them is no rule, but a part of a literal or a comment.
+                _parses(gbnf, name)
+    return {}
+
+
+_RULE = re.compile(r"([A-Za-z0-9-]+)\s*::=")
+_EVERY = "specli-every-rule"
+
+
+def _parses(gbnf: str, root: str) -> bool:
+    import llama_cpp
+
     # The vocabulary is looked at when tokens are judged, not here.
-    handle = llama_cpp.llama_sampler_init_grammar(
-        None, request["gbnf"].encode(), request["root"].encode()
-    )
+    handle = llama_cpp.llama_sampler_init_grammar(None, gbnf.encode(), root.encode())
     if handle:
         llama_cpp.llama_sampler_free(handle)
-    return {}
+    return bool(handle)
 
 
 if __name__ == "__main__":

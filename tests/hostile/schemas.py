@@ -165,6 +165,7 @@ ENTRY = Entry(
         ("grammar", ""),
         ("grammar", "root ::= " + 50_000 * "(" + '"a"' + 50_000 * ")"),
         ("grammar", "root ::= root"),
+        ("grammar", 'root ::= "a" b\nb ::= c b "x" | "y"\nc ::= d\nd ::= "z"?'),
         ("grammar", '%llguidance {}\nstart: "a" b\nb: /(x{500}){500}/ b'),
         ("grammar", 'root ::= "a"\0'),
     ),

@@ -25,6 +25,26 @@ def chained(count: int) -> str:
     return "\n".join(["root ::= r0", *rules, f'r{count} ::= "a"'])
 
 
+BEGIN_WITH_THEMSELVES = (
+    'root ::= "a" b\nb ::= c b "x" | "y"\nc ::= d\nd ::= "z"?',
+    'a ::= c | "a"\nc ::= d [^x]* c "f"? c\nd ::= [^x]*\nroot ::= [a-z] c # no ::= rule',
+)
+"""After a first token, and after rules of which only a further one shows that they may be empty."""
+
+
+@pytest.mark.parametrize("gbnf", BEGIN_WITH_THEMSELVES)
+def test_a_rule_that_begins_with_itself_somewhere_in_the_text_is_refused(gbnf: str) -> None:
+    with pytest.raises(UsageError, match="cannot read the grammar") as refused:
+        grammar_trial.require_harmless(gbnf, "root")
+    assert refused.value.hint is not None
+    assert "begin with itself" in refused.value.hint
+
+
+def test_what_looks_like_a_rule_in_a_literal_or_a_comment_is_none() -> None:
+    gbnf = 'root ::= "q ::= r" s\ns ::= [a-z]+ # t ::= u\n'
+    grammar_trial.require_harmless(gbnf, "root")
+
+
 def test_grammars_that_overflow_a_stack_or_never_end_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
