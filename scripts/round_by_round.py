@@ -128,7 +128,7 @@ def told(name: str, contenders: list[Contender]) -> dict[str, float]:
 
 def summary(found: list[dict[str, float]]) -> dict[str, object]:
     autos = [one["auto"] for one in found]
-    best = [max(1.0, *(ratio for name, ratio in one.items() if name != "auto")) for one in found]
+    best = [max([1.0, *(ratio for name, ratio in one.items() if name != "auto")]) for one in found]
     over = [auto / most for auto, most in zip(autos, best, strict=True)]
     return {
         "geometric_means": {
