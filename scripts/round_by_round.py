@@ -50,7 +50,6 @@ class Contender:
     engine: Engine
     seconds: float = 0.0
     outside: float = 0.0
-    rounds: int = 0
     tokens: list[int] = field(default_factory=list)
 
     def step(self) -> None:
@@ -61,7 +60,6 @@ class Contender:
             if isinstance(event, Round):
                 self.seconds += took
                 self.outside += took - event.native_ms / 1000
-                self.rounds += 1
                 self.tokens += event.tokens
             elif isinstance(event, Finished) and event.error is not None:
                 raise event.error

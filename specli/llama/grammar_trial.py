@@ -25,6 +25,9 @@ MOST_BYTES = 1 << 20
 MOST_NESTED = 500
 """Open parentheses; llama.cpp's parser overflows a stack of 8 MiB at 10,000 to 20,000."""
 
+_RULE = re.compile(r"([A-Za-z0-9-]+)\s*::=")
+_EVERY = "specli-every-rule"
+
 _child = Child("specli.llama.grammar_trial", SECONDS)
 
 
@@ -80,10 +83,6 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
                 # One of them is no rule, but a part of a literal or a comment.
                 _parses(gbnf, name)
     return {}
-
-
-_RULE = re.compile(r"([A-Za-z0-9-]+)\s*::=")
-_EVERY = "specli-every-rule"
 
 
 def _parses(gbnf: str, root: str) -> bool:

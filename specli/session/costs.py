@@ -98,7 +98,7 @@ class Costs:
 
     def switched(self, setup: Setup, now: CostModel) -> CostModel:
         """The costs of other threads while sequences run: those that are known, or a guess from
-        the present ones, which is measured again at once."""
+        the present ones, which the first rounds correct."""
         known = self.recorded(setup)
         if known is not None:
             return known[0]

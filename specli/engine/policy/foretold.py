@@ -36,7 +36,7 @@ class Foretold:
 
     @property
     def grants(self) -> bool:
-        return self.right >= PRIOR * float(2**self.failed)
+        return self.right >= PRIOR * (1 << self.failed)
 
     def compare(self, proposed: Sequence[int], emitted: Sequence[int]) -> None:
         """What was foretold before, or else is proposed now, with what came."""

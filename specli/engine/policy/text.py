@@ -52,7 +52,7 @@ class Text(Tracks):
 
     def reject(self, plain_ms: float) -> None:
         """A part of a verified proposal was rejected."""
-        if self._own_room(plain_ms) <= 0:
+        if self.foretold.grants and self._own_room(plain_ms) <= 0:
             self.foretold.failed += 1
 
     def spend(self, ms: float) -> None:
