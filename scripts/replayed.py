@@ -47,6 +47,7 @@ class RecordedDecoder:
     n_batch = 512
     n_vocab = VOCAB
     exact = False
+    least_rows = 1
 
     def __init__(
         self,

@@ -88,6 +88,7 @@ class FakeDecoder:
         self.n_batch = n_batch
         self.n_vocab = vocab
         self.exact = False
+        self.least_rows = 1
         self.native_ns = 0
         self.can_cut = not keeps_state
         self.max_rollback = max_rollback

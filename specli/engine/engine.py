@@ -229,14 +229,19 @@ class Engine:
 
     def _turns(self) -> list[Verification]:
         """The sequences that have their prompt decoded, and how far each may be drafted for."""
-        ready = [live for live in self._live.values() if live.drafting]
+        # With caches of their own, llama.cpp computes neighbours at once that follow each other.
+        ready = sorted(
+            (live for live in self._live.values() if live.drafting), key=lambda live: live.slot
+        )
         share = self._target.n_batch // max(len(self._live), 1) - 1
         if self._target.max_rollback is not None:
             share = min(share, self._target.max_rollback)
+        width, least = len(ready), self._target.least_rows
         return [
             # The target adds a token of its own to whatever is accepted.
             Verification(
-                live, Turn(live.slot, self._limit(live, share), len(ready), length=live.cached)
+                live,
+                Turn(live.slot, self._limit(live, share), width, length=live.cached, least=least),
             )
             for live in ready
         ]

@@ -56,9 +56,10 @@ class Slots:
     def take(self, prompt: list[int], live: Iterable[Sequence]) -> tuple[int, int]:
         """A slot for `prompt`, and how many of its tokens the slot's cache now holds.
 
-        At least the prompt's last token is decoded anew, because its logits are needed.
+        At least the prompt's last token is decoded anew, because its logits are needed. Of slots
+        that hold as much, the first is taken: neighbours are computed at once.
         """
-        slot = max(self._free, key=lambda one: common_prefix(self._cached[one], prompt))
+        slot = max(self._free, key=lambda one: (common_prefix(self._cached[one], prompt), -one))
         self._free.remove(slot)
         return slot, self._reuse(slot, prompt, self._all(live))
 

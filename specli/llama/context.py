@@ -78,6 +78,7 @@ class Context(Closing):
     """Implements `Decoder` on llama.cpp. Use it as a context manager, or call `close`."""
 
     exact = False
+    least_rows = 1
     opened: ClassVar[bool] = False
     """Whether this process has opened a context."""
 

@@ -30,6 +30,10 @@ class Decoder(Protocol):
         """Whether a row comes out the same, to the bit, in every batch."""
 
     @property
+    def least_rows(self) -> int:
+        """Rows that each sequence takes at least in a batch of several sequences."""
+
+    @property
     def n_vocab(self) -> int: ...
 
     @property

@@ -13,7 +13,7 @@ from specli.llama.exact import ExactContext, Rows, find_rows
 from specli.session.records import read_record, record_path, write_record
 from specli.session.setup import Setup
 
-_VERSION = 1
+_VERSION = 2
 
 
 class _Record(BaseModel):

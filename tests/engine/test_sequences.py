@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from specli.drafters.draft_model import DraftModel
 from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
+from specli.engine.slots import Slots
 from specli.events import Event, Prefilled
 from specli.sampling.params import SamplingParams
 from tests.engine.rounds import ANSWER, PROMPT, Canned, endings, engine_of, finished, tokens_of
@@ -54,6 +57,39 @@ def test_more_requests_than_slots_wait_for_their_turn() -> None:
     assert len(rounds) == 5
     assert set(target.seen) == {0, 1}
     assert engine.idle
+
+
+def test_a_batch_lists_neighbouring_slots_one_after_the_other() -> None:
+    # With caches of their own, llama.cpp computes only such sequences at once.
+    target, order = FakeDecoder(hashed(3)), list[list[int]]()
+    add, decode = target.add, target.decode
+    placed: list[int] = []
+
+    def adding(seq: int, tokens: Sequence[int], position: int, outputs: int) -> int:
+        placed.append(seq)
+        return add(seq, tokens, position, outputs)
+
+    def decoding() -> None:
+        order.append(list(placed))
+        placed.clear()
+        decode()
+
+    target.add, target.decode = adding, decoding  # type: ignore[method-assign]
+    engine = engine_of(target, slots=3)
+    for count in (2, 6, 6, 6):
+        engine.submit(GenerationRequest([count], max_tokens=count, ignore_end=True))
+    list(engine.run())
+    both = [one for one in order if len(one) > 1]
+    assert len(both) > 4
+    assert all(one == sorted(one) for one in both)
+
+
+def test_the_first_of_slots_that_hold_as_much_is_taken() -> None:
+    slots = Slots(FakeDecoder(hashed(1)), 3)
+    assert [slots.take([1, 2], ())[0] for _n in range(2)] == [0, 1]
+    slots.give_back(1, [])
+    slots.give_back(0, [])
+    assert slots.take([1, 2], ())[0] == 0
 
 
 def test_closing_the_run_early_ends_every_sequence() -> None:

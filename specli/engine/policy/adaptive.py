@@ -55,20 +55,19 @@ class AdaptivePolicy:
     def rests(self, turns: Sequence[Turn]) -> bool:
         """Whether the room is less than one rejected token takes, and nobody looks."""
         self._at(turns)
-        width = turns[0].width
-        plain = self.cost.target(width)
+        step = _Verifying(self.cost, turns[0].width, turns[0].least)
         texts = [self.texts.get(turn.seq) or Text() for turn in turns]
         if any(text.foretold.looks for text in texts):
             return False
-        room = sum(text.room(plain) for text in texts)
-        return room - self.cost.rollback < self.cost.target(width + 1) - plain
+        room = sum(text.room(step.share) for text in texts)
+        return room - self.cost.rollback < step(1)
 
     def rule(self, turn: Turn) -> Rule:
         return Rule(min(turn.limit, MOST_FREE))
 
     def choose(self, turns: Sequence[Turn]) -> list[Choice | None]:
         self._at(turns)
-        verifying = _Verifying(self.cost, turns[0].width)
+        verifying = _Verifying(self.cost, turns[0].width, turns[0].least)
         return [
             self._choice(_View(self, turn, verifying), turn.costly) if turn.costly else None
             for turn in turns
@@ -80,7 +79,7 @@ class AdaptivePolicy:
 
     def verify(self, turns: Sequence[Turn]) -> list[Proposal]:
         self._at(turns)
-        step = _Verifying(self.cost, turns[0].width)
+        step = _Verifying(self.cost, turns[0].width, turns[0].least)
         views = [_View(self, turn, step) for turn in turns]
         best = [view.likeliest() for view in views]
         chances = [view.survivals(one) for view, one in zip(views, best, strict=True)]
@@ -98,7 +97,7 @@ class AdaptivePolicy:
         """Whether a drafter would be asked for a text of which nothing is known yet, if it had read
         the prompt."""
         drafter = Costly(name, cost, CAUGHT_UP)
-        view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]), _Verifying(self.cost, 1))
+        view = _View(self, Turn(-1, MOST_DRAFTED, costly=[drafter]), _Verifying(self.cost))
         verifying = view.affordable(drafter)
         if len(verifying) < 2:
             return False
@@ -124,19 +123,22 @@ class AdaptivePolicy:
             return
         self._at([one.turn for one in outcomes])
         width = len(outcomes)
+        step = _Verifying(self.cost, width, outcomes[0].turn.least)
         proposed = sum(len(one.verified) for one in outcomes)
         self.alone = 0 if proposed else self.alone + 1
-        verify_ms = times.verify
+        verify_ms, rows = times.verify, step.rows([one.verified for one in outcomes])
         if times.with_prompts:
             # The time of the prompts cannot be separated from it.
-            verify_ms = min(verify_ms, self.cost.target(width + proposed))
-        else:
-            self.cost.target.observe(width + proposed, verify_ms)
+            verify_ms = min(verify_ms, step.plain + step(proposed))
+        elif rows is not None:
+            self.cost.target.observe(rows, verify_ms)
         if proposed > sum(one.accepted for one in outcomes):
             self.cost.observe_rollback(times.rollback)
         for name, ms in times.drafting.items():
             self._learn_drafting(name, outcomes, ms)
-        plain = self.cost.target(width)
+        for name in self.cost.drafters.keys() - times.drafting.keys():
+            self.cost.drafters[name].doubt(self.cost.target.factor)
+        plain = self.cost.target(step.least * width)
         for one in outcomes:
             text = self._text(one.turn.seq)
             text.lost_ms += times.deciding / width
@@ -144,7 +146,7 @@ class AdaptivePolicy:
                 more = max(verify_ms - plain, 0.0) + times.rollback
                 text.lost_ms += more * len(one.verified) / proposed - one.accepted * plain / width
                 if one.accepted < len(one.verified):
-                    text.reject(plain)
+                    text.reject(plain / width)
             text.spend((verify_ms + times.rollback) / width)
             text.emit(len(one.emitted))
             text.foretold.compare(_foretelling(one), one.emitted)
@@ -203,17 +205,47 @@ class AdaptivePolicy:
 @dataclass(slots=True)
 class _Verifying:
     """Milliseconds to verify 0, 1, ... proposed tokens with the `width` sequences' own, for all
-    sequences of a step."""
+    sequences of a step.
+
+    Several sequences that take `least` rows each at least have caches of their own: llama.cpp
+    computes as many rows of each at once as the shortest has, and then the rest.
+    """
 
     cost: CostModel
-    width: int
+    width: int = 1
+    least: int = 1
     known: list[float] = field(default_factory=lambda: [0.0])
+    plain: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.width == 1:
+            # What fills up the batch of one sequence was measured with it.
+            self.least = 1
+        self.plain = self.cost.target(self.least * self.width)
+
+    @property
+    def share(self) -> float:
+        """What a plain step takes of one sequence's time."""
+        return self.plain / self.width
+
+    def __call__(self, proposed: int) -> float:
+        if self.least == 1:
+            return self.cost.target(self.width + proposed) - self.plain
+        rest = 1 + proposed - self.least
+        return self.cost.target(rest) if rest > 0 else 0.0
+
+    def rows(self, proposals: Sequence[Proposal]) -> int | None:
+        """Of the step's batch; None where it is computed in more than one part."""
+        if self.least == 1:
+            return self.width + sum(map(len, proposals))
+        most = max(map(len, proposals))
+        return self.least * self.width if 1 + most <= self.least else None
 
     def within(self, most: int, room: float) -> list[float]:
         """At most `most` tokens, and none that would lose more than `room` if all were rejected."""
-        known, bound, plain = self.known, room - self.cost.rollback, self.cost.target(self.width)
+        known, bound = self.known, room - self.cost.rollback
         while len(known) <= most and (len(known) == 1 or known[-1] <= bound):
-            known.append(self.cost.target(self.width + len(known)) - plain)
+            known.append(self(len(known)))
         return known[: max(bisect_right(known, bound, hi=min(most + 1, len(known))), 1)]
 
 
@@ -226,10 +258,9 @@ class _View:
         self._verifying = verifying
         self._text = policy.texts.get(turn.seq) or Text()
         self._text.catch_up()
-        plain = policy.cost.target(turn.width)
-        self.speed = turn.width * self._text.speed(plain)
+        self.speed = self._text.speed(verifying.share)
         """Tokens per millisecond of all sequences of the step."""
-        self.room = self._text.room(plain)
+        self.room = self._text.room(verifying.share)
 
     def chance(self, source: Source, confidence: float) -> float:
         # A model's probability understates how often two models choose alike: recorded pairs agree

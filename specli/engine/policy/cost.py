@@ -38,6 +38,10 @@ CHECKED = 3
 AGREES = 1.25
 """Most that the times of one machine differ from measurement to measurement, as a factor."""
 
+UNCONFIRMED = 48.0
+"""Rounds after which a third is left of what was added to a cost that no round confirms: as many
+tokens as a text remembers."""
+
 TRUSTED_SPREAD = 1.1
 """Most that the second fastest time of a size is above the fastest where nothing disturbs."""
 
@@ -204,12 +208,28 @@ class Curve:
         ratio = 1 + (1 - share) * (ratio - 1)
         if tokens == 1:
             self.factor *= 1 + max(STEP, 1 / (1 + total)) * (ratio - 1)
+            self._doubt_batches()
         else:
             first = FIRST_FASTER if ratio < 1 else FIRST_SLOWER
             step = max(STEP, first / (1 + total - self.seen[1]))
             self.batch *= 1 + step * (ratio - 1)
             self._observe_point(tokens, (1 - step) * (ratio - 1), first)
         self.seen[tokens] += 1
+
+    def doubt(self, factor: float) -> None:
+        """Nothing was decoded in a round, and what makes it look dear may be over; `factor` is that
+        of the target."""
+        self.factor = _doubted(self.factor, max(1.0, factor, self._usual(True)))
+
+    def _doubt_batches(self) -> None:
+        self.batch = _doubted(self.batch, max(1.0, self._usual(False)))
+        points = zip(self.ms[1:], self.measured[1:], strict=True)
+        self.ms[1:] = [_doubted(ms, measured) for ms, measured in points]
+
+    def _usual(self, single: bool) -> float:
+        """What the first batches took over what was measured; at most, where they were few."""
+        ratios = self.first[single]
+        return median(ratios) if len(ratios) == CHECKED else max(ratios, default=1.0)
 
     def _observe_point(self, tokens: int, deviation: float, first: float) -> None:
         index = bisect_left(self.sizes, tokens)
@@ -223,6 +243,12 @@ class Curve:
         programs add time and never take any away."""
         for index in range(len(self.ms) - 1, 0, -1):
             self.ms[index - 1] = min(self.ms[index - 1], self.ms[index])
+
+
+def _doubted(believed: float, usual: float) -> float:
+    """A little less of what is above the usual by more than times of one machine differ."""
+    bound = AGREES * usual
+    return believed if believed <= bound else bound + (1 - 1 / UNCONFIRMED) * (believed - bound)
 
 
 def agree(ratio: float) -> bool:

@@ -27,7 +27,8 @@ class Turn:
     """One sequence in one step: what may be proposed for it, and what has been.
 
     `limit` is the most tokens that may be verified for it; `width` is the number of sequences that
-    the step verifies together, `length` that of the text so far.
+    the step verifies together, `least` the rows that each takes at least where there are several,
+    and `length` the length of the text so far.
     """
 
     seq: int
@@ -41,6 +42,7 @@ class Turn:
     error: SpecliError | None = None
     """Why a drafter failed on the sequence, which ends it."""
     length: int = 0
+    least: int = 1
 
 
 @dataclass(frozen=True, slots=True)

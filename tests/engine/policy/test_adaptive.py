@@ -397,6 +397,69 @@ def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> 
     assert 13.0 < policy.cost.target(4) < 24.0
 
 
+def plain_steps(policy: AdaptivePolicy, count: int, width: int, ms: float, least: int = 1) -> None:
+    for _step in range(count):
+        sides = [Turn(seq, 60, width, least=least) for seq in range(width)]
+        policy.learn([Outcome(turn, Proposal(), 0, [5]) for turn in sides], StepTimes({}, ms))
+
+
+def test_what_pays_beside_others_at_the_start_still_pays_after_many_steps() -> None:
+    curve = Curve([1, 2, 4, 5, 8], [10.0, 11.0, 12.0, 13.0, 16.0])
+    policy, side = AdaptivePolicy(CostModel(curve)), proposal(0.6)
+    policy.alone = 0
+    given_turns = turns(side, proposal(), proposal(), proposal())
+    # One token more takes 1 ms of a step that brings four tokens in 12 ms.
+    assert len(policy.verify(given_turns)[0]) == 1
+    plain_steps(policy, 60, 4, 12.0)
+    policy.alone = 0
+    assert len(policy.verify(given_turns)[0]) == 1
+
+
+def test_all_sequences_of_a_step_may_lose_together_what_one_may_lose_alone() -> None:
+    policy = AdaptivePolicy(CostModel(Curve([1, 4, 8], [10.0, 12.0, 16.0])))
+    sides = [Turn(seq, 60, 4) for seq in range(4)]
+    assert not policy.rests(sides)
+    lost = StepTimes({}, 12.0, deciding=LOSS_START * 12.0)
+    policy.learn([Outcome(turn, Proposal(), 0, [5]) for turn in sides], lost)
+    for turn in sides:
+        policy.texts[turn.seq].foretold.pause = 1
+    assert policy.rests(sides)
+
+
+def test_sequences_that_take_two_rows_each_are_known_by_their_rows() -> None:
+    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 10.0, 12.0, 16.0])))
+    plain_steps(policy, 3, 4, 16.0, least=2)
+    assert policy.cost.target.seen == {8: 3}
+    assert policy.cost.target(2) == pytest.approx(10)
+
+
+def test_of_two_rows_each_the_first_proposed_token_is_free_and_the_rest_is_a_batch_of_its_own() -> (
+    None
+):
+    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 10.0, 12.0, 16.0])))
+    policy.alone = 0
+    given_turns = turns(proposal(0.5, 0.9), proposal(), proposal(), proposal())
+    for turn in given_turns:
+        turn.least = 2
+    assert [len(one) for one in policy.verify(given_turns)] == [1, 0, 0, 0]
+    proposed = given_turns[0].proposals[0]
+    outcomes = [
+        Outcome(turn, proposed if turn.proposals else Proposal(), 0, [5]) for turn in given_turns
+    ]
+    policy.learn(outcomes, StepTimes({}, 60.0))
+    assert not policy.cost.target.seen
+
+
+def test_a_draft_that_looked_dear_for_a_while_is_asked_again() -> None:
+    policy = AdaptivePolicy(costs())
+    draft = policy.cost.drafters["draft"]
+    for ms in [DRAFT[0]] * 3 + [8 * DRAFT[0]] * 20:
+        draft.observe(1, ms)
+    assert draft(1) > 6 * DRAFT[0]
+    plain_steps(policy, 200, 1, PAYING[0])
+    assert draft(1) < 1.5 * DRAFT[0]
+
+
 def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
     policy = AdaptivePolicy(CostModel(Curve([1, 2, 4], [10.0, 11.0, 12.0])))
     outcomes = [Outcome(turn, Proposal(), 0, [5]) for turn in turns(proposal(), proposal())]

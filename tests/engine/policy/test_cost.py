@@ -155,6 +155,28 @@ def test_other_work_slows_batches_of_all_sizes_and_not_a_single_token() -> None:
     assert curve(8) > 30
 
 
+def test_what_disturbed_batches_is_forgotten_while_single_tokens_are_decoded() -> None:
+    curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
+    for ms in [12.0] * 3 + [40.0] * 20:
+        curve.observe(2, ms)
+    assert curve(2) > 35
+    assert curve(8) > 40
+    for _round in range(200):
+        curve.observe(1, 10.0)
+    assert curve(2) < 1.7 * 12
+    assert curve(8) < 1.7 * 20
+
+
+def test_what_batches_took_from_the_beginning_is_not_forgotten() -> None:
+    curve = Curve([1, 2, 4, 8], [10.0, 12.0, 16.0, 20.0])
+    for _round in range(20):
+        curve.observe(2, 24.0)
+    before = curve(2)
+    for _round in range(100):
+        curve.observe(1, 10.0)
+    assert curve(2) > 0.8 * before
+
+
 def test_what_other_work_adds_to_batches_is_not_kept(tmp_path: Path) -> None:
     cost = CostModel(Curve([1, 2, 4], [10.0, 12.0, 16.0], batch=1.8))
     save(tmp_path / "pair.json", cost, Acceptance())
