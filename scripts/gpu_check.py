@@ -54,8 +54,9 @@ from specli.gguf.facts import ModelFacts, read_facts
 from specli.hub.cache import cache_dir
 from specli.hub.references import resolve
 from specli.llama import library
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.quantize import quantize
 from specli.profiles import load_profile
 from specli.session import Session, Setup

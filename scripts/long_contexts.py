@@ -22,8 +22,9 @@ import numpy as np
 import psutil
 
 from specli.engine.measure import timed
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.session.loading import physical_cores
 
 BLOCK, CELL = 1024, 3

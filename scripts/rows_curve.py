@@ -18,8 +18,9 @@ import statistics
 import time
 from pathlib import Path
 
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 DRAFTED = (0, 1, 2, 3, 4, 7)

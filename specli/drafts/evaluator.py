@@ -11,9 +11,10 @@ from time import perf_counter
 from specli.drafts.recording import ROWS, Answer, greedy, measure_agreement
 from specli.drafts.score import Agreement, Expected, expect
 from specli.engine.policy.cost import Curve
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.decoder import Decoder
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import quantize
 

@@ -28,8 +28,9 @@ from specli.gguf.split import parts_of
 from specli.gguf.writer import rewrite
 from specli.hub.cache import cache_dir, explained_write, file_sha256, locked, writing
 from specli.llama.chat import Message, prompt_tokens
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.probe import probe
 from specli.llama.quantize import require_type
 from specli.pairs.placement import free_memory

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 
-from specli.drafters.protocol import Accepted, Decoded, Drafter, TargetBatch
+from specli.drafters.protocol import Decoded, Drafter, TargetBatch
 from specli.engine.drafting import draft
 from specli.engine.policy.protocol import Outcome, Policy, StepTimes, Turn
 from specli.engine.sequence import GenerationRequest
@@ -19,7 +19,7 @@ from specli.engine.slots import Decodes, Slots
 from specli.engine.text import TextStream
 from specli.engine.verification import Pieces, Verification, chooser_of, judge
 from specli.errors import FaultError, PromptTooLongError, SpecliError, UsageError
-from specli.events import TARGET, Event, Finished, FinishReason, Prefilled, Round, Source
+from specli.events import TARGET, Event, Finished, FinishReason, Prefilled, Source
 from specli.llama.decoder import Decoder
 
 
@@ -320,18 +320,7 @@ class Engine:
 
     def _tell(self, checks: Sequence[Verification]) -> None:
         """Tell the drafters what came of the round; they may roll back too."""
-        results = [
-            Accepted(
-                check.sequence.slot,
-                check.sequence.tokens,
-                len(check.emitted),
-                check.proposal,
-                check.judged,
-                check.accepted,
-            )
-            for check in checks
-            if check.sequence.request.speculate
-        ]
+        results = [check.result for check in checks if check.sequence.request.speculate]
         for drafter in self._drafters if results else ():
             drafter.accept(results)
 
@@ -356,26 +345,7 @@ class Engine:
             if check.finish is not None:
                 check.pieces += live.text.finish(TARGET)
         if check.emitted or check.finish != "error":
-            events.append(
-                Round(
-                    seq=live.id,
-                    tokens=check.emitted,
-                    sources=check.sources,
-                    pieces=check.pieces,
-                    proposal=check.proposal.tokens,
-                    proposal_sources=check.proposal.sources,
-                    accepted=check.accepted,
-                    draft_ms=times.draft,
-                    verify_ms=times.verify,
-                    rollback_ms=times.rollback,
-                    native_ms=native_ms,
-                    at=self._clock(),
-                    margins=check.margins if live.request.margins else None,
-                    confidences=check.proposal.confidences,
-                    logprobs=check.logprobs,
-                    refused=check.refused,
-                )
-            )
+            events.append(check.round(times, native_ms, at=self._clock()))
         if check.finish is not None:
             self._retire(live)
             events.append(Finished(live.id, check.finish, held, check.error))

@@ -71,7 +71,7 @@ class Recalibration:
                     if name in cost.drafters
                 ),
             ]
-            cost.sure = cost.sure and all(map(undisturbed, cost.curves))
+            cost.sure = cost.sure and all(map(undisturbed, cost.curves)) and not self._too_dear
         self._rounds += 1
         unsure = not (cost.sure or self._measured) and cost.target.checked
         doubtful = [
@@ -83,6 +83,13 @@ class Recalibration:
                 one.settled = self._again(one)
         elif not doubtful and (self._watched[0].settled or cost.target.agrees):
             cost.sure = True
+
+    @property
+    def _too_dear(self) -> bool:
+        """Whether a draft model would take longer than the target, for which nobody takes it: it
+        is hardly asked then, and no round would show that it does not."""
+        target, *drafts = (one.curve(1) for one in self._watched)
+        return any(draft > target for draft in drafts)
 
     def _next_wait(self) -> int:
         return min(IMPATIENCE * self._wait, MOST_PATIENCE) or PATIENCE

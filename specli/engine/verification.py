@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from specli.drafters.protocol import Proposal
-from specli.engine.policy.protocol import Turn
+from specli.drafters.protocol import Accepted, Proposal
+from specli.engine.policy.protocol import StepTimes, Turn
 from specli.engine.sequence import GenerationRequest, Sequence
 from specli.errors import FaultError, SpecliError
-from specli.events import TARGET, FinishReason, Piece, TokenLogprob
+from specli.events import TARGET, FinishReason, Piece, Round, TokenLogprob
 from specli.llama.decoder import Decoder, Logits
 from specli.sampling.chooser import Chooser
 from specli.sampling.logprobs import logprob
@@ -57,6 +57,35 @@ class Verification:
     accepted: int = 0
     finish: FinishReason | None = None
     error: SpecliError | None = None
+
+    @property
+    def result(self) -> Accepted:
+        """What drafters are told."""
+        live = self.sequence
+        emitted = len(self.emitted)
+        return Accepted(live.slot, live.tokens, emitted, self.proposal, self.judged, self.accepted)
+
+    def round(self, times: StepTimes, native_ms: float, at: float) -> Round:
+        """What callers are told; the times are those of the whole step."""
+        live = self.sequence
+        return Round(
+            seq=live.id,
+            tokens=self.emitted,
+            sources=self.sources,
+            pieces=self.pieces,
+            proposal=self.proposal.tokens,
+            proposal_sources=self.proposal.sources,
+            accepted=self.accepted,
+            draft_ms=times.draft,
+            verify_ms=times.verify,
+            rollback_ms=times.rollback,
+            native_ms=native_ms,
+            at=at,
+            margins=self.margins if live.request.margins else None,
+            confidences=self.proposal.confidences,
+            logprobs=self.logprobs,
+            refused=self.refused,
+        )
 
     @property
     def sources(self) -> list[str]:

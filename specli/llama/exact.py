@@ -19,8 +19,9 @@ from time import perf_counter
 
 import numpy as np
 
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 
 NEAR, FAR = 32, 576
 """Cached tokens at which sizes are tried: on both sides of 512, where attention changes."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from specli.errors import DecodeError
 from specli.llama import features, library, staging
-from specli.llama.context import Context, ContextOptions, point
+from specli.llama.context import Context, point
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 
 States = NDArray[np.float32]
 """Hidden states, one row for each token."""

@@ -179,8 +179,9 @@ def _on_the_cpu(native: Native) -> Native:
 
 
 def _child(path: Path, native: Native, *, plain: bool) -> None:
-    from specli.llama.context import Context, ContextOptions
+    from specli.llama.context import Context
     from specli.llama.model import Model, ModelOptions
+    from specli.llama.opening import ContextOptions
 
     options = ModelOptions(gpu_layers=0, devices=["none"], repacked=not plain, native=native)
     with Model(path, options) as model:

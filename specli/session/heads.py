@@ -9,8 +9,9 @@ from specli.drafters.heads.core import Kind
 from specli.drafters.heads.trial import require_usable
 from specli.gguf.heads import MTP
 from specli.hub.progress import Progress, ProgressSink, ignore
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.session.loading import Checked, threads_of
 from specli.speculative import Head
 

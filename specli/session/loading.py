@@ -19,9 +19,10 @@ from specli.gguf.header import Header
 from specli.gguf.heads import read_head
 from specli.gguf.tokenizer import Tokenizer, read_tokenizer
 from specli.hub.progress import Progress, ProgressSink, ignore
-from specli.llama.context import BATCH, UBATCH, Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.exact import ExactContext
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import BATCH, UBATCH, ContextOptions
 from specli.llama.probe import probe, tried
 from specli.pairs.heads import require_head, require_own_heads
 from specli.pairs.placement import (

@@ -22,8 +22,9 @@ from specli.engine.sequence import GenerationRequest
 from specli.events import Round
 from specli.gguf.header import read_header
 from specli.hub.progress import ignore
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.sampling.params import SamplingParams
 from tests import tiny_gguf as tiny
 from tests.drafts.test_transplant import SIZE, shuffled

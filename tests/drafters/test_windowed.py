@@ -16,9 +16,10 @@ from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.decoder import Decoder
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 from tests import tiny_gguf as tiny

@@ -26,8 +26,9 @@ from specli.engine.policy.cost import Curve
 from specli.errors import SpecliError, UsageError
 from specli.gguf.facts import read_facts
 from specli.gguf.header import read_header
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.pairs.check import CheckOptions, check_pair, examine
 from tests import tiny_gguf as tiny
 

@@ -17,9 +17,10 @@ from specli.errors import PairIncompatibleError, UsageError
 from specli.gguf.check import check_file
 from specli.gguf.header import read_header
 from specli.hub.progress import ignore
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.lexicon import NO_TOKEN, Lexicon, match, read_lexicon
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.quantize import quantize
 from specli.llama.weights import floats
 from specli.pairs.vocabulary import require_compatible

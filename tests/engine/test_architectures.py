@@ -21,8 +21,9 @@ from specli.engine.engine import Engine
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.sequence import GenerationRequest
 from specli.events import MODEL, Finished, Round, Stats
-from specli.llama.context import Context, ContextOptions, RollbackMeans
+from specli.llama.context import Context, RollbackMeans
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams
 from tests import tiny_gguf, tiny_mtp

@@ -52,6 +52,12 @@ def test_a_record_that_is_wrong_by_four_is_right_again_within_a_hundred_tokens(
     assert all(0.8 < ratio < 1.25 for ratio in found)
 
 
+def test_a_draft_that_looks_dearer_than_the_target_is_timed_once() -> None:
+    cost, clock = costs(draft=times(DRAFT, 16.0)), FakeClock()
+    play(AdaptivePolicy(cost), ANSWER, [drafter(clock)], clock=clock, looks_after=cost)
+    assert 0.8 < cost.drafters["draft"](1) / DRAFT[0] < 1.25
+
+
 def test_a_record_that_is_right_costs_no_time_at_all() -> None:
     took = []
     for looked_after in (True, False):

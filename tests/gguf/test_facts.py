@@ -13,8 +13,9 @@ import pytest
 from specli.errors import ModelFileError
 from specli.gguf.facts import ModelFacts, read_facts
 from specli.gguf.header import read_header
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from tests import tiny_gguf as tiny
 from tests.tiny_gguf import Typed, Value
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from tests import tiny_gguf
 
 Loader = Callable[[bytes], Model]

@@ -182,7 +182,7 @@ def test_more_tokens_than_the_context_holds_are_refused_before_llama_cpp_sees_th
 
 
 def test_a_closed_context_refuses_to_decode_and_closes_twice_safely(load: Loader) -> None:
-    from specli.llama.context import ContextOptions
+    from specli.llama.opening import ContextOptions
 
     model = load(tiny_gguf.llama_bytes())
     context = Context(model, ContextOptions(n_ctx=32, threads=1))

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from specli.errors import LoadError, ModelFileError, UsageError
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.probe import probe, tried
 from specli.native import Native, native
 from tests import tiny_gguf as tiny

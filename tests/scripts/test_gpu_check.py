@@ -12,8 +12,9 @@ import pytest
 from specli.gguf.check import check_file
 from specli.gguf.facts import read_facts
 from specli.llama import library
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.llama.quantize import quantize
 from tests import tiny_gguf
 

@@ -13,9 +13,10 @@ from specli.engine.sequence import GenerationRequest
 from specli.errors import UsageError
 from specli.events import Round
 from specli.llama import exact
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.exact import ExactContext, Rows, find_rows, rounds_by_batch
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 from specli.sampling.params import SamplingParams
 from specli.session import Session, Setup
 from specli.speculative import (

@@ -23,9 +23,10 @@ from specli.gguf.heads import (
     SEVERAL_MTP_HEADS,
 )
 from specli.llama import features, staging
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.head import HeadContext, target_layers
 from specli.llama.model import Model
+from specli.llama.opening import ContextOptions
 
 
 @dataclass(frozen=True, slots=True)

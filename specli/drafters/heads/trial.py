@@ -19,8 +19,9 @@ from specli.errors import ModelFileError, SpecliError
 from specli.gguf.check import check_file
 from specli.gguf.heads import MTP, head_kind
 from specli.llama import library
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from specli.llama.probe import read_record, run_child, write_record
 from specli.sampling.chooser import Chooser
 from specli.sampling.params import SamplingParams

@@ -18,8 +18,9 @@ from specli.engine.sequence import GenerationRequest
 from specli.events import Finished, Round
 from specli.gguf.check import check_file
 from specli.gguf.heads import MTP, head_kind
-from specli.llama.context import Context, ContextOptions
+from specli.llama.context import Context
 from specli.llama.model import Model, ModelOptions
+from specli.llama.opening import ContextOptions
 from tests.tiny_heads import Tiny
 
 OPTIONS = ContextOptions(
