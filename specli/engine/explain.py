@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from specli.engine.policy.acceptance import EDGES
-from specli.engine.policy.adaptive import MOST_DRAFTED, AdaptivePolicy
+from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CHECKED, Curve
+from specli.engine.policy.view import MOST_DRAFTED
 from specli.events import MODEL, Source, Stats
 from specli.figures import rounded
 

@@ -11,7 +11,7 @@ from time import perf_counter
 import psutil
 
 from specli.engine.measure import timed
-from specli.engine.policy.adaptive import MOST_DRAFTED
+from specli.engine.policy.view import MOST_DRAFTED
 from specli.errors import MemoryShortError
 from specli.gguf.check import check_file
 from specli.gguf.facts import ModelFacts, read_facts

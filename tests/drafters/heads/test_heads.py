@@ -76,7 +76,10 @@ def test_texts_are_those_of_plain_decoding(rig: Rig, slots: int, temperature: fl
         asked(rig, text, sampling=SamplingParams(temperature=temperature, seed=index))
         for index, text in enumerate(PROMPTS * 2)
     ]
-    assert rig.texts(requests, rig.engine(slots=slots)) == rig.plain(requests, slots)
+    texts = rig.texts(requests, rig.engine(slots=slots))
+    for request, text, plain in zip(requests, texts, rig.plain(requests, slots), strict=True):
+        if text != plain:
+            rig.require_plain(request, text)
 
 
 def test_a_head_with_the_targets_table_is_right_and_a_round_brings_its_whole_proposal(

@@ -12,14 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.protocol import STEPS, Proposal, Request
+from specli.drafters.rule import Rule
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.explain import explain
 from specli.engine.policy.acceptance import PRIOR
-from specli.engine.policy.adaptive import AdaptivePolicy
+from specli.engine.policy.adaptive import WEIGHED_EVERY, AdaptivePolicy
 from specli.engine.policy.cost import CostModel, Curve
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.protocol import Costly, Outcome, StepTimes, Turn
 from specli.engine.policy.text import LOSS_SHARE, LOSS_START, Text
+from specli.engine.policy.view import View
 from specli.events import Prefilled, Round, Stats
 from tests.engine.policy.play import (
     DRAFT,
@@ -458,6 +460,36 @@ def test_a_draft_that_looked_dear_for_a_while_is_asked_again() -> None:
     assert draft(1) > 6 * DRAFT[0]
     plain_steps(policy, 200, 1, PAYING[0])
     assert draft(1) < 1.5 * DRAFT[0]
+
+
+def test_who_was_not_worth_asking_is_weighed_again_after_some_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weighed: list[str] = []
+    asking = View.asking
+
+    def counted(
+        view: View, drafter: Costly, verifying: Sequence[float], share: float = 1.0
+    ) -> tuple[float, Rule]:
+        weighed.append(drafter.name)
+        return asking(view, drafter, verifying, share)
+
+    monkeypatch.setattr(View, "asking", counted)
+    policy = AdaptivePolicy(costs(draft=[18.0, 19.0, 20.0, 22.0, 30.0]))
+    policy.cost.drafters["draft"].observe(1, 18.0)
+
+    def plain_round(verified: Proposal) -> None:
+        turn = Turn(0, 60, costly=[Costly("draft", STEPS, 1)])
+        assert policy.choose([turn]) == [None]
+        policy.learn([Outcome(turn, verified, len(verified), [7, 7])], StepTimes({}, 20.0))
+
+    for _round in range(40):
+        plain_round(Proposal())
+    assert len(weighed) == 40 // WEIGHED_EVERY
+    plain_round(proposal(0.9))
+    before = len(weighed)
+    plain_round(Proposal())
+    assert len(weighed) == before + 1
 
 
 def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
