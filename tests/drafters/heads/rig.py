@@ -98,6 +98,13 @@ class Rig:
             margins = [margin for one in rounds for margin in one.margins or []]
             assert margins[place] < NEAR_TIE, f"another text from token {place} on"
 
+    def require_plain_texts(self, requests: Sequence[GenerationRequest], slots: int) -> None:
+        """`require_plain` for texts that are drafted side by side."""
+        texts = self.texts(requests, self.engine(slots=slots))
+        for request, text, plain in zip(requests, texts, self.plain(requests, slots), strict=True):
+            if text != plain:
+                self.require_plain(request, text)
+
     def plain(self, requests: Sequence[GenerationRequest], slots: int = 1) -> list[list[int]]:
         return self.texts(requests, self.engine(FixedPolicy(0), slots=slots, drafters=[]))
 

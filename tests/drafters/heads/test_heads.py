@@ -76,10 +76,7 @@ def test_texts_are_those_of_plain_decoding(rig: Rig, slots: int, temperature: fl
         asked(rig, text, sampling=SamplingParams(temperature=temperature, seed=index))
         for index, text in enumerate(PROMPTS * 2)
     ]
-    texts = rig.texts(requests, rig.engine(slots=slots))
-    for request, text, plain in zip(requests, texts, rig.plain(requests, slots), strict=True):
-        if text != plain:
-            rig.require_plain(request, text)
+    rig.require_plain_texts(requests, slots)
 
 
 def test_a_head_with_the_targets_table_is_right_and_a_round_brings_its_whole_proposal(
@@ -141,7 +138,7 @@ def test_what_a_hybrid_targets_rollback_takes_is_charged_to_the_round(
             assert (one.rollback_ms > 100_000) == (one in rejected)
         rig.target.rollback = before  # type: ignore[method-assign]
         requests = [asked(rig, text, 24) for text in PROMPTS]
-        assert rig.texts(requests, rig.engine(slots=sequences)) == rig.plain(requests, sequences)
+        rig.require_plain_texts(requests, sequences)
 
 
 @dataclass
