@@ -25,7 +25,7 @@ MOST_FREE = 63
 WEIGHED_EVERY = 2
 """Rounds from one refusal to ask a costly drafter to the next time that it is weighed: weighing
 takes a hundredth of a small target's round, and next to nothing is forgotten meanwhile. On recorded
-answers 2 changes no figure; 4 takes a hundredth of the texts below 0.93 of the best fixed length."""
+answers 2 changes no figure; 4 takes a hundredth of texts below 0.93 of the best fixed length."""
 
 
 @dataclass(slots=True)
