@@ -86,8 +86,8 @@ class Recalibration:
 
     @property
     def _too_dear(self) -> bool:
-        """Whether a draft model would take longer than the target, for which nobody takes it: it
-        is hardly asked then, and no round would show that it does not."""
+        """Whether a draft model is said to take longer than the target. It is hardly asked then,
+        and no round would show that this is wrong."""
         target, *drafts = (one.curve(1) for one in self._watched)
         return any(draft > target for draft in drafts)
 

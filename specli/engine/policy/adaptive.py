@@ -22,11 +22,6 @@ from specli.events import Source
 MOST_FREE = 63
 """Longest proposal of a drafter without one: T(k) is measured up to 64 tokens."""
 
-WEIGHED_EVERY = 2
-"""Rounds from one refusal to ask a costly drafter to the next time that it is weighed: weighing
-takes a hundredth of a small target's round, and next to nothing is forgotten meanwhile. On recorded
-answers 2 changes no figure; 4 takes a hundredth of texts below 0.93 of the best fixed length."""
-
 
 @dataclass(slots=True)
 class AdaptivePolicy:
@@ -59,16 +54,9 @@ class AdaptivePolicy:
         self._at(turns)
         verifying = Verifying(self.cost, turns[0].width, turns[0].least)
         return [
-            self._choice(self._view(turn, verifying), turn.costly)
-            if turn.costly and not self._declined(turn)
-            else None
+            self._choice(self._view(turn, verifying), turn.costly) if turn.costly else None
             for turn in turns
         ]
-
-    def _declined(self, turn: Turn) -> bool:
-        """Whether asking was declined a moment ago, and nothing was learned since."""
-        text = self.texts.get(turn.seq)
-        return text is not None and text.declined % WEIGHED_EVERY > 0
 
     def _at(self, turns: Sequence[Turn]) -> None:
         """Costs are those of the mean length."""
@@ -144,8 +132,6 @@ class AdaptivePolicy:
                 text.lost_ms += more * len(one.verified) / proposed - one.accepted * plain / width
                 if one.accepted < len(one.verified):
                     text.reject(plain / width)
-            declined = one.turn.costly and one.turn.asked is None and not one.verified
-            text.declined = text.declined + 1 if declined else 0
             text.spend((verify_ms + times.rollback) / width)
             text.emit(len(one.emitted))
             text.foretold.compare(_foretelling(one), one.emitted)

@@ -33,8 +33,6 @@ class Text(Tracks):
     tokens: float = 0.0
     ms: float = 0.0
     """Tokens emitted and the time they took, both discounted: the present speed."""
-    declined: int = 0
-    """Rounds in a row in which nobody was worth asking, and nothing was verified."""
     foretold: Foretold = field(default_factory=Foretold)
     _unfaded: float = 1.0
     """What the tracks have still to be multiplied by, once they are read."""

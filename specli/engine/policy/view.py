@@ -30,7 +30,6 @@ MOST_DRAFTED = 16
 CAUGHT_UP = 2
 """Tokens that a drafter has to decode after a round whose proposal was accepted whole."""
 
-
 _EXPECTED = [sqrt(centre) for centre in CENTRES]
 """What is thought of a drafter with a model by confidence bin; see `View.chance`."""
 

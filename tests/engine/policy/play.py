@@ -11,7 +11,7 @@ import numpy as np
 from specli.drafters.protocol import STEPS, Accepted, Drafter, DraftingCost, Proposal, Request
 from specli.engine.engine import Engine
 from specli.engine.policy.cost import CostModel, Curve
-from specli.engine.policy.protocol import Policy
+from specli.engine.policy.protocol import Outcome, Policy, StepTimes, Turn
 from specli.engine.recalibration import Recalibration
 from specli.engine.sequence import GenerationRequest
 from specli.events import Round
@@ -141,3 +141,21 @@ def play(
             prompt_over = clock.now
     done.ms = 1000 * (clock.now - prompt_over)
     return done
+
+
+def proposal(*confidences: float, source: str = "suffix") -> Proposal:
+    count = len(confidences)
+    return Proposal([7] * count, [source] * count, list(confidences))
+
+
+def turns(*proposals: Proposal, limit: int = 60) -> list[Turn]:
+    return [
+        Turn(seq, limit, len(proposals), proposals=[one] if one else [])
+        for seq, one in enumerate(proposals)
+    ]
+
+
+def plain_steps(policy: Policy, count: int, width: int, ms: float, least: int = 1) -> None:
+    for _step in range(count):
+        sides = [Turn(seq, 60, width, least=least) for seq in range(width)]
+        policy.learn([Outcome(turn, Proposal(), 0, [5]) for turn in sides], StepTimes({}, ms))

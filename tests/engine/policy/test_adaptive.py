@@ -12,16 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specli.drafters.protocol import STEPS, Proposal, Request
-from specli.drafters.rule import Rule
 from specli.drafters.suffix import SuffixDrafter
 from specli.engine.explain import explain
 from specli.engine.policy.acceptance import PRIOR
-from specli.engine.policy.adaptive import WEIGHED_EVERY, AdaptivePolicy
+from specli.engine.policy.adaptive import AdaptivePolicy
 from specli.engine.policy.cost import CostModel, Curve
 from specli.engine.policy.fixed import FixedPolicy
 from specli.engine.policy.protocol import Costly, Outcome, StepTimes, Turn
 from specli.engine.policy.text import LOSS_SHARE, LOSS_START, Text
-from specli.engine.policy.view import View
 from specli.events import Prefilled, Round, Stats
 from tests.engine.policy.play import (
     DRAFT,
@@ -32,7 +30,10 @@ from tests.engine.policy.play import (
     Played,
     Saying,
     costs,
+    plain_steps,
     play,
+    proposal,
+    turns,
 )
 from tests.fakes import FakeClock
 
@@ -346,38 +347,6 @@ def test_a_pair_that_pays_gets_no_advice() -> None:
     assert 0.1 < found.break_even["draft"] < 0.7
 
 
-def proposal(*confidences: float, source: str = "suffix") -> Proposal:
-    count = len(confidences)
-    return Proposal([7] * count, [source] * count, list(confidences))
-
-
-def turns(*proposals: Proposal, limit: int = 60) -> list[Turn]:
-    return [
-        Turn(seq, limit, len(proposals), proposals=[one] if one else [])
-        for seq, one in enumerate(proposals)
-    ]
-
-
-def test_side_by_side_the_surer_sequence_gets_the_room_that_pays() -> None:
-    # Up to ten tokens cost hardly more than four; every further one costs dearly.
-    policy = AdaptivePolicy(CostModel(Curve([1, 4, 10, 11, 20], [10.0, 20.0, 22.0, 60.0, 400.0])))
-    given_turns = turns(
-        proposal(*[0.95] * 8), proposal(*[0.6] * 8), proposal(), proposal(*[0.3] * 8)
-    )
-    lengths = [len(one) for one in policy.verify(given_turns)]
-    assert sum(lengths) == 6
-    assert lengths[0] > lengths[1] >= lengths[3]
-    assert lengths[2] == 0
-
-
-def test_what_one_sequence_would_draft_alone_may_not_pay_with_others() -> None:
-    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8, 16], [10.0, 11.0, 12.0, 40.0, 80.0])))
-    policy.alone = 0
-    one = proposal(0.7, 0.7, 0.7)
-    assert len(policy.verify(turns(one))[0]) == 3
-    assert sum(map(len, policy.verify(turns(one, one, one, one)))) == 0
-
-
 def test_tokens_that_nobody_judged_teach_nothing() -> None:
     policy = AdaptivePolicy(costs())
     (turn,) = turns(proposal(0.9, 0.9, 0.9))
@@ -385,71 +354,6 @@ def test_tokens_that_nobody_judged_teach_nothing() -> None:
     policy.learn([Outcome(turn, turn.proposals[0], 1, first)], StepTimes({}, 30.0))
     assert policy.acceptance.track("suffix").seen == 1
     assert policy.acceptance.track("suffix").chance(0.9, 0.9) > 0.9
-
-
-def test_a_step_of_several_sequences_is_one_observation_of_the_whole_batch() -> None:
-    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 11.0, 12.0, 16.0])))
-    given_turns = turns(proposal(0.9), proposal(), proposal())
-    outcomes = [
-        Outcome(turn, turn.proposals[0] if turn.proposals else Proposal(), 0, [5])
-        for turn in given_turns
-    ]
-    policy.learn(outcomes, StepTimes({}, 24.0))
-    assert policy.cost.target.seen == {4: 1}
-    assert 13.0 < policy.cost.target(4) < 24.0
-
-
-def plain_steps(policy: AdaptivePolicy, count: int, width: int, ms: float, least: int = 1) -> None:
-    for _step in range(count):
-        sides = [Turn(seq, 60, width, least=least) for seq in range(width)]
-        policy.learn([Outcome(turn, Proposal(), 0, [5]) for turn in sides], StepTimes({}, ms))
-
-
-def test_what_pays_beside_others_at_the_start_still_pays_after_many_steps() -> None:
-    curve = Curve([1, 2, 4, 5, 8], [10.0, 11.0, 12.0, 13.0, 16.0])
-    policy, side = AdaptivePolicy(CostModel(curve)), proposal(0.6)
-    policy.alone = 0
-    given_turns = turns(side, proposal(), proposal(), proposal())
-    # One token more takes 1 ms of a step that brings four tokens in 12 ms.
-    assert len(policy.verify(given_turns)[0]) == 1
-    plain_steps(policy, 60, 4, 12.0)
-    policy.alone = 0
-    assert len(policy.verify(given_turns)[0]) == 1
-
-
-def test_all_sequences_of_a_step_may_lose_together_what_one_may_lose_alone() -> None:
-    policy = AdaptivePolicy(CostModel(Curve([1, 4, 8], [10.0, 12.0, 16.0])))
-    sides = [Turn(seq, 60, 4) for seq in range(4)]
-    assert not policy.rests(sides)
-    lost = StepTimes({}, 12.0, deciding=LOSS_START * 12.0)
-    policy.learn([Outcome(turn, Proposal(), 0, [5]) for turn in sides], lost)
-    for turn in sides:
-        policy.texts[turn.seq].foretold.pause = 1
-    assert policy.rests(sides)
-
-
-def test_sequences_that_take_two_rows_each_are_known_by_their_rows() -> None:
-    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 10.0, 12.0, 16.0])))
-    plain_steps(policy, 3, 4, 16.0, least=2)
-    assert policy.cost.target.seen == {8: 3}
-    assert policy.cost.target(2) == pytest.approx(10)
-
-
-def test_of_two_rows_each_the_first_proposed_token_is_free_and_the_rest_is_a_batch_of_its_own() -> (
-    None
-):
-    policy = AdaptivePolicy(CostModel(Curve([1, 2, 4, 8], [10.0, 10.0, 12.0, 16.0])))
-    policy.alone = 0
-    given_turns = turns(proposal(0.5, 0.9), proposal(), proposal(), proposal())
-    for turn in given_turns:
-        turn.least = 2
-    assert [len(one) for one in policy.verify(given_turns)] == [1, 0, 0, 0]
-    proposed = given_turns[0].proposals[0]
-    outcomes = [
-        Outcome(turn, proposed if turn.proposals else Proposal(), 0, [5]) for turn in given_turns
-    ]
-    policy.learn(outcomes, StepTimes({}, 60.0))
-    assert not policy.cost.target.seen
 
 
 def test_a_draft_that_looked_dear_for_a_while_is_asked_again() -> None:
@@ -460,36 +364,6 @@ def test_a_draft_that_looked_dear_for_a_while_is_asked_again() -> None:
     assert draft(1) > 6 * DRAFT[0]
     plain_steps(policy, 200, 1, PAYING[0])
     assert draft(1) < 1.5 * DRAFT[0]
-
-
-def test_who_was_not_worth_asking_is_weighed_again_after_some_rounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    weighed: list[str] = []
-    asking = View.asking
-
-    def counted(
-        view: View, drafter: Costly, verifying: Sequence[float], share: float = 1.0
-    ) -> tuple[float, Rule]:
-        weighed.append(drafter.name)
-        return asking(view, drafter, verifying, share)
-
-    monkeypatch.setattr(View, "asking", counted)
-    policy = AdaptivePolicy(costs(draft=[18.0, 19.0, 20.0, 22.0, 30.0]))
-    policy.cost.drafters["draft"].observe(1, 18.0)
-
-    def plain_round(verified: Proposal) -> None:
-        turn = Turn(0, 60, costly=[Costly("draft", STEPS, 1)])
-        assert policy.choose([turn]) == [None]
-        policy.learn([Outcome(turn, verified, len(verified), [7, 7])], StepTimes({}, 20.0))
-
-    for _round in range(40):
-        plain_round(Proposal())
-    assert len(weighed) == 40 // WEIGHED_EVERY
-    plain_round(proposal(0.9))
-    before = len(weighed)
-    plain_round(Proposal())
-    assert len(weighed) == before + 1
 
 
 def test_time_that_prompts_took_is_no_cost_of_a_round() -> None:
